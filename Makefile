@@ -1,0 +1,36 @@
+# `make` is what a change has to pass. `make help` lists the targets.
+.DEFAULT_GOAL := check
+.PHONY: check help environment fmt lint types imports test test-all clean
+
+# The same helper as in bin/ makes .venv; its path may hold spaces, hence the quotes everywhere.
+IN_VENV = bin='$(CURDIR)/bin'; . ./bin/_environment.sh; environment dev;
+
+check: lint types imports test ## all that a change has to pass (the default)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+environment: ## make or refresh .venv, with the developers' tools
+	@$(IN_VENV)
+
+fmt: ## format the code and mend what ruff can mend
+	@$(IN_VENV) ruff check --fix-only . && ruff format .
+
+lint: ## check the format, then ruff's rules
+	@$(IN_VENV) ruff format --check . && ruff check .
+
+types: ## mypy, strict, on the package
+	@$(IN_VENV) mypy
+
+imports: ## which module may import which (pyproject.toml says why)
+	@$(IN_VENV) lint-imports
+
+test: ## the fast tests
+	@bin/test
+
+test-all: ## all tests, those that take minutes too
+	@bin/test -m ''
+
+clean: ## remove what builds and tools leave, the environments too
+	rm -rf .venv* build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
