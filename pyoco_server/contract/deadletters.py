@@ -1,0 +1,50 @@
+"""The dead letter: a diagnostic record of a job that could not be done.
+
+Source: contract, section 2, "Dead letters".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+INVALID_JOB = "invalid_job"
+FLOW_NOT_FOUND = "flow_not_found"
+EXECUTION_ERROR = "execution_error"
+MAX_DELIVERIES = "max_deliveries"
+WORKER_PROCESS_DIED = "worker_process_died"
+
+#: How much of an undecodable job is kept.
+MAX_PAYLOAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """Why a job could not be done.
+
+    :param reason: one of this module's words.
+    :param timestamp: unix seconds.
+    :param subject: with ``num_delivered`` and ``payload``, only of a job that could not be decoded.
+    """
+
+    reason: str
+    error: str | None
+    timestamp: float
+    run_id: str | None
+    flow_name: str | None
+    tag: str
+    tags: list[str] = field(default_factory=list)
+    tenant_id: str | None = None
+    api_key_id: str | None = None
+    worker_id: str | None = None
+    subject: str | None = None
+    num_delivered: int | None = None
+    payload: str | None = None
+
+    def to_bytes(self) -> bytes:
+        document: dict[str, Any] = dict(self.__dict__)
+        if self.payload is None:
+            for name in ("subject", "num_delivered", "payload"):
+                del document[name]
+        return json.dumps(document).encode()

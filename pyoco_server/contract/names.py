@@ -1,0 +1,56 @@
+"""Names on NATS: streams, subjects, buckets, keys, durable consumers, and the grammar of what users choose.
+
+Source: contract, sections 1 and 2.
+"""
+
+from __future__ import annotations
+
+import re
+
+WORK_STREAM = "PYOCO_WORK"
+#: flow.yaml texts by their sha256; ours, bounded, rebuilt by any submission of the same text.
+WORKFLOWS_BUCKET = "pyoco_workflows"
+
+#: Seconds in which the work stream recognises a message id (contract 2: new streams get five minutes).
+DUPLICATE_WINDOW_SEC = 300.0
+
+MAX_TAG_CHARS = 128
+MAX_NAME_CHARS = 256
+
+#: A tag is one token of a NATS subject.
+TAG_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+#: What a KV key may consist of; wildcards and blanks would address other keys.
+_KEY_PATTERN = re.compile(r"[A-Za-z0-9_=/-]+(\.[A-Za-z0-9_=/-]+)*")
+
+
+def is_tag(text: str) -> bool:
+    """Say whether ``text`` can be a routing tag."""
+    return TAG_PATTERN.fullmatch(text) is not None
+
+
+def is_key(text: str) -> bool:
+    """Say whether ``text`` can be a run id or a worker id: a KV key of at most 256 characters."""
+    return len(text) <= MAX_NAME_CHARS and _KEY_PATTERN.fullmatch(text) is not None
+
+
+def work_subject(prefix: str, tag: str) -> str:
+    return f"{prefix}.{tag}"
+
+
+def dead_letter_subject(prefix: str, tag: str) -> str:
+    return f"{prefix}.{tag}"
+
+
+def durable(tag: str) -> str:
+    """Give the name of the pull consumer that all workers of a tag share."""
+    return f"pyoco_workers_{tag}"
+
+
+def bucket_stream(bucket: str) -> str:
+    """Give the stream behind a KV bucket."""
+    return f"KV_{bucket}"
+
+
+def key_subject(bucket: str, key: str) -> str:
+    """Give the subject of a key in a KV bucket."""
+    return f"$KV.{bucket}.{key}"

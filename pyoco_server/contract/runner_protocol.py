@@ -1,0 +1,128 @@
+"""The lines that a worker and its runner exchange: one JSON object each, named by ``type``.
+
+The worker writes :class:`Begin` and :class:`Cancel` to the runner's stdin; the end of that stream means that the
+worker is gone. The runner writes :class:`Ready`, :class:`BootFailed`, :class:`Planned`, :class:`TaskChanged`,
+:class:`Output` and :class:`Ended` to a pipe of its own, whose descriptor its command line names: 1 and 2 belong to
+the tasks. One run at a time; whatever stands between ``Begin`` and ``Ended`` belongs to that run.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+#: Exit status of a runner that cannot boot, as of a flow resolver that cannot be imported.
+EXIT_BOOT_FAILED = 78
+#: Exit status of a runner whose worker is gone.
+EXIT_ORPHANED = 79
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Execute this run.
+
+    :param scratch: the run's own folder; the runner makes it its working directory.
+    :param value_limit_bytes: inputs and outputs that take more as JSON are cut: no snapshot could hold them.
+    """
+
+    run_id: str
+    flow_name: str
+    params: dict[str, Any]
+    workflow_yaml: str | None
+    scratch: str
+    value_limit_bytes: int
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the run at the next place where it can stop."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The runner has booted and waits for a run."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class BootFailed:
+    """The runner cannot serve; it exits after this line."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The flow was found; these are its tasks, none of which has begun."""
+
+    tasks: list[str]
+
+
+@dataclass(frozen=True)
+class TaskChanged:
+    """A task has a new state.
+
+    :param record: its whole task record (contract 2).
+    :param is_cut: whether a value in it was cut.
+    """
+
+    name: str
+    state: str
+    record: dict[str, Any]
+    is_cut: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """A piece of what a task printed; ``task`` is ``None`` where it cannot be attributed."""
+
+    task: str | None
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The run has ended in the runner.
+
+    :param status: COMPLETED, FAILED or CANCELLED.
+    :param reason: of a failed run, its dead letter's reason.
+    :param error: of a failed run, what is shown.
+    :param is_reusable: whether the runner can take another run: nothing of this one is left in it.
+    """
+
+    status: str
+    reason: str | None = None
+    error: str | None = None
+    tasks: dict[str, str] = field(default_factory=dict)
+    is_reusable: bool = True
+
+
+Message: TypeAlias = Begin | Cancel | Ready | BootFailed | Planned | TaskChanged | Output | Ended
+_TYPES: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Begin, Cancel, Ready, BootFailed, Planned, TaskChanged, Output, Ended)
+}
+
+
+def encode(message: Message) -> bytes:
+    """Give the line of a message, with its newline."""
+    # Not asdict(): it would copy parameters and results deeply.
+    return json.dumps({"type": type(message).__name__, **vars(message)}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Read a line.
+
+    :raises ValueError: not a message; the other side is not ours or was cut off in mid-line.
+    """
+    document = json.loads(line)
+    try:
+        kind = _TYPES[document.pop("type")]
+        message: Message = kind(**document)
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise ValueError(f"not a message of the runner protocol: {line[:200]!r}") from exc
+    return message

@@ -1,0 +1,222 @@
+"""The snapshot: the stored state of a run, and how it may change.
+
+Every method that changes a snapshot returns a new one; who writes it where, and against which revision, is the
+business of the stores.
+
+Source: contract, section 2, "Run snapshot".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from pyoco_server.contract.jobs import Job
+from pyoco_server.errors import SnapshotTooLarge
+from pyoco_server.states import RunStatus, TaskState
+
+#: Sizes to which the large parts of each task record are cut, one after the other, until a snapshot fits.
+_TRIM_STEPS_BYTES = (16_384, 2_048, 256)
+#: What is kept of a run's error text; the whole of it stands in the task's record as long as it fits there.
+MAX_ERROR_CHARS = 8_192
+#: What a submission must leave free of the cap for what its worker adds: names, times, an error text.
+RESERVED_BYTES = 1_024
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One run as it is stored.
+
+    ``extra`` holds what other programs of the fleet wrote and this one does not know: it is kept as it is.
+    """
+
+    run_id: str
+    flow_name: str
+    status: RunStatus
+    updated_at: float
+    heartbeat_at: float
+    params: dict[str, Any] = field(default_factory=dict)
+    tasks: dict[str, str] = field(default_factory=dict)
+    tag: str = "default"
+    tags: list[str] = field(default_factory=list)
+    worker_id: str | None = None
+    task_records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    task_records_truncated: bool = False
+    start_time: float | None = None
+    end_time: float | None = None
+    error: str | None = None
+    tenant_id: str | None = None
+    api_key_id: str | None = None
+    workflow_yaml_sha256: str | None = None
+    workflow_yaml_bytes: int | None = None
+    cancel_requested_at: float | None = None
+    cancel_requested_by: str | None = None
+    #: Ours: deliveries of the run to a worker so far.
+    attempt: int = 0
+    #: Ours: which life of the worker holds the run.
+    instance_id: str | None = None
+    #: Ours: the stream sequence of the job that the holder was given.
+    job_seq: int | None = None
+    #: Ours: the gateway that wrote the submission.
+    origin: str | None = None
+    #: Ours: when the run was submitted, unix seconds.
+    submitted_at: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def pending(cls, job: Job, *, origin: str, tasks: list[str], now: float) -> Snapshot:
+        """Give the first snapshot of a run: stored, and nobody has begun it."""
+        return cls(
+            run_id=job.run_id,
+            flow_name=job.flow_name,
+            status=RunStatus.PENDING,
+            updated_at=now,
+            heartbeat_at=now,
+            params=job.params,
+            tasks={name: TaskState.PENDING.value for name in tasks},
+            tag=job.tag,
+            tags=job.tags,
+            tenant_id=job.tenant_id,
+            api_key_id=job.api_key_id,
+            workflow_yaml_sha256=job.workflow_yaml_sha256,
+            workflow_yaml_bytes=job.workflow_yaml_bytes,
+            origin=origin,
+            submitted_at=job.submitted_at,
+        )
+
+    def claimed(self, *, worker_id: str, instance_id: str, job_seq: int, now: float) -> Snapshot:
+        """Give the snapshot of a run that a worker begins, for the first time or after another worker's end."""
+        return replace(
+            self,
+            status=RunStatus.RUNNING,
+            worker_id=worker_id,
+            instance_id=instance_id,
+            job_seq=job_seq,
+            attempt=self.attempt + 1,
+            start_time=self.start_time or now,
+            heartbeat_at=now,
+            updated_at=now,
+            tasks={name: TaskState.PENDING.value for name in self.tasks},
+            task_records={},
+            task_records_truncated=False,
+        )
+
+    def progressed(
+        self, tasks: Mapping[str, str], records: Mapping[str, dict[str, Any]], *, is_cut: bool, now: float
+    ) -> Snapshot:
+        """Give the snapshot with the present state of its tasks; also the run's sign of life.
+
+        :param is_cut: whether values in the records were cut before they came here.
+        """
+        return replace(
+            self,
+            tasks=dict(tasks),
+            task_records=dict(records),
+            task_records_truncated=is_cut,
+            heartbeat_at=now,
+            updated_at=now,
+        )
+
+    def ended(self, status: RunStatus, *, error: str | None, now: float) -> Snapshot:
+        """Give the terminal snapshot; a cancelled run carries no error."""
+        return replace(
+            self,
+            status=status,
+            error=None if status is RunStatus.CANCELLED or error is None else error[:MAX_ERROR_CHARS],
+            end_time=now,
+            heartbeat_at=now,
+            updated_at=now,
+        )
+
+    def reduced(self) -> Snapshot:
+        """Give the snapshot without everything that can make it larger than the cap, to end the run with."""
+        return replace(self, params={}, tasks={}, task_records={}, task_records_truncated=True)
+
+    def is_held_by(self, instance_id: str, job_seq: int) -> bool:
+        """Say whether this very claim still owns the run: the fence against a holder that was given up."""
+        return self.instance_id == instance_id and self.job_seq == job_seq and not self.status.is_terminal
+
+    def to_document(self) -> dict[str, Any]:
+        """Give the JSON object, with the fields that are not known to be of use to anybody left out."""
+        document: dict[str, Any] = dict(self.extra)
+        for name in _NAMES:
+            document[name] = getattr(self, name)
+        document["status"] = self.status.value
+        for name in _OMITTED_WHEN_NONE:
+            if document[name] is None:
+                del document[name]
+        return document
+
+    def to_bytes(self, max_bytes: int) -> bytes:
+        """Encode, trimmed until it fits: first the large parts of each record, then all records.
+
+        :param max_bytes: the cap of contract 2, which holds for every write.
+        :raises SnapshotTooLarge: what must not be trimmed (parameters, task names) is larger than the cap.
+        """
+        document = self.to_document()
+        payload = json.dumps(document).encode()
+        if len(payload) <= max_bytes:
+            return payload
+        document["task_records_truncated"] = True
+        for limit in _TRIM_STEPS_BYTES:
+            document["task_records"] = {name: _trimmed(record, limit) for name, record in self.task_records.items()}
+            payload = json.dumps(document).encode()
+            if len(payload) <= max_bytes:
+                return payload
+        document["task_records"] = {}
+        payload = json.dumps(document).encode()
+        if len(payload) > max_bytes:
+            raise SnapshotTooLarge(
+                f"The snapshot of run {self.run_id} takes {len(payload)} bytes without any task record, and "
+                f"PYOCO_MAX_RUN_SNAPSHOT_BYTES is {max_bytes}. Pass large inputs as files or addresses, or raise it."
+            )
+        return payload
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> Snapshot:
+        """Decode a stored snapshot.
+
+        :raises ValueError: not a snapshot; a key of the bucket that none of the fleet's programs wrote.
+        """
+        document = json.loads(payload)
+        if not isinstance(document, dict):
+            raise ValueError("a snapshot must be a JSON object")
+        known = {name: document.pop(name) for name in _NAMES if document.get(name) is not None}
+        missing = {"run_id", "flow_name", "status"} - known.keys()
+        if missing:
+            raise ValueError(f"the snapshot lacks {', '.join(sorted(missing))}")
+        known["status"] = RunStatus(known["status"])
+        known.setdefault("updated_at", known.get("heartbeat_at", 0.0))
+        known.setdefault("heartbeat_at", known["updated_at"])
+        extra = {name: value for name, value in document.items() if name not in _NAME_SET}
+        return cls(**known, extra=extra)
+
+
+_NAMES = tuple(item.name for item in fields(Snapshot) if item.name != "extra")
+_NAME_SET = frozenset(_NAMES)
+#: Fields that only our own programs write, and only where they apply.
+_OMITTED_WHEN_NONE = ("instance_id", "job_seq", "origin", "submitted_at")
+
+
+def _trimmed(record: dict[str, Any], limit_bytes: int) -> dict[str, Any]:
+    """Cut the parts of a task record that can be large: output, inputs one by one, traceback, error."""
+    cut = dict(record)
+    for name in ("output", "traceback", "error"):
+        cut[name] = _shortened(record.get(name), limit_bytes)
+    inputs = record.get("inputs")
+    if isinstance(inputs, dict):
+        cut["inputs"] = {name: _shortened(value, limit_bytes) for name, value in inputs.items()}
+    cut["artifacts"] = _shortened(record.get("artifacts"), limit_bytes)
+    return cut
+
+
+def _shortened(value: Any, limit_bytes: int) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value)
+    size = len(json.dumps(text))
+    if size <= limit_bytes:
+        return value
+    return f"{text[: limit_bytes // 2]}… (trimmed: {size} bytes in all)"

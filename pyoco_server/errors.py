@@ -1,0 +1,261 @@
+"""Every error of pyoco-server: one tree, one mapping to error id, HTTP status and exit status.
+
+::
+
+    PyocoServerError
+    ├── InvalidInput                 ERR-PYOCO-0002  422
+    │   ├── WorkflowInvalid          a flow.yaml that cannot be accepted
+    │   └── InvalidListQuery         ERR-PYOCO-0017
+    ├── TooLarge                     ERR-PYOCO-0002  413
+    │   ├── WorkflowTooLarge         ERR-PYOCO-0016
+    │   └── SnapshotTooLarge         ERR-PYOCO-0010
+    ├── RunNotFound                  ERR-PYOCO-0005  404
+    ├── InvalidJob                   ERR-PYOCO-0012  a queued job that cannot be read
+    ├── FlowNotFound                 ERR-PYOCO-0006  a worker cannot resolve the flow
+    ├── Unavailable                  ERR-PYOCO-0003  503, worth another try later
+    │   ├── BusUnavailable           NATS did not answer in time
+    │   │   ├── BusTimeout           …and what was asked may have been done
+    │   │   └── SubmissionUncertain  …and the run may have been accepted
+    │   ├── ReadModelLoading         lists are not complete yet
+    │   └── TooManyWatches           every place for a watch is taken
+    ├── BusError                     ERR-PYOCO-0003  NATS refused a request
+    │   ├── RevisionConflict         another writer was first
+    │   ├── KeyMissing               no such key in a bucket
+    │   └── ResourceMissing          no such stream, bucket or consumer
+    ├── GatewayUnreachable           ERR-PYOCO-HTTP  the client found no gateway
+    ├── GatewayRefused               ERR-PYOCO-HTTP  the gateway answered with an error
+    └── InvalidCommand               ERR-PYOCO-0018  bad argument, setting or file
+        └── InvalidSetting           a setting that does not parse or contradicts another
+
+The class attributes are the whole mapping: the gateway's error handler and the commands' wrapper read
+them and nothing else decides about a status.
+
+Source: contract, sections 3, 5 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with an input, and where.
+
+    :param loc: path of the faulty value, such as ``body.params`` or ``tasks.load.callable``.
+    :param msg: a sentence that says what is wrong and what to change.
+    :param line: line in the text it was found in, from 1; ``None`` where the input has no lines.
+    :param column: column in that line, from 1.
+    """
+
+    loc: str
+    msg: str
+    line: int | None = None
+    column: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the JSON form: ``loc`` and ``msg``, with ``line`` and ``column`` where they are known."""
+        document: dict[str, Any] = {"loc": self.loc, "msg": self.msg}
+        if self.line is not None:
+            document["line"] = self.line
+        if self.column is not None:
+            document["column"] = self.column
+        return document
+
+    def __str__(self) -> str:
+        place = "" if self.line is None else f"line {self.line}, column {self.column or 1}: "
+        return f"{place}{self.loc}: {self.msg}" if self.loc else f"{place}{self.msg}"
+
+
+class PyocoServerError(Exception):
+    """Something in pyoco-server went wrong."""
+
+    #: The stable id that users search for; None where an error never leaves the process.
+    err_id: ClassVar[str | None] = None
+    #: The status a gateway answers with.
+    http_status: ClassVar[int] = 500
+    #: The exit status of a command (contract 5: 1 is everything that the user can mend).
+    exit_code: ClassVar[int] = 1
+    #: Whether the same call may succeed later without any change.
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or type(self).title())
+
+    @classmethod
+    def title(cls) -> str:
+        """Give the first line of the class's docstring: the same for every error of the class."""
+        return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
+
+    @property
+    def detail(self) -> str:
+        return str(self)
+
+
+class InvalidInput(PyocoServerError):
+    """The input is not valid."""
+
+    err_id = "ERR-PYOCO-0002"
+    http_status = 422
+
+    def __init__(self, detail: str | None = None, faults: Sequence[Fault] = ()) -> None:
+        if detail is None and faults:
+            detail = "; ".join(str(fault) for fault in faults)
+        super().__init__(detail)
+        self.faults = tuple(faults)
+
+
+class WorkflowInvalid(InvalidInput):
+    """The workflow file is not valid."""
+
+
+class InvalidListQuery(InvalidInput):
+    """The query of this list is not valid."""
+
+    err_id = "ERR-PYOCO-0017"
+
+
+class TooLarge(PyocoServerError):
+    """The request is larger than this gateway accepts."""
+
+    err_id = "ERR-PYOCO-0002"
+    http_status = 413
+
+
+class WorkflowTooLarge(TooLarge):
+    """The workflow file is larger than this gateway accepts."""
+
+    err_id = "ERR-PYOCO-0016"
+
+
+class SnapshotTooLarge(TooLarge):
+    """The run's snapshot is larger than the store accepts."""
+
+    err_id = "ERR-PYOCO-0010"
+
+
+class RunNotFound(PyocoServerError):
+    """There is no such run."""
+
+    err_id = "ERR-PYOCO-0005"
+    http_status = 404
+    exit_code = 1
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"There is no run {run_id}.")
+
+
+class InvalidJob(PyocoServerError):
+    """A queued job cannot be read."""
+
+    err_id = "ERR-PYOCO-0012"
+
+
+class FlowNotFound(PyocoServerError):
+    """The worker cannot resolve the flow."""
+
+    err_id = "ERR-PYOCO-0006"
+
+
+class Unavailable(PyocoServerError):
+    """The service cannot answer at the moment."""
+
+    err_id = "ERR-PYOCO-0003"
+    http_status = 503
+    retryable = True
+    #: Seconds after which a client should ask again (``Retry-After``).
+    retry_after_sec: ClassVar[int] = 2
+
+
+class BusUnavailable(Unavailable):
+    """NATS does not answer."""
+
+    #: The sequences of the writes of the same call that were confirmed before this error.
+    completed: tuple[int, ...] = ()
+
+
+class BusTimeout(BusUnavailable):
+    """NATS did not answer in time; what was asked may have been done."""
+
+
+class SubmissionUncertain(BusUnavailable):
+    """The run may have been accepted; ask for it by its id before you submit it again."""
+
+    def __init__(self, run_id: str, cause: str) -> None:
+        super().__init__(f"{cause} Run {run_id} may have been accepted: ask for it before you submit again.")
+        self.run_id = run_id
+
+
+class ReadModelLoading(Unavailable):
+    """The list of runs is still being loaded."""
+
+    retry_after_sec = 1
+
+
+class TooManyWatches(Unavailable):
+    """Every place for a watch is taken."""
+
+    retry_after_sec = 5
+
+
+class BusError(PyocoServerError):
+    """NATS refused a request.
+
+    :param err_code: the error number of the JetStream API; 0 where there is none.
+    """
+
+    err_id = "ERR-PYOCO-0003"
+    http_status = 503
+
+    def __init__(self, detail: str | None = None, *, err_code: int = 0) -> None:
+        super().__init__(detail)
+        self.err_code = err_code
+        self.completed: tuple[int, ...] = ()
+
+
+class RevisionConflict(BusError):
+    """Another writer changed the key first."""
+
+
+class KeyMissing(BusError):
+    """There is no such key."""
+
+
+class ResourceMissing(BusError):
+    """There is no such stream, bucket or consumer."""
+
+
+class GatewayUnreachable(PyocoServerError):
+    """The gateway cannot be reached."""
+
+    err_id = "ERR-PYOCO-HTTP"
+    retryable = True
+
+
+class GatewayRefused(PyocoServerError):
+    """The gateway answered with an error.
+
+    :param status: the HTTP status.
+    :param method: the request's method.
+    :param path: the request's path.
+    :param problem: the problem document (RFC 9457); empty where the answer was none.
+    """
+
+    err_id = "ERR-PYOCO-HTTP"
+
+    def __init__(self, status: int, method: str, path: str, detail: str, problem: dict[str, Any] | None = None) -> None:
+        super().__init__(f"HTTP {status} {method} {path}: {detail}")
+        self.status = status
+        self.problem = problem or {}
+
+
+class InvalidCommand(PyocoServerError):
+    """The command cannot be carried out as it was given."""
+
+    err_id = "ERR-PYOCO-0018"
+
+
+class InvalidSetting(InvalidCommand):
+    """A setting is not valid."""
