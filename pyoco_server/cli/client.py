@@ -1,0 +1,390 @@
+"""``pyoco-client``: submit runs, read them, watch them.
+
+JSON goes to stdout, one document on one line; what is said about it goes to stderr.
+
+Source: contract, section 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
+from pyoco_server.cli.params import gather, read_text
+
+if TYPE_CHECKING:
+    from pyoco_server.client.http import PyocoHttpClient
+
+PROG = "pyoco-client"
+DEFAULT_SERVER = "http://127.0.0.1:8000"
+DEFAULT_API_KEY_HEADER = "X-API-Key"
+
+#: A command: what it was asked, and the client that it asks.
+Action = Callable[[argparse.Namespace, "PyocoHttpClient"], None]
+
+_EPILOG = f"""\
+examples:
+  {PROG} submit --flow-name main --param x=1 --tag hello
+  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello
+  {PROG} watch RUN_ID --until-terminal
+  {PROG} --server http://gateway:8000 --api-key "$KEY" list --status FAILED --output table
+
+Answers are JSON on stdout, one document on one line; errors go to stderr. The exit status is 0 when the
+command did what it was asked, 1 when it could not, and 130 after Ctrl-C.
+
+environment:
+  NO_COLOR         no colours in the progress display of watch
+  PYOCO_LOG_LEVEL  DEBUG shows the traceback of an unexpected error
+"""
+
+_SUBMIT_EPILOG = f"""\
+Later wins where a parameter is given twice: --params-file, then --params, then --param.
+
+examples:
+  {PROG} submit --flow-name main --param x=1 --param name=alice
+  {PROG} submit --flow-name main --params '{{"x": 1, "names": ["a", "b"]}}' --tag gpu --tags nightly,eu
+  {PROG} submit --flow-name main --params-file params.yaml --param x=2
+"""
+
+_SUBMIT_YAML_EPILOG = f"""\
+examples:
+  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello
+  make-flow | {PROG} submit-yaml --workflow-file - --flow-name main --tag hello
+"""
+
+_GET_EPILOG = f"""\
+examples:
+  {PROG} get RUN_ID
+  {PROG} get RUN_ID --records | jq .task_records
+"""
+
+_TASKS_EPILOG = f"""\
+examples:
+  {PROG} tasks RUN_ID
+  {PROG} tasks RUN_ID | jq -r '.tasks | to_entries[] | "\\(.key) \\(.value)"'
+"""
+
+_LIST_EPILOG = f"""\
+examples:
+  {PROG} list --status RUNNING --output table
+  {PROG} list --flow main --limit 200 | jq -r '.[].run_id'
+"""
+
+_LIST_VNEXT_EPILOG = f"""\
+examples:
+  {PROG} list-vnext --limit 100
+  {PROG} list-vnext --limit 100 --cursor CURSOR      the next page, by next_cursor of the page before
+  {PROG} list-vnext --updated-after 1767225600       what has changed since
+"""
+
+_WATCH_EPILOG = f"""\
+Without --output, a terminal shows the progress of the run until its end (or --timeout-sec, --max-events),
+with the results below; elsewhere one JSON document {{event, data}} a line is printed, as with --output json.
+--output status prints ts, event, status (- in a heartbeat) and run_id, with a tab between.
+
+examples:
+  {PROG} watch RUN_ID
+  {PROG} watch RUN_ID --until-terminal --output status
+  {PROG} watch RUN_ID --until-terminal --timeout-sec 600 --records | tail -1 | jq .data.snapshot.error
+"""
+
+
+def get_parser() -> CommandParser:
+    """Give the parser; its namespace has ``run``, an :data:`Action`, and ``fail``, the parser's ``error``."""
+    parser = CommandParser(
+        prog=PROG,
+        description="Submit runs to a Pyoco gateway, read them, watch them.",
+        epilog=_EPILOG,
+        example=f"{PROG} submit --flow-name main --param x=1 --tag hello",
+    )
+    parser.add_argument("--version", action=ShowVersion)
+    _add_connection(parser, top=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_submit(commands)
+    _add_submit_yaml(commands)
+    _add_reads(commands)
+    _add_lists(commands)
+    _add_watch(commands)
+    return parser
+
+
+@command(PROG)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    :param argv: the arguments without the command's name; the process's own when ``None``.
+    :return: the exit status.
+    """
+    args = get_parser().parse_args(argv)
+    # requests takes longer to import than --help takes altogether.
+    from pyoco_server.client.http import PyocoHttpClient
+
+    with PyocoHttpClient(args.server, api_key=args.api_key, api_key_header=args.api_key_header) as client:
+        args.run(args, client)
+    return EXIT_DONE
+
+
+def _add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
+    """Add what every command needs, also after the subcommand: there without defaults, which would win."""
+    group = parser.add_argument_group("connection")
+    group.add_argument(
+        "--server",
+        default=DEFAULT_SERVER if top else argparse.SUPPRESS,
+        metavar="URL",
+        help=f"address of the gateway (default: {DEFAULT_SERVER})",
+    )
+    group.add_argument(
+        "--api-key",
+        default=None if top else argparse.SUPPRESS,
+        metavar="KEY",
+        help="API key, where the gateway asks for one",
+    )
+    group.add_argument(
+        "--api-key-header",
+        default=DEFAULT_API_KEY_HEADER if top else argparse.SUPPRESS,
+        metavar="NAME",
+        help=f"header that carries the key (default: {DEFAULT_API_KEY_HEADER})",
+    )
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[CommandParser], name: str, run: Action, help: str, epilog: str
+) -> CommandParser:
+    # The first example of the epilog is the one that errors show.
+    example = epilog.partition("examples:\n")[2].splitlines()[0].strip()
+    parser = commands.add_parser(
+        name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=epilog, example=example
+    )
+    _add_connection(parser)
+    parser.set_defaults(run=run, fail=parser.error)
+    return parser
+
+
+def _add_submit(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    parser = _add_command(commands, "submit", _submit, "submit a run of a flow that workers know", _SUBMIT_EPILOG)
+    parser.add_argument("--flow-name", default="main", metavar="NAME", help="flow to run (default: main)")
+    parser.add_argument("--params", metavar="JSON", help="parameters, as a JSON object")
+    parser.add_argument(
+        "--params-file", metavar="FILE", help="file with the parameters, a JSON or YAML mapping; - is stdin"
+    )
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one parameter; the value is JSON where it parses, else text; may be repeated",
+    )
+    parser.add_argument("--tag", help="routing tag: which workers may run it (default: the gateway's)")
+    parser.add_argument("--tags", metavar="A,B", help="labels for display and filters, separated by commas")
+
+
+def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    parser = _add_command(
+        commands, "submit-yaml", _submit_yaml, "submit a run of the flow in a file", _SUBMIT_YAML_EPILOG
+    )
+    parser.add_argument("--workflow-file", required=True, metavar="FILE", help="the flow.yaml; - is stdin")
+    parser.add_argument("--flow-name", required=True, metavar="NAME", help="name of the flow")
+    parser.add_argument("--tag", required=True, help="routing tag: which workers may run it")
+
+
+def _add_reads(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    get = _add_command(commands, "get", _get, "print the snapshot of a run", _GET_EPILOG)
+    get.add_argument("run_id", metavar="RUN_ID")
+    get.add_argument(
+        "--records",
+        action="store_true",
+        help="with times, inputs, output and error of each task (task_records)",
+    )
+    tasks = _add_command(commands, "tasks", _tasks, "print the tasks of a run with their records", _TASKS_EPILOG)
+    tasks.add_argument("run_id", metavar="RUN_ID")
+
+
+def _add_lists(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    plain = _add_command(commands, "list", _list, "list runs, newest first", _LIST_EPILOG)
+    paged = _add_command(
+        commands, "list-vnext", _list_vnext, "list runs page by page, newest first", _LIST_VNEXT_EPILOG
+    )
+    for parser in (plain, paged):
+        parser.add_argument("--status", help="only runs in this state, such as RUNNING")
+        parser.add_argument("--flow", metavar="NAME", help="only runs of this flow")
+        parser.add_argument("--tag", help="only runs with this routing tag")
+        parser.add_argument("--full", action="store_true", help="whole snapshots instead of summaries")
+        parser.add_argument("--limit", type=int, metavar="N", help="how many at most, 1 to 200 (default: 50)")
+    paged.add_argument(
+        "--updated-after",
+        type=float,
+        metavar="TIME",
+        help="only runs that changed after this, in unix seconds",
+    )
+    paged.add_argument("--cursor", help="next_cursor of the page before")
+    paged.add_argument("--workflow-yaml-sha256", metavar="HEX", help="only runs of this very flow.yaml")
+    for parser in (plain, paged):
+        parser.add_argument("--output", choices=("json", "table"), default="json", help="default: json")
+
+
+def _add_watch(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    parser = _add_command(commands, "watch", _watch, "follow a run as it changes", _WATCH_EPILOG)
+    parser.add_argument("run_id", metavar="RUN_ID")
+    parser.add_argument("--records", action="store_true", help="snapshots with task_records")
+    parser.add_argument("--since", type=float, metavar="TIME", help="only snapshots newer than this, in unix seconds")
+    parser.add_argument(
+        "--timeout-sec",
+        type=_at_least(1),
+        metavar="SEC",
+        help="stop after this many seconds, 1 to 600 (default: 60); with --until-terminal any number "
+        "(default: no limit)",
+    )
+    parser.add_argument(
+        "--max-events",
+        type=_at_least(0),
+        default=0,
+        metavar="N",
+        help="stop after N events (default: 0, no limit)",
+    )
+    parser.add_argument(
+        "--until-terminal",
+        action="store_true",
+        help="stop when the run has ended, and go on over pauses of the gateway until then",
+    )
+    parser.add_argument("--output", choices=("json", "status"), help="default: see below")
+
+
+def _at_least(low: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        number = int(text)
+        if number < low:
+            raise argparse.ArgumentTypeError(f"must be at least {low}, not {number}")
+        return number
+
+    # argparse names the type in its message for text that is no number.
+    whole.__name__ = "whole number"
+    return whole
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document), flush=True)
+
+
+def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    tags = None if args.tags is None else [tag.strip() for tag in args.tags.split(",") if tag.strip()]
+    params = gather(args.params_file, args.params, args.param, args.fail)
+    _print_json(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags))
+
+
+def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    text = read_text("--workflow-file", args.workflow_file, args.fail)
+    _print_json(client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag))
+
+
+def _get(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    _print_json(client.get_run_with_records(args.run_id) if args.records else client.get_run(args.run_id))
+
+
+def _tasks(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    _print_json(client.get_tasks(args.run_id))
+
+
+def _list(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    runs = client.list_runs(status=args.status, flow=args.flow, tag=args.tag, full=args.full, limit=args.limit)
+    if args.output == "json":
+        _print_json(runs)
+    else:
+        _print_runs(runs)
+
+
+def _list_vnext(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    page = client.list_runs_vnext(
+        status=args.status,
+        flow=args.flow,
+        tag=args.tag,
+        full=args.full,
+        limit=args.limit,
+        updated_after=args.updated_after,
+        cursor=args.cursor,
+        workflow_yaml_sha256=args.workflow_yaml_sha256,
+    )
+    if args.output == "json":
+        _print_json(page)
+        return
+    _print_runs(page["items"])
+    if page["next_cursor"]:
+        print(f"next_cursor: {page['next_cursor']}")
+
+
+def _print_runs(runs: Sequence[Mapping[str, Any]]) -> None:
+    from pyoco_server.cli.tables import RUN_COLUMNS, print_table
+
+    print_table(runs, RUN_COLUMNS, sys.stdout)
+
+
+def _watch(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    display = args.output is None and sys.stdout.isatty()
+    until_terminal = args.until_terminal or display
+    events = client.watch_run(
+        args.run_id,
+        include_records=args.records or display,
+        since=args.since,
+        timeout_sec=args.timeout_sec,
+        until_terminal=until_terminal,
+    )
+    wanted = _WantedEvents(events, args.max_events)
+    if display:
+        _show(wanted)
+    else:
+        for event in wanted:
+            _print_event(event, args.output or "json")
+    if until_terminal and not wanted.is_over:
+        # Status 0 as in 0.5.1: it has watched for as long as it was told to.
+        state = wanted.status or "unchanged"
+        print(f"{PROG}: run {args.run_id} has not ended; it is {state}", file=sys.stderr)
+
+
+class _WantedEvents:
+    """The events of a watch up to what the command line asks for, and what they told of the run."""
+
+    def __init__(self, events: Iterator[dict[str, Any]], max_events: int) -> None:
+        self._events = events
+        self._max_events = max_events
+        #: State of the run in the last snapshot; ``None`` before the first.
+        self.status: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        from pyoco_server.states import TERMINAL
+
+        return self.status in TERMINAL
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for count, event in enumerate(self._events, start=1):
+            self.status = _status(event) or self.status
+            yield event
+            # Asking for one event more than is wanted would wait for it.
+            if count == self._max_events:
+                return
+
+
+def _show(events: _WantedEvents) -> None:
+    from pyoco_server.cli.progress import print_results, show_events
+
+    snapshot = show_events(events)
+    if snapshot is not None and events.is_over:
+        print_results(snapshot, sys.stdout)
+
+
+def _print_event(event: Mapping[str, Any], output: str) -> None:
+    data = event["data"]
+    if output == "json":
+        _print_json({"event": event["event"], "data": data})
+    else:
+        fields = (data.get("ts"), event["event"], _status(event), data.get("run_id"))
+        print("\t".join("-" if field is None else str(field) for field in fields), flush=True)
+
+
+def _status(event: Mapping[str, Any]) -> str | None:
+    snapshot = event["data"].get("snapshot")
+    return None if snapshot is None else str(snapshot.get("status"))

@@ -1,0 +1,389 @@
+"""The synchronous HTTP client: one method per route, a timeout on each.
+
+It speaks to gateways of this package and of the published 0.5.1.
+
+Source: contract, sections 3 and 5 ("Python API").
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from requests.exceptions import (
+    ConnectTimeout,
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    RequestException,
+    Timeout,
+)
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from pyoco_server.client.event_stream import EventDecoder
+from pyoco_server.client.refusals import reason, refusal, was_refused
+from pyoco_server.errors import GatewayRefused, GatewayUnreachable, InvalidInput
+from pyoco_server.states import TERMINAL
+
+#: Seconds without a byte after which a watch counts as broken. Gateways of this package write every 2 s,
+#: those of 0.5.1 every 5 s and a little more: their own client, which waits for 5 s, loses that race.
+WATCH_SILENCE_SEC = 15.0
+#: The longest stream that a gateway grants (contract 3, ``timeout_sec``).
+WATCH_STREAM_MAX_SEC = 600
+#: How long a watch until the run's end puts up with a gateway that is away; a restart takes less.
+WATCH_OUTAGE_MAX_SEC = 30.0
+#: Answers that say "not now": a restart behind a proxy, NATS away, all places for watches taken.
+_PASSING_STATUS = frozenset({429, 502, 503, 504})
+#: Shortest and longest pause before a watch opens its next stream.
+_PAUSE_MIN_SEC, _PAUSE_MAX_SEC = 0.2, 2.0
+
+
+class PyocoHttpClient:
+    """A client of one gateway; not to be shared between threads, except for :meth:`close`.
+
+    Use it as a context manager, or call :meth:`close`, so that its connections are returned.
+
+    :param base_url: address of the gateway, with scheme.
+    :param api_key: sent with every request; ``None`` sends none.
+    :param api_key_header: the header that carries the key.
+    :param timeout_sec: seconds to wait for a connection, and again for each piece of an answer.
+    :raises InvalidInput: key or header name has characters that HTTP cannot carry.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        api_key: str | None = None,
+        api_key_header: str = "X-API-Key",
+        timeout_sec: float = 10.0,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._timeout_sec = timeout_sec
+        self._closed = threading.Event()
+        self._session = requests.Session()
+        if api_key is not None:
+            header = _header_text("API key header", api_key_header)
+            self._session.headers[header] = _header_text("API key", api_key)
+
+    def __enter__(self) -> PyocoHttpClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Return the connections; works twice. A watch that waits for its next stream ends."""
+        self._closed.set()
+        self._session.close()
+
+    def submit_run(
+        self,
+        flow_name: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        tag: str | None = None,
+        tags: list[str] | None = None,
+    ) -> dict[str, Any]:
+        """Submit a run of a flow that the workers of ``tag`` know (``POST /runs``).
+
+        :param params: inputs of the flow; must be JSON values.
+        :param tag: routing tag; the gateway's default when ``None``.
+        :param tags: free labels for display and filters.
+        :return: ``{run_id, status}``; the run is stored and queued.
+        :raises InvalidInput: a parameter that JSON cannot carry; nothing was sent.
+        :raises GatewayRefused: with status 422 for invalid input, 413 for too large, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
+        """
+        body: dict[str, Any] = {"flow_name": flow_name, "params": dict(params or {})}
+        if tag is not None:
+            body["tag"] = tag
+        if tags is not None:
+            body["tags"] = tags
+        try:
+            content = json.dumps(body, allow_nan=False).encode()
+        except (TypeError, ValueError) as exc:
+            raise InvalidInput(f"The parameters of a run must be JSON values: {exc}.") from exc
+        return self._object("POST", "/runs", data=content, headers={"Content-Type": "application/json"})
+
+    def submit_run_yaml(self, workflow_yaml: str, *, flow_name: str, tag: str | None = None) -> dict[str, Any]:
+        """Submit a run of the flow in a flow.yaml (``POST /runs/yaml``).
+
+        :param workflow_yaml: the text of the file.
+        :param tag: routing tag; the gateway's default when ``None``.
+        :return: ``{run_id, status}``; the run is stored and queued.
+        :raises GatewayRefused: with status 422 (``problem["errors"]`` names each fault and its place), 413
+            for too large, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
+        """
+        fields = {"flow_name": flow_name} if tag is None else {"flow_name": flow_name, "tag": tag}
+        files = {"workflow": ("flow.yaml", workflow_yaml.encode(), "application/x-yaml")}
+        return self._object("POST", "/runs/yaml", data=fields, files=files)
+
+    def get_run(self, run_id: str) -> dict[str, Any]:
+        """Read the snapshot of a run, without task records (``GET /runs/{run_id}``).
+
+        :raises GatewayRefused: with status 404 where there is no such run.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        return self._object("GET", f"/runs/{_segment(run_id)}")
+
+    def get_run_with_records(self, run_id: str) -> dict[str, Any]:
+        """Read the snapshot of a run with ``task_records``: times, inputs, outputs, errors of each task.
+
+        :raises GatewayRefused: with status 404 where there is no such run.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        return self._object("GET", f"/runs/{_segment(run_id)}", params={"include": "records"})
+
+    def get_tasks(self, run_id: str) -> dict[str, Any]:
+        """Read the tasks of a run (``GET /runs/{run_id}/tasks``).
+
+        :return: ``{run_id, flow_name, status, tasks, task_records, task_records_truncated}``.
+        :raises GatewayRefused: with status 404 where there is no such run.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        return self._object("GET", f"/runs/{_segment(run_id)}/tasks")
+
+    def list_runs(
+        self,
+        *,
+        status: str | None = None,
+        flow: str | None = None,
+        tag: str | None = None,
+        full: bool = False,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """List runs, newest ``updated_at`` first (``GET /runs``).
+
+        :param full: whole snapshots instead of summaries.
+        :param limit: 1 to 200; the gateway's 50 when ``None``.
+        :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        query = _query(status=status, flow=flow, tag=tag, include="full" if full else None, limit=limit)
+        answer = self._json("GET", "/runs", params=query)
+        if not isinstance(answer, list):
+            raise self._nonsense("GET", "/runs", "a list was expected")
+        return answer
+
+    def list_runs_vnext(
+        self,
+        *,
+        status: str | None = None,
+        flow: str | None = None,
+        tag: str | None = None,
+        full: bool = False,
+        limit: int | None = None,
+        updated_after: float | None = None,
+        cursor: str | None = None,
+        workflow_yaml_sha256: str | None = None,
+    ) -> dict[str, Any]:
+        """List runs page by page, newest ``updated_at`` first (``GET /runs``).
+
+        :param full: whole snapshots instead of summaries.
+        :param limit: size of a page, 1 to 200; the gateway's 50 when ``None``.
+        :param updated_after: unix seconds, exclusive.
+        :param cursor: ``next_cursor`` of the page before.
+        :return: ``{items, next_cursor}``; ``next_cursor`` is ``None`` on the last page.
+        :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        if updated_after is None and cursor is None and workflow_yaml_sha256 is None:
+            # Without one of the three the gateway answers an array, which has no place for a cursor.
+            updated_after = 0.0
+        query = _query(
+            status=status,
+            flow=flow,
+            tag=tag,
+            include="full" if full else None,
+            limit=limit,
+            updated_after=updated_after,
+            cursor=cursor,
+            workflow_yaml_sha256=workflow_yaml_sha256,
+        )
+        answer = self._object("GET", "/runs", params=query)
+        return {"items": answer.get("items") or [], "next_cursor": answer.get("next_cursor")}
+
+    def watch_run(
+        self,
+        run_id: str,
+        *,
+        include_records: bool = False,
+        since: float | None = None,
+        timeout_sec: int | None = None,
+        until_terminal: bool = False,
+    ) -> Generator[dict[str, Any], None, None]:
+        """Follow a run (``GET /runs/{run_id}/watch``); the request is made at the first ``next()``.
+
+        Close the iterator (or the client) when you stop before its end.
+
+        :param include_records: snapshots carry ``task_records``.
+        :param since: unix seconds; a snapshot that is not newer is not sent.
+        :param timeout_sec: seconds after which the stream ends, 1 to 600; the gateway's 60 when ``None``.
+        :param until_terminal: go on with new streams until the terminal snapshot was given. ``timeout_sec``
+            then bounds all streams together (no bound when ``None``, and more than 600 is allowed), and a
+            connection that breaks is opened again, unless the gateway stays away for
+            :data:`WATCH_OUTAGE_MAX_SEC`. Only the first connection must succeed at once.
+        :return: dictionaries ``{event, data}``, with ``id`` where the gateway sends one: event ``snapshot``
+            with data ``{run_id, snapshot, ts}``, event ``heartbeat`` with ``{run_id, ts}``.
+        :raises GatewayRefused: with status 404 where there is no such run, 422 for a value out of its range.
+        :raises GatewayUnreachable: no connection, a broken one, or :data:`WATCH_SILENCE_SEC` without a byte;
+            safe to repeat.
+        """
+        _segment(run_id)
+        if until_terminal:
+            return self._watch_until_terminal(run_id, include_records, since, timeout_sec)
+        return self._watch_once(run_id, include_records, since, timeout_sec, None)
+
+    def _watch_until_terminal(
+        self, run_id: str, include_records: bool, since: float | None, timeout_sec: int | None
+    ) -> Generator[dict[str, Any], None, None]:
+        end = math.inf if timeout_sec is None else time.monotonic() + timeout_sec
+        last_event_id: str | None = None
+        last_snapshot: dict[str, Any] | None = None
+        reached_at: float | None = None
+        pause_sec = _PAUSE_MIN_SEC
+        while (left_sec := end - time.monotonic()) > 0 and not self._closed.is_set():
+            stream_sec = math.ceil(min(left_sec, WATCH_STREAM_MAX_SEC))
+            try:
+                stream = self._watch_once(run_id, include_records, since, stream_sec, last_event_id)
+                with closing(stream):
+                    for event in stream:
+                        reached_at, pause_sec = time.monotonic(), _PAUSE_MIN_SEC
+                        last_event_id = event.get("id", last_event_id)
+                        snapshot = event["data"].get("snapshot")
+                        if snapshot is not None:
+                            if snapshot == last_snapshot:
+                                # A gateway that knows no event ids begins each stream with the present state.
+                                continue
+                            last_snapshot, since = snapshot, snapshot.get("updated_at", since)
+                        yield event
+                        if snapshot is not None and snapshot.get("status") in TERMINAL:
+                            return
+                reached_at = time.monotonic()
+            except (GatewayUnreachable, GatewayRefused) as exc:
+                if reached_at is None or not _is_passing(exc):
+                    raise
+                if time.monotonic() - reached_at > WATCH_OUTAGE_MAX_SEC:
+                    raise
+            self._closed.wait(min(pause_sec, max(0.0, end - time.monotonic())))
+            pause_sec = min(_PAUSE_MAX_SEC, pause_sec * 2)
+
+    def _watch_once(
+        self,
+        run_id: str,
+        include_records: bool,
+        since: float | None,
+        timeout_sec: int | None,
+        last_event_id: str | None,
+    ) -> Generator[dict[str, Any], None, None]:
+        path = f"/runs/{_segment(run_id)}/watch"
+        query = _query(include="records" if include_records else None, since=since, timeout_sec=timeout_sec)
+        headers = {"Accept": "text/event-stream"}
+        if last_event_id is not None:
+            headers["Last-Event-ID"] = last_event_id
+        timeouts = (self._timeout_sec, max(self._timeout_sec, WATCH_SILENCE_SEC))
+        answer = self._send("GET", path, timeout=timeouts, stream=True, params=query, headers=headers)
+        with closing(answer):
+            if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                raise self._nonsense("GET", path, "an event stream was expected")
+            decoder = EventDecoder()
+            try:
+                # read1 gives what has arrived; requests' own iterators wait until a piece is full.
+                while chunk := answer.raw.read1(65536, decode_content=True):
+                    yield from decoder.feed(chunk)
+            except ReadTimeoutError as exc:
+                raise GatewayUnreachable(
+                    f"The gateway at {self._base_url} was silent for {timeouts[1]:g} s in the watch of run "
+                    f"{run_id}; watch it again."
+                ) from exc
+            except (HTTPError, OSError) as exc:
+                raise GatewayUnreachable(
+                    f"The connection to the gateway at {self._base_url} broke in the watch of run {run_id}: "
+                    f"{reason(exc)}; watch it again."
+                ) from exc
+            except ValueError as exc:
+                raise self._nonsense("GET", path, "an event's data is not a JSON object") from exc
+
+    def _object(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        answer = self._json(method, path, **request)
+        if not isinstance(answer, dict):
+            raise self._nonsense(method, path, "a JSON object was expected")
+        return answer
+
+    def _json(self, method: str, path: str, **request: Any) -> Any:
+        with closing(self._send(method, path, timeout=self._timeout_sec, **request)) as answer:
+            try:
+                return answer.json()
+            except ValueError as exc:
+                raise self._nonsense(method, path, "JSON was expected") from exc
+
+    def _send(
+        self, method: str, path: str, *, timeout: float | tuple[float, float], **request: Any
+    ) -> requests.Response:
+        """Send a request; the caller closes the answer, which is a 2xx.
+
+        Redirects are not followed: they would turn a POST into a GET and carry the API key to another host.
+        """
+        try:
+            answer = self._session.request(
+                method, self._base_url + path, timeout=timeout, allow_redirects=False, **request
+            )
+            if answer.ok and not answer.is_redirect:
+                return answer
+            with closing(answer):
+                raise refusal(answer, method, path)
+        except (InvalidSchema, InvalidURL, MissingSchema):
+            raise GatewayUnreachable(
+                f"{self._base_url!r} is not the address of a gateway; give one such as http://127.0.0.1:8000."
+            ) from None
+        except RequestException as exc:
+            raise self._unreachable(method, exc) from exc
+
+    def _unreachable(self, method: str, exc: RequestException) -> GatewayUnreachable:
+        if isinstance(exc, ConnectTimeout):
+            what = f"No connection to the gateway at {self._base_url} within {self._timeout_sec:g} s."
+        elif isinstance(exc, Timeout):
+            what = f"No answer from the gateway at {self._base_url} within {self._timeout_sec:g} s."
+        else:
+            what = f"No connection to the gateway at {self._base_url}: {reason(exc)}."
+        never_sent = isinstance(exc, ConnectTimeout) or was_refused(exc)
+        if method == "GET" or never_sent:
+            return GatewayUnreachable(f"{what} Check the address and that the gateway runs.")
+        return GatewayUnreachable(f"{what} The request may have been carried out: look before you repeat it.")
+
+    def _nonsense(self, method: str, path: str, expected: str) -> GatewayRefused:
+        detail = f"{expected}; is {self._base_url} the address of a Pyoco gateway?"
+        return GatewayRefused(200, method, path, detail)
+
+
+def _segment(run_id: str) -> str:
+    if run_id in ("", ".", ".."):
+        raise InvalidInput(f"{run_id!r} is not the id of a run.")
+    return quote(run_id, safe="")
+
+
+def _query(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _header_text(what: str, value: str) -> str:
+    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
+        # The value stays out of the message: it may be a secret.
+        raise InvalidInput(f"The {what} must be printable ASCII text without spaces around it.")
+    return value
+
+
+def _is_passing(exc: GatewayUnreachable | GatewayRefused) -> bool:
+    return isinstance(exc, GatewayUnreachable) or exc.status in _PASSING_STATUS

@@ -1,0 +1,88 @@
+"""Tables: one line per item, whole in a pipe, cut to the terminal's width in a terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from pyoco_server.cli.tables import RUN_COLUMNS, print_table, shortened, width
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def run(**values: Any) -> dict[str, Any]:
+    return {
+        "run_id": "r" * 36,
+        "status": "COMPLETED",
+        "flow_name": "main",
+        "tag": "t",
+        "updated_at": 1.5,
+        **values,
+    }
+
+
+def test_no_items_is_said_in_words() -> None:
+    stream = io.StringIO()
+    print_table([], RUN_COLUMNS, stream)
+    assert stream.getvalue() == "(no items)\n"
+
+
+def test_columns_stand_under_their_headings_without_trailing_blanks() -> None:
+    stream = io.StringIO()
+    print_table([run(run_id="a", tag="long-tag"), run(run_id="b", updated_at=2)], RUN_COLUMNS, stream)
+    assert stream.getvalue() == (
+        "run_id  status     flow_name  tag       updated_at\n"
+        "a       COMPLETED  main       long-tag  1.5\n"
+        "b       COMPLETED  main       t         2\n"
+    )
+
+
+def test_a_missing_value_is_a_dash_so_that_words_can_be_counted() -> None:
+    stream = io.StringIO()
+    print_table([run(run_id="a", tag=None)], RUN_COLUMNS, stream)
+    assert stream.getvalue().splitlines()[1].split() == ["a", "COMPLETED", "main", "-", "1.5"]
+
+
+def test_wide_characters_keep_the_columns_in_line() -> None:
+    stream = io.StringIO()
+    print_table([run(flow_name="流れ"), run(flow_name="flow")], RUN_COLUMNS, stream)
+    lines = stream.getvalue().splitlines()
+    assert {width(line[: line.rindex("t  ")]) for line in lines[1:]} == {36 + 2 + 9 + 2 + 9 + 2}
+
+
+@pytest.mark.parametrize("places", [100, 72, 60])
+def test_a_terminal_gets_lines_that_fit_with_ids_and_states_whole(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(places))
+    stream = Terminal()
+    print_table([run(flow_name="f" * 80, tag="t" * 80)], RUN_COLUMNS, stream)
+    line = stream.getvalue().splitlines()[1]
+    # Below what ids, states and the least of each other column need, the terminal wraps.
+    assert width(line) <= max(places, 36 + 9 + 8 + 8 + 3 + 4 * 2)
+    assert line.startswith("r" * 36 + "  COMPLETED  ") and "…" in line
+
+
+def test_a_pipe_gets_every_value_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    print_table([run(flow_name="f" * 80)], RUN_COLUMNS, stream)
+    assert "f" * 80 in stream.getvalue()
+
+
+def test_what_would_move_the_cursor_is_escaped() -> None:
+    stream = io.StringIO()
+    print_table([run(flow_name="a\x1b[2Jb\nc")], RUN_COLUMNS, stream)
+    assert "a\\x1b[2Jb\\nc" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("places", "cut"), [(4, "abcd"), (3, "ab…"), (1, "…")])
+def test_a_text_is_cut_to_the_places_there_are(places: int, cut: str) -> None:
+    assert shortened("abcd", places) == cut
+
+
+def test_a_wide_character_is_never_cut_in_half() -> None:
+    assert shortened("流流流", 4) == "流…"
