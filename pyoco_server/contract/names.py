@@ -11,6 +11,11 @@ WORK_STREAM = "PYOCO_WORK"
 #: flow.yaml texts by their sha256; ours, bounded, rebuilt by any submission of the same text.
 WORKFLOWS_BUCKET = "pyoco_workflows"
 
+#: Root of the subjects on which idle workers are told of jobs; outside of what the work stream captures.
+_HINT_ROOT = "pyoco_hint"
+#: Queue group of the workers that wait for a hint: each hint goes to one of them.
+IDLE_GROUP = "pyoco_idle"
+
 #: Seconds in which the work stream recognises a message id (contract 2: new streams get five minutes).
 DUPLICATE_WINDOW_SEC = 300.0
 
@@ -39,6 +44,11 @@ def work_subject(prefix: str, tag: str) -> str:
 
 def dead_letter_subject(prefix: str, tag: str) -> str:
     return f"{prefix}.{tag}"
+
+
+def hint_subject(work_subject: str) -> str:
+    """Give the subject that tells of a job which waits under ``work_subject`` already."""
+    return f"{_HINT_ROOT}.{work_subject}"
 
 
 def durable(tag: str) -> str:

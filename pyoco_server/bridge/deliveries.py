@@ -1,0 +1,191 @@
+"""Jobs of a work queue on their way through a worker: fetched, kept in progress, acknowledged.
+
+Source: design, section 5; ADR-15 (pull requests).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+
+import nats.aio.msg
+import nats.errors
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Delivery, delivery_counts
+from pyoco_server.bridge.translate import translate
+from pyoco_server.contract import names
+from pyoco_server.errors import BusTimeout, BusUnavailable, ResourceMissing
+
+logger = logging.getLogger(__name__)
+
+#: How long after its expiry the answer to a pull is still awaited.
+_GRACE_SEC = 2.0
+
+
+class Deliveries:
+    """Fetches jobs and holds their leases, over one connection."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._pulls: dict[str, _Pulls] = {}
+        self._in_progress: set[str] = set()
+        bus.on_reconnect(self._give_up_pulls)
+
+    def pull(self, stream: str, durable: str, *, wait_sec: float) -> Delivery | None:
+        """Take at most one job; the caller owns its lease. One pull of a durable at a time.
+
+        The server ends the pull. It is never cancelled, for that can strand the next job until its AckWait is over;
+        and never of the kind that does not wait, for that stays open without an end where jobs wait and MaxAckPending
+        is reached.
+
+        :param wait_sec: how long the server keeps the pull open; a millisecond is enough to get what waits already.
+        :return: ``None`` when nothing came.
+        :raises ResourceMissing: there is no such consumer.
+        :raises BusUnavailable: no answer; may be repeated. A job that comes after that is handed back.
+        """
+        return self._bus.call(self._pull(stream, durable, wait_sec), timeout_sec=wait_sec + _GRACE_SEC + 1)
+
+    @property
+    def surplus_count(self) -> int:
+        """How many jobs came when nobody waited for them any more, and were handed back."""
+        return sum(pulls.surplus_count for pulls in self._pulls.values())
+
+    def ack(self, delivery: Delivery) -> None:
+        """End the job; returns when the server has confirmed it.
+
+        :raises BusUnavailable: not confirmed within the budget; the job may come again.
+        """
+        self._bus.patiently(lambda: self._bus.request(delivery.reply, b"+ACK"))
+
+    def nak(self, delivery: Delivery, delay_sec: float = 0.0) -> None:
+        """Hand the job back, to be delivered again after ``delay_sec``."""
+        if delay_sec > 0:
+            word = b'-NAK {"delay": %d}' % int(delay_sec * 1e9)
+            self._bus.patiently(lambda: self._bus.request(delivery.reply, word))
+        else:
+            self._bus.patiently(lambda: _hand_back(self._bus, delivery.reply, delivery.subject))
+
+    def term(self, delivery: Delivery, reason: str) -> None:
+        """Take the job out of the queue for good."""
+        self._bus.patiently(lambda: self._bus.request(delivery.reply, b"+TERM " + reason.encode()))
+
+    def keep_in_progress(self, delivery: Delivery) -> None:
+        """Renew the delivery's lease on every tick until :meth:`release`; a busy task cannot starve this."""
+        self._in_progress.add(delivery.reply)
+
+    def release(self, delivery: Delivery) -> None:
+        """Stop renewing the lease."""
+        self._in_progress.discard(delivery.reply)
+
+    def start_ticks(self, interval_sec: float) -> None:
+        """Begin to renew the leases of :meth:`keep_in_progress`."""
+        self._bus.spawn(self._tick_for_ever(interval_sec))
+        self._bus.on_reconnect(lambda: self._bus.spawn(self._tick()))
+
+    async def _pull(self, stream: str, durable: str, wait_sec: float) -> Delivery | None:
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        pulls = self._pulls.get(subject)
+        if pulls is None:
+            pulls = self._pulls[subject] = _Pulls(self._bus, subject)
+        answer = await pulls.next(wait_sec)
+        headers = answer.headers or {}
+        status = headers.get("Status")
+        if status is None:
+            num_delivered, seq, _ = delivery_counts(answer.reply)
+            return Delivery(answer.subject, answer.data, seq, num_delivered, answer.reply)
+        if status in ("404", "408"):
+            return None
+        description = headers.get("Description", "")
+        if status == "503" or (status == "409" and "Deleted" in description):
+            raise ResourceMissing(f"Nobody serves the queue {durable} of {stream}: it is to be created.")
+        raise BusUnavailable(f"NATS ended a pull from {durable} with {status} {description}.")
+
+    def _give_up_pulls(self) -> None:
+        for pulls in self._pulls.values():
+            pulls.give_up()
+
+    async def _tick_for_ever(self, interval_sec: float) -> None:
+        while not self._bus.connection.is_closed:
+            await asyncio.sleep(interval_sec)
+            await self._tick()
+
+    async def _tick(self) -> None:
+        for reply in list(self._in_progress):
+            # While disconnected a tick is lost; the reconnect makes up for it.
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._bus.connection.publish(reply, b"+WPI")
+
+
+class _Pulls:
+    """The pulls of one durable, one after the other, on the loop thread.
+
+    Their answers come in on one subscription, which stays for as long as the connection: a job that comes too late
+    still finds somebody, who hands it back. A job comes under its own subject and the end of a pull under the one
+    that the pull named, so a late end is told from the present one.
+    """
+
+    def __init__(self, bus: Bus, subject: str) -> None:
+        self._bus = bus
+        self._subject = subject
+        self._inbox = bus.new_inbox()
+        self._is_open = False
+        self._count = 0
+        self._answer: asyncio.Future[nats.aio.msg.Msg] | None = None
+        self.surplus_count = 0
+
+    async def next(self, wait_sec: float) -> nats.aio.msg.Msg:
+        """Pull once, and give the job or the status that ended the pull.
+
+        :raises BusUnavailable: not sent, or not answered in time.
+        """
+        if not self._is_open:
+            try:
+                await self._bus.subscribe(f"{self._inbox}.*", self._take)
+            except nats.errors.Error as exc:
+                raise translate(exc, self._subject) from exc
+            self._is_open = True
+        self._count += 1
+        answer: asyncio.Future[nats.aio.msg.Msg] = asyncio.get_running_loop().create_future()
+        self._answer = answer
+        request = json.dumps({"batch": 1, "expires": int(wait_sec * 1e9)}).encode()
+        try:
+            await self._bus.publish(self._subject, request, reply=f"{self._inbox}.{self._count}")
+            await asyncio.wait([answer], timeout=wait_sec + _GRACE_SEC)
+            if not answer.done():
+                raise BusTimeout(f"NATS did not answer in time on {self._subject}.")
+            return answer.result()
+        finally:
+            self._answer = None
+
+    def give_up(self) -> None:
+        """Wait no longer: after a reconnect the server knows nothing of the pull."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(BusUnavailable("The connection to NATS was lost during a pull."))
+
+    async def _take(self, message: nats.aio.msg.Msg) -> None:
+        is_job = "Status" not in (message.headers or {})
+        if not is_job and message.subject != f"{self._inbox}.{self._count}":
+            return
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(message)
+        elif is_job:
+            self.surplus_count += 1
+            # Not awaited here: the answers of later pulls come in behind this one.
+            self._bus.spawn(self._hand_back(message))
+
+    async def _hand_back(self, message: nats.aio.msg.Msg) -> None:
+        logger.info("a job came when nobody waited for it any more, and is handed back")
+        with contextlib.suppress(BusUnavailable):
+            await _hand_back(self._bus, message.reply, message.subject)
+
+
+async def _hand_back(bus: Bus, reply: str, subject: str) -> None:
+    """Hand a job back and tell an idle worker of it.
+
+    :raises BusUnavailable: not confirmed.
+    """
+    await bus.request(reply, b"-NAK")
+    await bus.publish(names.hint_subject(subject), b"")

@@ -1,0 +1,94 @@
+"""What comes and goes over the bridge: plain values, never an object of nats-py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Write:
+    """One message for a stream, which the server confirms.
+
+    :param expected_revision: last sequence that the subject must have (0 = none yet); the write is refused with
+        ``RevisionConflict`` otherwise. ``None`` writes unconditionally.
+    :param msg_id: the server stores a message of the same id once within the stream's duplicate window.
+    """
+
+    subject: str
+    payload: bytes
+    expected_revision: int | None = None
+    msg_id: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        headers = {}
+        if self.expected_revision is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(self.expected_revision)
+        if self.msg_id is not None:
+            headers["Nats-Msg-Id"] = self.msg_id
+        return headers or None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A message as it lies in a stream.
+
+    :param seq: its sequence; in a KV bucket the revision of the key.
+    :param stored_at: when the server stored it, unix seconds by the server's clock.
+    """
+
+    subject: str
+    payload: bytes
+    seq: int
+    stored_at: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One hand-out of a queued job; whoever holds it must end it by ack, nak or term.
+
+    :param seq: the job's sequence in the work stream: the same on every redelivery.
+    :param num_delivered: 1 for the first hand-out.
+    :param reply: where its acknowledgement goes.
+    """
+
+    subject: str
+    payload: bytes
+    seq: int
+    num_delivered: int
+    reply: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One message of a followed stream.
+
+    :param is_removal: the key was deleted, purged or has expired.
+    """
+
+    subject: str
+    payload: bytes
+    seq: int
+    is_removal: bool
+
+
+def delivery_counts(reply: str) -> tuple[int, int, int]:
+    """Read ``num_delivered``, stream sequence and consumer sequence from an acknowledgement subject.
+
+    Source: ADR-15; ``$JS.ACK`` has 9 tokens, or 11 and more with domain and account.
+    """
+    tokens = _ack_tokens(reply)
+    return int(tokens[0]), int(tokens[1]), int(tokens[2])
+
+
+def pending_count(reply: str) -> int:
+    """Read from an acknowledgement subject how many more messages wait for this consumer."""
+    return int(_ack_tokens(reply)[4])
+
+
+def _ack_tokens(reply: str) -> list[str]:
+    """Give ``num_delivered``, stream sequence, consumer sequence, time and pending count."""
+    tokens = reply.split(".")
+    return tokens[4:] if len(tokens) == 9 else tokens[6:]

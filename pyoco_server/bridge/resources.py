@@ -1,0 +1,134 @@
+"""The streams, buckets and consumers that must exist: what is missing is created, what is there is left as it is.
+
+Source: contract, section 2; design, section 9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.translate import (
+    CONSUMER_EXISTS,
+    NO_SUITABLE_PEERS,
+    REPLICAS_NOT_SUPPORTED,
+    STREAM_NAME_IN_USE,
+)
+from pyoco_server.config import Config
+from pyoco_server.contract import names
+from pyoco_server.errors import BusError, ResourceMissing
+
+_NANOSECONDS = 1_000_000_000
+#: Seconds in which a bucket recognises a repeated write; the server's own default.
+_BUCKET_DUPLICATE_WINDOW_SEC = 120
+#: What all kept workflow texts may take together; the oldest go first.
+_WORKFLOWS_MAX_BYTES = 268_435_456
+
+
+def ensure_resources(bus: Bus, config: Config) -> None:
+    """Create the streams and buckets that every gateway and worker needs.
+
+    :raises BusError: the server refuses to create one, as without JetStream or over its limits.
+    :raises BusUnavailable: no answer.
+    """
+    for settings in _streams(config):
+        _ensure_stream(bus, settings, _replicas(bus, config))
+
+
+def ensure_bucket(bus: Bus, config: Config, bucket: str) -> None:
+    """Create a KV bucket that not every installation needs.
+
+    :raises BusError: as for :func:`ensure_resources`.
+    :raises BusUnavailable: no answer.
+    """
+    _ensure_stream(bus, _bucket(bucket), _replicas(bus, config))
+
+
+def ensure_consumer(bus: Bus, config: Config, tag: str) -> None:
+    """Create the pull consumer that all workers of a tag share."""
+    durable = names.durable(tag)
+    subject = names.work_subject(config.work_subject_prefix, tag)
+    try:
+        bus.api(f"CONSUMER.INFO.{names.WORK_STREAM}.{durable}")
+        return
+    except ResourceMissing:
+        pass
+    settings = {
+        "durable_name": durable,
+        "filter_subject": subject,
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        "replay_policy": "instant",
+        "ack_wait": int(config.ack_wait_sec * _NANOSECONDS),
+        "max_deliver": config.max_deliver,
+        "max_ack_pending": config.max_ack_pending,
+    }
+    body = {"stream_name": names.WORK_STREAM, "config": settings, "action": "create"}
+    try:
+        bus.api(f"CONSUMER.CREATE.{names.WORK_STREAM}.{durable}.{subject}", body)
+    except BusError as exc:
+        # Another worker of this tag started at the same moment.
+        if exc.err_code != CONSUMER_EXISTS:
+            raise
+
+
+def _streams(config: Config) -> list[dict[str, Any]]:
+    work = {
+        "name": names.WORK_STREAM,
+        "subjects": [f"{config.work_subject_prefix}.>"],
+        "retention": "workqueue",
+        "storage": "file",
+        "discard": "old",
+        "allow_direct": True,
+        "duplicate_window": int(names.DUPLICATE_WINDOW_SEC * _NANOSECONDS),
+    }
+    dead_letters = {
+        "name": config.dlq_stream,
+        "subjects": [f"{config.dlq_subject_prefix}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": int(config.dlq_max_age_sec * _NANOSECONDS),
+        "max_msgs": config.dlq_max_msgs,
+        "max_bytes": config.dlq_max_bytes,
+    }
+    workflows = {**_bucket(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}
+    return [work, dead_letters, _bucket(config.runs_bucket), _bucket(config.workers_bucket), workflows]
+
+
+def _bucket(bucket: str) -> dict[str, Any]:
+    """Settings of the stream behind a KV bucket, as any KV client of NATS expects them (ADR-8)."""
+    return {
+        "name": names.bucket_stream(bucket),
+        "subjects": [f"$KV.{bucket}.>"],
+        "max_msgs_per_subject": 1,
+        "storage": "file",
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+        "allow_msg_ttl": True,
+        "duplicate_window": _BUCKET_DUPLICATE_WINDOW_SEC * _NANOSECONDS,
+    }
+
+
+def _replicas(bus: Bus, config: Config) -> int:
+    return config.nats_replicas or (3 if bus.is_clustered else 1)
+
+
+def _ensure_stream(bus: Bus, settings: dict[str, Any], replicas: int) -> None:
+    name = settings["name"]
+    with contextlib.suppress(ResourceMissing):
+        bus.api(f"STREAM.INFO.{name}")
+        return
+    try:
+        bus.api(f"STREAM.CREATE.{name}", {**settings, "num_replicas": replicas})
+    except BusError as exc:
+        if exc.err_code == STREAM_NAME_IN_USE:
+            # Another process created it at the same moment.
+            return
+        if exc.err_code in (NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED) and replicas > 1:
+            _ensure_stream(bus, settings, 1)
+            return
+        raise

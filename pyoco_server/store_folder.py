@@ -1,0 +1,100 @@
+"""The folder in which an embedded NATS server keeps its data, and who may use it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from pyoco_server.errors import InvalidCommand
+from pyoco_server.ports import answers_at
+from pyoco_server.service import Deadline
+
+#: How long a nats-server whose ``up`` was killed may take to end.
+_LOCK_SEC = 15.0
+
+
+class StoreLock:
+    """Keeps a second server off a store: two would ruin each other's files.
+
+    The kernel holds the lock for every process that has the file open, the nats-server itself too, so it is never
+    stale, and it outlives an ``up`` that was killed until its nats-server has ended. The file says where that
+    server answers.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._path = store / "lock"
+        self._fd = -1
+
+    @property
+    def fd(self) -> int:
+        return self._fd
+
+    def take(self) -> None:
+        """Take the lock; one whose server no longer answers is about to be free.
+
+        :raises InvalidCommand: the store is in use, or the file system knows no locks.
+        """
+        deadline = Deadline(_LOCK_SEC)
+        while not self._try():
+            url = self._path.read_text()
+            if answers_at(url) or deadline.has_passed:
+                at = f" at {url}" if url else ""
+                raise InvalidCommand(
+                    f"The store {self._path.parent} is in use by a NATS server{at}, which another pyoco-server has "
+                    f"started in this folder. Use it (--nats-url {url or 'URL'}), or start in another folder."
+                )
+            time.sleep(0.05)
+        self.note("")
+
+    def note(self, url: str) -> None:
+        """Say for others where the server of this store answers."""
+        self._path.write_text(url)
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def holder(self) -> str | None:
+        """Give the address of a server that uses the store and answers; ``None`` where there is none."""
+        if not self._path.is_file():
+            return None
+        if self._try():
+            self.release()
+            return None
+        url = self._path.read_text()
+        return url if answers_at(url) else None
+
+    def _try(self) -> bool:
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(fd)
+            if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise InvalidCommand(
+                    f"{self._path} cannot be locked: {exc.strerror}. Start in another folder."
+                ) from exc
+            return False
+        self._fd = fd
+        return True
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, and make sure that files can be made there.
+
+    :raises InvalidCommand: says why not.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as exc:
+        raise InvalidCommand(
+            f"The folder {path} cannot be written: {exc.strerror}. Start in a folder where you may write, or give "
+            "--nats-url to use a NATS that runs elsewhere."
+        ) from exc

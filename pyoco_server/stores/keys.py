@@ -1,0 +1,90 @@
+"""The bucket of the API keys.
+
+Source: contract, section 2, "API-key record".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Write
+from pyoco_server.config import Config
+from pyoco_server.contract import names
+from pyoco_server.contract.keys import ENTRY_PREFIX, KeyRecord
+from pyoco_server.errors import KeyMissing, ResourceMissing, RevisionConflict
+
+
+class KeyStore:
+    """Reads and writes the records of API keys; a bucket that is missing holds none."""
+
+    def __init__(self, bus: Bus, config: Config) -> None:
+        self._bus = bus
+        self._bucket = config.auth_bucket
+        self._stream = names.bucket_stream(config.auth_bucket)
+
+    def create(self, record: KeyRecord) -> None:
+        """Store the record of a new key.
+
+        :raises ResourceMissing: there is no bucket.
+        :raises RevisionConflict: there is a key of this id.
+        :raises BusUnavailable: not confirmed; nobody knows the secret, so make another key.
+        """
+        self._bus.write(Write(self._subject(record.key_id), record.to_bytes(), expected_revision=0))
+
+    def revoke(self, key_id: str, *, now: float) -> KeyRecord | None:
+        """Have a key refused from now on; one that is revoked already keeps its time.
+
+        :return: the record as it is stored now; ``None`` when there is no such key.
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+        while True:
+            record, revision = self._read(self._subject(key_id))
+            if record is None:
+                return None
+            revoked = record.revoked(now)
+            if revoked == record:
+                return record
+            try:
+                self._bus.write(Write(self._subject(key_id), revoked.to_bytes(), expected_revision=revision))
+                return revoked
+            except RevisionConflict:
+                continue
+
+    def all(self) -> list[KeyRecord]:
+        """Read the records of all keys, newest first.
+
+        :raises BusUnavailable: no answer.
+        """
+        records = [self._read(subject)[0] for subject in self._subjects()]
+        known = [record for record in records if record is not None]
+        return sorted(known, key=lambda record: (record.created_at, record.key_id), reverse=True)
+
+    def _subject(self, key_id: str) -> str:
+        return names.key_subject(self._bucket, f"{ENTRY_PREFIX}.{key_id}")
+
+    def _subjects(self) -> Iterator[str]:
+        """Ask the server which keys there are; it tells so many at a time."""
+        count = 0
+        while True:
+            body = {"subjects_filter": self._subject("*"), "offset": count}
+            try:
+                answer = self._bus.api(f"STREAM.INFO.{self._stream}", body)
+            except ResourceMissing:
+                return
+            page = answer["state"].get("subjects") or {}
+            yield from page
+            count += len(page)
+            if not page or count >= answer["total"]:
+                return
+
+    def _read(self, subject: str) -> tuple[KeyRecord | None, int]:
+        try:
+            stored = self._bus.last(self._stream, subject)
+        except (KeyMissing, ResourceMissing):
+            return None, 0
+        try:
+            return KeyRecord.from_bytes(stored.payload), stored.seq
+        except ValueError:
+            # A tombstone, or something that no gateway accepts as a key.
+            return None, stored.seq

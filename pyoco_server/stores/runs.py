@@ -1,0 +1,112 @@
+"""The bucket of run snapshots.
+
+Source: contract, section 2; design, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Write
+from pyoco_server.config import Config
+from pyoco_server.contract import names
+from pyoco_server.contract.runs import RESERVED_BYTES, Snapshot
+from pyoco_server.errors import KeyMissing, RevisionConflict, RunNotFound
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A snapshot with its place in the store.
+
+    :param revision: what the next compare-and-set must expect.
+    :param stored_at: when the server stored it, unix seconds by the server's clock.
+    """
+
+    snapshot: Snapshot
+    revision: int
+    stored_at: float
+
+
+class RunStore:
+    """Reads snapshots and changes them by compare-and-set; nothing here overwrites blindly."""
+
+    def __init__(self, bus: Bus, config: Config) -> None:
+        self._bus = bus
+        self._bucket = config.runs_bucket
+        self._max_bytes = config.max_run_snapshot_bytes
+
+    def get(self, run_id: str) -> StoredRun:
+        """Read a run from the leader.
+
+        :raises RunNotFound: there is none, or the id cannot be one.
+        :raises BusUnavailable: no answer.
+        """
+        if not names.is_key(run_id):
+            raise RunNotFound(run_id[: names.MAX_NAME_CHARS])
+        try:
+            stored = self._bus.last(names.bucket_stream(self._bucket), names.key_subject(self._bucket, run_id))
+            return StoredRun(Snapshot.from_bytes(stored.payload), stored.seq, stored.stored_at)
+        except (KeyMissing, ValueError) as exc:
+            # A tombstone has an empty payload: such a run is gone, too.
+            raise RunNotFound(run_id) from exc
+
+    def creation(self, snapshot: Snapshot) -> Write:
+        """Give the write that stores a run for the first time, to be sent together with its job.
+
+        :raises SnapshotTooLarge: over the cap.
+        """
+        return self._write(snapshot, 0, self._max_bytes - RESERVED_BYTES)
+
+    def update(self, snapshot: Snapshot, revision: int, *, budget_sec: float | None = None) -> int:
+        """Replace the snapshot that has this revision.
+
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
+
+        :return: the new revision.
+        :raises RevisionConflict: somebody else was first.
+        :raises SnapshotTooLarge: over the cap even without task records.
+        """
+        return self._bus.write(self._write(snapshot, revision, self._max_bytes), budget_sec=budget_sec)[0]
+
+    def change(
+        self,
+        stored: StoredRun,
+        intent: Callable[[Snapshot], Snapshot | None],
+        *,
+        budget_sec: float | None = None,
+    ) -> StoredRun | None:
+        """Apply an intent to the run as it is now, again and again until no other writer was faster.
+
+        :param stored: the run as the caller last saw it; read afresh after a conflict.
+        :param intent: gives the new snapshot, or ``None`` when there is nothing to be done any more.
+        :return: what was written; ``None`` when the intent gave up.
+        :raises RunNotFound: the run has been removed meanwhile.
+        """
+        while True:
+            snapshot = intent(stored.snapshot)
+            if snapshot is None:
+                return None
+            try:
+                revision = self.update(snapshot, stored.revision, budget_sec=budget_sec)
+                return StoredRun(snapshot, revision, stored.stored_at)
+            except RevisionConflict:
+                stored = self.get(stored.snapshot.run_id)
+
+    def remove(self, run_id: str, revision: int) -> None:
+        """Remove a run of which nothing but its first snapshot was ever written; a newer one stays.
+
+        By a purge of the subject up to that sequence: a delete marker makes 0.5.1's readers fail, and a key that
+        was written once does not come back after a crash of the server (nats-facts, trap 0).
+        """
+        subject = names.key_subject(self._bucket, run_id)
+        self._bus.api(f"STREAM.PURGE.{names.bucket_stream(self._bucket)}", {"filter": subject, "seq": revision + 1})
+
+    def server_time(self) -> float:
+        """Give the time by the server's clock, unix seconds: what ``stored_at`` is to be compared with."""
+        return self._bus.server_time(names.bucket_stream(self._bucket))
+
+    def _write(self, snapshot: Snapshot, revision: int, max_bytes: int) -> Write:
+        subject = names.key_subject(self._bucket, snapshot.run_id)
+        return Write(subject, snapshot.to_bytes(max_bytes), expected_revision=revision)

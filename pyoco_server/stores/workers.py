@@ -1,0 +1,57 @@
+"""The bucket of the worker registry.
+
+Source: contract, section 2, "Worker record".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Write
+from pyoco_server.config import Config
+from pyoco_server.contract import names
+from pyoco_server.contract.workers import WorkerRecord
+from pyoco_server.errors import KeyMissing, RevisionConflict
+
+
+class WorkerStore:
+    """Reads and writes worker records."""
+
+    def __init__(self, bus: Bus, config: Config) -> None:
+        self._bus = bus
+        self._bucket = config.workers_bucket
+
+    def get(self, worker_id: str) -> WorkerRecord | None:
+        """Read a worker's record; ``None`` when it has none.
+
+        :raises BusUnavailable: no answer.
+        """
+        return self._read(worker_id)[0] if names.is_key(worker_id) else None
+
+    def put(self, record: WorkerRecord) -> None:
+        """Write a worker's own record; what others set in it (``hidden``) is kept.
+
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+        subject = names.key_subject(self._bucket, record.worker_id)
+        while True:
+            current, revision = self._read(record.worker_id)
+            if current is not None:
+                record = replace(record, hidden=current.hidden, extra=current.extra)
+            try:
+                self._bus.write(Write(subject, record.to_bytes(), expected_revision=revision))
+                return
+            except RevisionConflict:
+                continue
+
+    def _read(self, worker_id: str) -> tuple[WorkerRecord | None, int]:
+        try:
+            stored = self._bus.last(names.bucket_stream(self._bucket), names.key_subject(self._bucket, worker_id))
+        except KeyMissing:
+            return None, 0
+        try:
+            return WorkerRecord.from_bytes(stored.payload), stored.seq
+        except ValueError:
+            # A tombstone, or something that none of us wrote: its revision counts all the same.
+            return None, stored.seq
