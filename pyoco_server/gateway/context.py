@@ -1,0 +1,44 @@
+"""What the routes of one gateway share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from flask import Flask, current_app
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.config import Config
+from pyoco_server.operations.submit import Submission
+from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.stores.runs import RunStore
+
+_EXTENSION = "pyoco_server"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts behind the routes; the server owns them, requests only use them.
+
+    :param watch_places: one for each watch that may be open at the same time.
+    :param stopping: set when streams must end.
+    """
+
+    config: Config
+    bus: Bus
+    runs: RunStore
+    model: ReadModel
+    submission: Submission
+    watch_places: threading.Semaphore
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+def attach(app: Flask, gateway: Gateway) -> None:
+    """Give the app its gateway."""
+    app.extensions[_EXTENSION] = gateway
+
+
+def gateway() -> Gateway:
+    """Give the gateway of the request that is being answered."""
+    found: Gateway = current_app.extensions[_EXTENSION]
+    return found

@@ -1,0 +1,194 @@
+"""What clients send, read strictly: bodies and queries become checked values or faults with their place.
+
+Source: contract, sections 1 and 3.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from werkzeug.datastructures import MultiDict
+
+from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
+from pyoco_server.errors import Fault, InvalidInput, InvalidListQuery
+from pyoco_server.readmodel.queries import Cursor, RunQuery
+from pyoco_server.states import RunStatus
+
+T = TypeVar("T")
+
+MAX_LIST_LIMIT = 200
+_DEFAULT_LIST_LIMIT = 50
+
+
+def _printable(text: str) -> str:
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        raise ValueError("it must not hold control characters or halves of surrogate pairs")
+    return text
+
+
+FlowName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_printable)]
+RoutingTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\Z", max_length=MAX_TAG_CHARS)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG_CHARS), AfterValidator(_printable)]
+
+
+class RunInput(BaseModel):
+    """Body of ``POST /runs``; fields that it does not know are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", regex_engine="python-re")
+
+    flow_name: FlowName
+    params: dict[str, Any] = Field(default_factory=dict)
+    tag: RoutingTag | None = None
+    tags: list[Label] | None = None
+
+
+class WorkflowInput(BaseModel):
+    """Fields of ``POST /runs/yaml`` beside the file."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", regex_engine="python-re")
+
+    flow_name: FlowName
+    tag: RoutingTag | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def read_model(kind: type[ModelT], values: Any, where: str) -> ModelT:
+    """Check values against a model.
+
+    :param where: what the values are: ``body`` or ``form``.
+    :raises InvalidInput: with the place of every fault.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as exc:
+        faults = [
+            Fault(".".join([where, *(str(part) for part in error["loc"])]), error["msg"])
+            for error in exc.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise InvalidInput(faults=faults) from None
+
+
+def read_json_object(payload: bytes, where: str) -> dict[str, Any]:
+    """Read a JSON object; NaN, Infinity and numbers beyond a float are not JSON.
+
+    :raises InvalidInput: anything else.
+    """
+    try:
+        value = json.loads(payload, parse_constant=_refuse_number, parse_float=_finite)
+    except RecursionError:
+        raise InvalidInput(faults=[Fault(where, "is nested too deeply")]) from None
+    except json.JSONDecodeError as exc:
+        raise InvalidInput(faults=[Fault(where, f"is not JSON: {exc.msg}", exc.lineno, exc.colno)]) from None
+    except (ValueError, UnicodeDecodeError) as exc:
+        raise InvalidInput(faults=[Fault(where, f"is not JSON: {exc}")]) from None
+    if not isinstance(value, dict):
+        raise InvalidInput(faults=[Fault(where, "must be a JSON object")])
+    return value
+
+
+def read_run_query(query: MultiDict[str, str]) -> RunQuery:
+    """Read the query of ``GET /runs``; parameters that it does not know are ignored.
+
+    :raises InvalidListQuery: with every value that is out of its range or of the wrong kind.
+    """
+    faults: list[Fault] = []
+
+    def take(name: str, parse: Callable[[str], T], default: T) -> T:
+        text = query.get(name, "")
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as exc:
+            faults.append(Fault(f"query.{name}", str(exc)))
+            return default
+
+    statuses = []
+    for text in query.getlist("status"):
+        try:
+            statuses.append(RunStatus(text).value)
+        except ValueError:
+            faults.append(Fault("query.status", f"must be one of {', '.join(RunStatus)}"))
+    read = RunQuery(
+        limit=take("limit", lambda text: _integer(text, 1, MAX_LIST_LIMIT), _DEFAULT_LIST_LIMIT),
+        statuses=tuple(dict.fromkeys(statuses)),
+        flow_name=query.get("flow") or None,
+        tag=query.get("tag") or None,
+        sha256=query.get("workflow_yaml_sha256") or None,
+        updated_after=take("updated_after", _moment, None),
+        created_after=take("created_after", _moment, None),
+        prefix=query.get("q") or None,
+        cursor=Cursor.parse(query["cursor"]) if query.get("cursor") else None,
+    )
+    if faults:
+        raise InvalidListQuery(faults=faults)
+    return read
+
+
+def read_watch_query(query: MultiDict[str, str], last_event_id: str | None) -> tuple[float | None, int, int]:
+    """Read ``since``, ``timeout_sec`` and ``Last-Event-ID`` of a watch.
+
+    :return: moment or ``None``, seconds, revision (0 = none).
+    :raises InvalidInput: out of range or of the wrong kind.
+    """
+    faults: list[Fault] = []
+    since, timeout_sec, revision = None, 60, 0
+    for name, text in (("since", query.get("since")), ("timeout_sec", query.get("timeout_sec"))):
+        if not text:
+            continue
+        try:
+            if name == "since":
+                since = _moment(text)
+            else:
+                timeout_sec = _integer(text, 1, 600)
+        except ValueError as exc:
+            faults.append(Fault(f"query.{name}", str(exc)))
+    if last_event_id:
+        try:
+            revision = _integer(last_event_id, 0, 2**63)
+        except ValueError as exc:
+            faults.append(Fault("header.Last-Event-ID", str(exc)))
+    if faults:
+        raise InvalidInput(faults=faults)
+    return since, timeout_sec, revision
+
+
+def wants_records(query: MultiDict[str, str], words: Sequence[str] = ("records", "full", "all")) -> bool:
+    """Say whether ``include`` asks for the large parts; a word that is not known asks for nothing."""
+    return query.get("include", "").lower() in words
+
+
+def _integer(text: str, low: int, high: int) -> int:
+    # int() also takes blanks, underscores and digits of other scripts.
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and low <= int(text) <= high):
+        raise ValueError(f"must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def _moment(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError("must be a time in unix seconds, such as 1767225600.5")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:40]} is too large for JSON's floats")
+    return value
+
+
+def _refuse_number(word: str) -> float:
+    raise ValueError(f"{word} is not a JSON number")

@@ -1,0 +1,126 @@
+"""Routes of runs: submit, list, read.
+
+Source: contract, section 3.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, request
+
+from pyoco_server.contract import projections
+from pyoco_server.errors import Fault, InvalidInput, RunNotFound
+from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.inputs import (
+    RunInput,
+    WorkflowInput,
+    read_json_object,
+    read_model,
+    read_run_query,
+    wants_records,
+)
+from pyoco_server.operations.submit import RunRequest
+from pyoco_server.states import RunStatus
+from pyoco_server.workflow.flow_yaml import parse_workflow
+
+blueprint = Blueprint("runs", __name__)
+
+#: How long an answer waits for the list to show what the request has just done.
+_READ_YOUR_WRITE_SEC = 2.0
+#: With one of these a list answers an object with a cursor, without them an array.
+_PAGING_PARAMETERS = ("updated_after", "cursor", "workflow_yaml_sha256")
+
+
+@blueprint.post("/runs")
+def submit_run() -> dict[str, Any]:
+    """Submit a flow by its name."""
+    given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
+    tag = given.tag or gateway().config.default_tag
+    tags = [tag] if given.tags is None else given.tags
+    return _submit(RunRequest(given.flow_name, tag, tags, given.params))
+
+
+@blueprint.post("/runs/yaml")
+def submit_workflow() -> dict[str, Any]:
+    """Submit a flow.yaml, as a form with a file or as the body itself."""
+    text, fields = _workflow_of_request()
+    given = read_model(WorkflowInput, fields, "form")
+    config = gateway().config
+    workflow = parse_workflow(text, max_bytes=config.workflow_yaml_max_bytes)
+    tag = given.tag or config.default_tag
+    return _submit(RunRequest(given.flow_name, tag, [tag], given.params, workflow))
+
+
+@blueprint.get("/runs")
+def list_runs() -> Any:
+    """List runs, newest change first."""
+    query = read_run_query(request.args)
+    page = gateway().model.list_runs(query)
+    if wants_records(request.args, ("full", "all")):
+        items = [whole for document in page.documents if (whole := _whole(document["run_id"])) is not None]
+    else:
+        items = [projections.summary(document) for document in page.documents]
+    if any(name in request.args for name in _PAGING_PARAMETERS):
+        return {"items": items, "next_cursor": page.next_cursor}
+    return items
+
+
+@blueprint.get("/runs/<run_id>")
+def get_run(run_id: str) -> dict[str, Any]:
+    """Read one run, from the store itself."""
+    document = gateway().runs.get(run_id).snapshot.to_document()
+    if not wants_records(request.args):
+        document = projections.without_records(document)
+    return {**document, **_worker_of(document)}
+
+
+@blueprint.get("/runs/<run_id>/tasks")
+def get_tasks(run_id: str) -> dict[str, Any]:
+    """Read the tasks of a run, with their records."""
+    return projections.tasks_view(gateway().runs.get(run_id).snapshot.to_document())
+
+
+def _submit(run_request: RunRequest) -> dict[str, Any]:
+    submitted = gateway().submission.submit(run_request)
+    gateway().model.wait_for(submitted.revision, _READ_YOUR_WRITE_SEC)
+    return {"run_id": submitted.run_id, "status": RunStatus.PENDING.value}
+
+
+def _workflow_of_request() -> tuple[bytes, dict[str, Any]]:
+    """Find the workflow's text and the fields beside it, in whichever way they were sent."""
+    kind = request.mimetype
+    if kind == "application/json":
+        message = "send the file as multipart field 'workflow', or as the body with any other content type"
+        raise InvalidInput(faults=[Fault("body", f"is JSON, which is not how a workflow is sent: {message}")])
+    if kind == "multipart/form-data":
+        upload = request.files.get("workflow")
+        text = upload.read() if upload is not None else request.form.get("workflow", "").encode()
+        if upload is None and not text:
+            raise InvalidInput(faults=[Fault("form.workflow", "is missing: send the flow.yaml in this field")])
+        sent: Mapping[str, str] = request.form
+    else:
+        text = request.get_data(cache=False)
+        sent = request.args
+    fields: dict[str, Any] = {name: sent[name] for name in ("flow_name", "tag") if sent.get(name)}
+    if sent.get("params"):
+        fields["params"] = read_json_object(sent["params"].encode(), "form.params")
+    return text, fields
+
+
+def _whole(run_id: str) -> dict[str, Any] | None:
+    """Read a run of a list from the store; ``None`` when it was removed after the list was made."""
+    try:
+        return gateway().runs.get(run_id).snapshot.to_document()
+    except RunNotFound:
+        return None
+
+
+def _worker_of(document: dict[str, Any]) -> dict[str, Any]:
+    worker = gateway().model.worker(document["worker_id"]) if document.get("worker_id") else None
+    if worker is None:
+        return {}
+    timeout_sec = gateway().config.worker_disconnect_timeout_sec
+    return projections.worker_view(worker, now=time.time(), timeout_sec=timeout_sec)

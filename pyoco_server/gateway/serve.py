@@ -1,0 +1,163 @@
+"""The gateway process: owns the connection, the read model, the dispatcher thread and the HTTP server.
+
+Source: design, sections 1 and 8.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+
+from waitress.server import create_server
+
+from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, Bus
+from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.config import Config
+from pyoco_server.errors import InvalidCommand, PyocoServerError
+from pyoco_server.gateway.app import create_app, max_body_bytes
+from pyoco_server.gateway.context import Gateway
+from pyoco_server.gateway.dispatcher import Dispatcher
+from pyoco_server.operations.submit import Submission
+from pyoco_server.operations.sweep import Sweep
+from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.service import Deadline, Service
+from pyoco_server.stores.queue import Queue
+from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.workflows import WorkflowStore
+
+logger = logging.getLogger(__name__)
+
+#: Threads for requests; each watch takes one more.
+_REQUEST_THREADS = 32
+#: Connections beyond the threads: kept-alive ones, and those that wait for a thread.
+_SPARE_CONNECTIONS = 200
+_CHANNEL_TIMEOUT_SEC = 60
+_BACKLOG = 1024
+#: How long NATS may take to answer when the gateway starts.
+CONNECT_TIMEOUT_SEC = 8.0
+
+
+class HttpServer(Service):
+    """Waitress on a thread of its own, stopped without cutting off answers.
+
+    :param listener: bound and listening already, so that a port in use is known before anything else starts.
+    """
+
+    def __init__(self, listener: socket.socket, gateway: Gateway, on_failure: Callable[[Service], None]) -> None:
+        super().__init__("pyoco-http", on_failure)
+        threads = _REQUEST_THREADS + gateway.config.max_watches
+        self._server = create_server(  # type: ignore[no-untyped-call]
+            create_app(gateway),
+            sockets=[listener],
+            threads=threads,
+            connection_limit=threads + _SPARE_CONNECTIONS,
+            # Without it nobody notices that the client of a silent stream has left (nats-facts, I).
+            channel_request_lookahead=1,
+            asyncore_use_poll=True,
+            channel_timeout=_CHANNEL_TIMEOUT_SEC,
+            max_request_body_size=max_body_bytes(gateway),
+            backlog=_BACKLOG,
+            ident=None,
+        )
+        self._drained = Deadline(0)
+
+    def stop(self, deadline: Deadline) -> bool:
+        """Accept nothing more, let answers that have begun end within the deadline, then close."""
+        self._drained = deadline
+        return super().stop(deadline)
+
+    def wake(self) -> None:
+        self._server.pull_trigger()
+
+    def run(self) -> None:
+        while not self.is_stopping:
+            self._turn(1.0)
+        self._server.accepting = False
+        while self._is_busy() and not self._drained.has_passed:
+            self._turn(0.05)
+        self._server.task_dispatcher.shutdown(timeout=1)
+        self._server.close()
+
+    def _turn(self, timeout_sec: float) -> None:
+        self._server.asyncore.loop(timeout=timeout_sec, map=self._server._map, use_poll=True, count=1)
+
+    def _is_busy(self) -> bool:
+        channels = list(self._server.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+
+class GatewayServer:
+    """Starts and stops the parts of a gateway, in order.
+
+    :param on_failure: called when one of its threads dies; the process must end then.
+    """
+
+    def __init__(self, config: Config, listener: socket.socket, on_failure: Callable[[Service], None]) -> None:
+        self._bus = Bus(config.nats_url, name="pyoco-gateway", budget_sec=GATEWAY_BUDGET_SEC, waits_when_down=False)
+        self._config = config
+        self._listener = listener
+        self._on_failure = on_failure
+        self._services: list[Service] = []
+        self._gateway: Gateway | None = None
+
+    def start(self) -> None:
+        """Connect and serve.
+
+        :raises BusUnavailable: NATS does not answer; nothing is left running.
+        """
+        self._bus.connect(CONNECT_TIMEOUT_SEC)
+        try:
+            ensure_resources(self._bus, self._config)
+        except PyocoServerError:
+            self._bus.close(Deadline(2))
+            raise
+        runs, queue, workflows = (
+            RunStore(self._bus, self._config),
+            Queue(self._bus, self._config),
+            WorkflowStore(self._bus),
+        )
+        origin = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        model = ReadModel(self._bus, self._config)
+        sweep = Sweep(model, runs, queue, workflows)
+        submission = Submission(self._bus, runs, queue, workflows, origin=origin, published=sweep.note_queued)
+        places = threading.Semaphore(self._config.max_watches)
+        self._gateway = Gateway(self._config, self._bus, runs, model, submission, places)
+        http = HttpServer(self._listener, self._gateway, self._on_failure)
+        dispatcher = Dispatcher(model, sweep, self._on_failure)
+        model.start()
+        for service in (dispatcher, http):
+            service.start()
+        self._services = [http, dispatcher]
+        host, port = self._listener.getsockname()[:2]
+        logger.info("the gateway serves at http://%s:%s", host, port)
+
+    def stop(self, deadline: Deadline) -> None:
+        """Stop in the order of who needs whom: requests first, the connection last."""
+        if self._gateway is not None:
+            self._gateway.stopping.set()
+            self._gateway.model.wake_watches()
+        for service in self._services:
+            service.stop(deadline)
+        if self._gateway is not None:
+            self._gateway.model.stop(deadline)
+        self._bus.close(deadline)
+        self._listener.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address that a gateway serves.
+
+    :param port: 0 takes any free one.
+    :raises InvalidCommand: the port is in use, or the host is not one of this machine.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as exc:
+        raise InvalidCommand(
+            f"The gateway cannot listen on {host}:{port}: {exc.strerror or exc}. Stop what uses it, or give --port."
+        ) from exc

@@ -1,0 +1,117 @@
+"""Claiming a delivered job: who may execute the run, and who must not.
+
+The queue hands a job out again when its holder is silent, and it does not fence the holder's acknowledgement; the
+snapshot's revision does. A claim is a compare-and-set of the snapshot to RUNNING.
+
+Source: design, section 5.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from pyoco_server.bridge.messages import Delivery
+from pyoco_server.contract.jobs import Job
+from pyoco_server.errors import RevisionConflict, RunNotFound
+from pyoco_server.states import RunStatus, WorkerState
+from pyoco_server.stores.runs import RunStore, StoredRun
+from pyoco_server.stores.workers import WorkerStore
+
+logger = logging.getLogger(__name__)
+
+
+class Verdict(Enum):
+    """What is to be done with a delivery."""
+
+    EXECUTE = "execute"  #: the run is ours
+    DROP = "drop"  #: acknowledge: the run is over, was never accepted, or this is a second copy of its job
+    WAIT = "wait"  #: hand back for a while: its holder is alive
+    CANCELLED = "cancelled"  #: acknowledge: somebody cancelled it before it began
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The verdict, with the run as it stands now where there is one."""
+
+    verdict: Verdict
+    stored: StoredRun | None = None
+
+
+class Claims:
+    """Decides about deliveries, for one life of one worker.
+
+    :param is_active: says whether this worker is executing a run at the moment.
+    """
+
+    def __init__(
+        self,
+        runs: RunStore,
+        workers: WorkerStore,
+        *,
+        worker_id: str,
+        instance_id: str,
+        disconnect_timeout_sec: float,
+        is_active: Callable[[str], bool],
+    ) -> None:
+        self._runs = runs
+        self._workers = workers
+        self._worker_id = worker_id
+        self._instance_id = instance_id
+        self._disconnect_timeout_sec = disconnect_timeout_sec
+        self._is_active = is_active
+
+    def claim(self, job: Job, delivery: Delivery, now: float) -> Claim:
+        """Try to take the run of a delivered job.
+
+        :raises BusUnavailable: no answer; nothing is decided.
+        """
+        while True:
+            try:
+                stored = self._runs.get(job.run_id)
+            except RunNotFound:
+                # The gateway withdrew it, and its job was stored all the same: nobody was promised this run.
+                logger.warning("dropped a job without a run", extra={"run_id": job.run_id, "tag": job.tag})
+                return Claim(Verdict.DROP)
+            verdict = self._judge(stored, delivery)
+            if verdict is Verdict.EXECUTE:
+                claimed = stored.snapshot.claimed(
+                    worker_id=self._worker_id, instance_id=self._instance_id, job_seq=delivery.seq, now=now
+                )
+            elif verdict is Verdict.CANCELLED:
+                claimed = stored.snapshot.ended(RunStatus.CANCELLED, error=None, now=now)
+            else:
+                return Claim(verdict, stored)
+            try:
+                revision = self._runs.update(claimed, stored.revision)
+            except RevisionConflict:
+                continue
+            return Claim(verdict, StoredRun(claimed, revision, stored.stored_at))
+
+    def _judge(self, stored: StoredRun, delivery: Delivery) -> Verdict:
+        snapshot = stored.snapshot
+        if snapshot.status.is_terminal:
+            return Verdict.DROP
+        if snapshot.status is RunStatus.PENDING:
+            return Verdict.EXECUTE
+        is_cancelling = snapshot.status is RunStatus.CANCELLING
+        if snapshot.worker_id is None or self._is_holder_gone(stored):
+            return Verdict.CANCELLED if is_cancelling else Verdict.EXECUTE
+        if snapshot.job_seq is not None and snapshot.job_seq != delivery.seq:
+            return Verdict.DROP
+        return Verdict.WAIT
+
+    def _is_holder_gone(self, stored: StoredRun) -> bool:
+        """Say whether nobody executes the run any more; three ways to know, the surest first."""
+        snapshot = stored.snapshot
+        if snapshot.instance_id == self._instance_id:
+            return not self._is_active(snapshot.run_id)
+        record = self._workers.get(snapshot.worker_id or "")
+        if record is not None and snapshot.instance_id is not None:
+            is_same_life = record.instance_id == snapshot.instance_id
+            if not is_same_life or record.lost_at is not None or record.state is WorkerState.STOPPED_GRACEFUL:
+                return True
+        # Both times are the server's: clocks of workers that disagree must not make a live run look dead.
+        return self._runs.server_time() - stored.stored_at > self._disconnect_timeout_sec

@@ -1,0 +1,193 @@
+"""Ending a run: terminal snapshot, dead letter, acknowledgement, in this order, each safe to repeat.
+
+Source: contract, section 2, "Order of writes" and "Dead letters".
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyoco_server.bridge.deliveries import Deliveries
+from pyoco_server.bridge.messages import Delivery
+from pyoco_server.config import Config
+from pyoco_server.contract import deadletters
+from pyoco_server.contract.deadletters import DeadLetter
+from pyoco_server.contract.jobs import decode_object
+from pyoco_server.contract.runs import Snapshot
+from pyoco_server.errors import InvalidJob, RunNotFound, SnapshotTooLarge
+from pyoco_server.states import RunStatus, TaskState
+from pyoco_server.stores.deadletters import DeadLetterStore
+from pyoco_server.stores.runs import RunStore, StoredRun
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the execution of a run ended.
+
+    :param reason: of a failed run, the reason of its dead letter.
+    :param error: of a failed run, the text that is shown.
+    :param is_cut: whether values in the records were cut.
+    """
+
+    status: RunStatus
+    reason: str | None = None
+    error: str | None = None
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    is_cut: bool = False
+
+
+class Finish:
+    """Ends runs, for one life of one worker."""
+
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        runs: RunStore,
+        dead_letters: DeadLetterStore,
+        config: Config,
+        *,
+        worker_id: str,
+        instance_id: str,
+    ) -> None:
+        self._deliveries = deliveries
+        self._runs = runs
+        self._dead_letters = dead_letters
+        self._publishes_execution_errors = config.dlq_publish_execution_error
+        self._worker_id = worker_id
+        self._instance_id = instance_id
+
+    def finish(self, stored: StoredRun, delivery: Delivery, outcome: Outcome) -> Snapshot | None:
+        """Write the terminal snapshot, then the dead letter, then acknowledge.
+
+        :return: the terminal snapshot; ``None`` when another worker has taken the run over meanwhile: then its
+            job belongs to that worker, and nothing is acknowledged.
+        :raises BusUnavailable: no answer; the caller hands the job back.
+        """
+        try:
+            ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot, delivery, outcome))
+        except SnapshotTooLarge as exc:
+            too_large = Outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc), is_cut=True)
+            ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot.reduced(), delivery, too_large))
+        if ended is None:
+            logger.warning("the run was taken over by another worker", extra={"run_id": stored.snapshot.run_id})
+            return None
+        if ended.snapshot.status is RunStatus.FAILED:
+            self._report(ended.snapshot, outcome)
+        self._deliveries.ack(delivery)
+        return ended.snapshot
+
+    def drop(self, stored: StoredRun | None, delivery: Delivery) -> None:
+        """Acknowledge a job whose run is over, after completing what its worker may have left undone."""
+        if stored is not None and self._died_before_ack(stored.snapshot, delivery):
+            reason, _, _ = (stored.snapshot.error or "").partition(":")
+            known = reason in (deadletters.FLOW_NOT_FOUND, deadletters.WORKER_PROCESS_DIED)
+            outcome = Outcome(RunStatus.FAILED, reason if known else deadletters.EXECUTION_ERROR, stored.snapshot.error)
+            self._report(stored.snapshot, outcome)
+        self._deliveries.ack(delivery)
+
+    def reject(self, delivery: Delivery, error: InvalidJob, tag: str) -> None:
+        """Take a job that cannot be read out of the queue, and fail its run where there is one."""
+        now = time.time()
+        run_id = _readable_run_id(delivery.payload)
+        snapshot = self._fail(run_id, f"{deadletters.INVALID_JOB}: {error}") if run_id is not None else None
+        letter = DeadLetter(
+            reason=deadletters.INVALID_JOB,
+            error=str(error),
+            timestamp=now,
+            run_id=run_id,
+            flow_name=snapshot.flow_name if snapshot else None,
+            tag=tag,
+            tags=snapshot.tags if snapshot else [],
+            tenant_id=snapshot.tenant_id if snapshot else None,
+            api_key_id=snapshot.api_key_id if snapshot else None,
+            worker_id=self._worker_id,
+            subject=delivery.subject,
+            num_delivered=delivery.num_delivered,
+            payload=delivery.payload[: deadletters.MAX_PAYLOAD_BYTES].decode(errors="replace"),
+        )
+        self._dead_letters.publish(letter, key=f"invalid.{delivery.seq}")
+        self._deliveries.term(delivery, deadletters.INVALID_JOB)
+        logger.error(
+            "a queued job cannot be read: %s",
+            error,
+            extra={"err_id": error.err_id, "reason": letter.reason, "tag": tag},
+        )
+
+    def give_up(self, run_id: str, delivery: Delivery, reason: str, error: str) -> None:
+        """End a run that no worker can begin: delivered for the last time, or too large to be claimed."""
+        ended = self._fail(run_id, error)
+        if ended is not None:
+            self._report(ended, Outcome(RunStatus.FAILED, reason, error))
+        self._deliveries.ack(delivery)
+
+    def _ended(self, snapshot: Snapshot, delivery: Delivery, outcome: Outcome) -> Snapshot | None:
+        if not snapshot.is_held_by(self._instance_id, delivery.seq):
+            return None
+        now = time.time()
+        status, error = outcome.status, outcome.error
+        tasks = dict(outcome.tasks)
+        if snapshot.status is RunStatus.CANCELLING and status is not RunStatus.COMPLETED:
+            status = RunStatus.CANCELLED
+            tasks = {name: _after_cancel(state) for name, state in tasks.items()}
+        progressed = snapshot.progressed(tasks, outcome.records, is_cut=outcome.is_cut, now=now)
+        return progressed.ended(status, error=error, now=now)
+
+    def _report(self, snapshot: Snapshot, outcome: Outcome) -> None:
+        reason = outcome.reason or deadletters.EXECUTION_ERROR
+        if reason == deadletters.EXECUTION_ERROR and not self._publishes_execution_errors:
+            return
+        letter = DeadLetter(
+            reason=reason,
+            error=snapshot.error,
+            timestamp=snapshot.end_time or time.time(),
+            run_id=snapshot.run_id,
+            flow_name=snapshot.flow_name,
+            tag=snapshot.tag,
+            tags=snapshot.tags,
+            tenant_id=snapshot.tenant_id,
+            api_key_id=snapshot.api_key_id,
+            worker_id=snapshot.worker_id,
+        )
+        self._dead_letters.publish(letter, key=f"failed.{snapshot.run_id}")
+
+    def _died_before_ack(self, snapshot: Snapshot, delivery: Delivery) -> bool:
+        """Say whether one of our workers failed this run and may not have come to its dead letter."""
+        return snapshot.status is RunStatus.FAILED and snapshot.job_seq == delivery.seq
+
+    def _fail(self, run_id: str, error: str) -> Snapshot | None:
+        """Write FAILED over a run that nobody executes; ``None`` when it does not exist or has ended."""
+
+        def intent(snapshot: Snapshot) -> Snapshot | None:
+            if snapshot.status.is_terminal:
+                return None
+            return snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
+
+        try:
+            stored = self._runs.get(run_id)
+            try:
+                ended = self._runs.change(stored, intent)
+            except SnapshotTooLarge:
+                ended = self._runs.change(stored, lambda snapshot: intent(snapshot.reduced()))
+        except RunNotFound:
+            return None
+        return ended.snapshot if ended else None
+
+
+def _after_cancel(state: str) -> str:
+    """A task of a cancelled run has succeeded, failed before, was cancelled or never began."""
+    return TaskState.CANCELLED.value if state == TaskState.RUNNING.value else state
+
+
+def _readable_run_id(payload: bytes) -> str | None:
+    try:
+        run_id = decode_object(payload).get("run_id")
+    except InvalidJob:
+        return None
+    return run_id if isinstance(run_id, str) else None

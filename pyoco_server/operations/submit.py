@@ -1,0 +1,159 @@
+"""Submitting a run: keep the text, store the snapshot, queue the job.
+
+Source: design, section 4; contract, section 2, "Order of writes".
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.runs import Snapshot
+from pyoco_server.errors import BusError, BusTimeout, BusUnavailable, SubmissionUncertain, TooLarge
+from pyoco_server.stores.queue import Queue
+from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.workflows import WorkflowStore
+from pyoco_server.workflow.flow_yaml import Workflow
+from pyoco_server.workflow.graph import task_names_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a user wants to be run; checked already.
+
+    :param params: values by name; for a workflow they are laid over its defaults.
+    :param workflow: the flow.yaml; ``None`` for a flow that the workers resolve by its name.
+    """
+
+    flow_name: str
+    tag: str
+    tags: list[str] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+    workflow: Workflow | None = None
+    tenant_id: str | None = None
+    api_key_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """An accepted run.
+
+    :param revision: the sequence of its snapshot, for whoever wants to wait until a list shows it.
+    """
+
+    run_id: str
+    revision: int
+
+
+class Submission:
+    """Accepts runs.
+
+    :param origin: names this gateway in the snapshots that it writes; only runs with an origin are repaired.
+    :param published: told of every run whose job is known to be queued, so that the sweep leaves it alone.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        runs: RunStore,
+        queue: Queue,
+        workflows: WorkflowStore,
+        *,
+        origin: str,
+        published: Callable[[str], None],
+    ) -> None:
+        self._bus = bus
+        self._runs = runs
+        self._queue = queue
+        self._workflows = workflows
+        self._origin = origin
+        self._published = published
+
+    def submit(self, request: RunRequest) -> Submitted:
+        """Store and queue a run.
+
+        :raises SnapshotTooLarge: the snapshot is over the cap.
+        :raises TooLarge: the job is over what NATS carries.
+        :raises BusUnavailable: nothing was accepted; safe to submit again.
+        :raises SubmissionUncertain: the answer was lost; the sweep completes the run if it was stored.
+        """
+        job = _job(request)
+        workflow = request.workflow
+        nodes = list(task_names_of(workflow)) if workflow is not None else []
+        snapshot = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
+        creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
+        if len(publication.payload) > self._bus.max_payload_bytes:
+            raise TooLarge(
+                f"The job takes {len(publication.payload)} bytes and NATS carries {self._bus.max_payload_bytes}. "
+                "Pass large inputs as files or addresses."
+            )
+        if workflow is not None:
+            self._workflows.keep(workflow.sha256, workflow.text)
+        try:
+            revision, _ = self._bus.write(creation, publication)
+        except BusTimeout as exc:
+            raise SubmissionUncertain(job.run_id, str(exc)) from exc
+        except (BusError, BusUnavailable) as exc:
+            if exc.completed:
+                self._withdraw(job.run_id, exc.completed[0])
+            raise BusUnavailable(f"The run was not accepted: {exc}") from exc
+        self._published(job.run_id)
+        return Submitted(job.run_id, revision)
+
+    def _withdraw(self, run_id: str, revision: int) -> None:
+        """Remove the snapshot of a run whose job was refused.
+
+        :raises SubmissionUncertain: that did not succeed either, so the sweep will queue the run.
+        """
+        try:
+            self._runs.remove(run_id, revision)
+        except (BusError, BusUnavailable) as exc:
+            logger.error(
+                "the snapshot of a refused submission could not be removed",
+                exc_info=True,
+                extra={"run_id": run_id, "err_id": "ERR-PYOCO-0004"},
+            )
+            raise SubmissionUncertain(run_id, str(exc)) from exc
+
+
+def job_of(snapshot: Snapshot, workflow_yaml: str | None) -> Job:
+    """Make a run's job again from what is stored of it."""
+    return Job(
+        run_id=snapshot.run_id,
+        flow_name=snapshot.flow_name,
+        tag=snapshot.tag,
+        tags=snapshot.tags,
+        params=snapshot.params,
+        submitted_at=snapshot.submitted_at,
+        tenant_id=snapshot.tenant_id,
+        api_key_id=snapshot.api_key_id,
+        workflow_yaml=workflow_yaml,
+        workflow_yaml_sha256=snapshot.workflow_yaml_sha256,
+        workflow_yaml_bytes=snapshot.workflow_yaml_bytes,
+    )
+
+
+def _job(request: RunRequest) -> Job:
+    workflow = request.workflow
+    params = request.params if workflow is None else workflow.params_over_defaults(request.params)
+    return Job(
+        run_id=str(uuid.uuid4()),
+        flow_name=request.flow_name,
+        tag=request.tag,
+        tags=request.tags,
+        params=params,
+        submitted_at=time.time(),
+        tenant_id=request.tenant_id,
+        api_key_id=request.api_key_id,
+        workflow_yaml=workflow.text if workflow else None,
+        workflow_yaml_sha256=workflow.sha256 if workflow else None,
+        workflow_yaml_bytes=workflow.size_bytes if workflow else None,
+    )

@@ -1,0 +1,295 @@
+"""The read model: what lists, watches and pages read, so that none of them asks NATS.
+
+Source: design, section 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Change
+from pyoco_server.config import Config
+from pyoco_server.contract import names
+from pyoco_server.contract.workers import WorkerRecord
+from pyoco_server.errors import ReadModelLoading
+from pyoco_server.readmodel.follower import Follower
+from pyoco_server.readmodel.queries import Cursor, RunQuery
+from pyoco_server.readmodel.schema import open_database, run_row
+from pyoco_server.service import Deadline, Service
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """A page of a list.
+
+    :param documents: at least what a list shows of each run; of a small snapshot all but the task records.
+    :param next_cursor: where the next page begins; ``None`` on the last.
+    """
+
+    documents: list[dict[str, Any]]
+    next_cursor: Cursor | None
+
+
+class BucketTable:
+    """One table of the model, fed by one follower; see :class:`Table`."""
+
+    def __init__(self, model: ReadModel, bucket: str, table: str, key: str) -> None:
+        self._model = model
+        self._stream = names.bucket_stream(bucket)
+        self._prefix = names.key_subject(bucket, "")
+        self._table = table
+        self._key = key
+        self.is_complete = False
+
+    def position(self) -> tuple[str, int]:
+        with self._model.reading() as database:
+            row = database.execute("select created, seq from position where stream = ?", (self._stream,)).fetchone()
+        return row or ("", 0)
+
+    def restart(self, created: str) -> None:
+        with self._model.writing() as database:
+            database.execute(f"delete from {self._table}")
+            database.execute("insert or replace into position values (?, ?, 0)", (self._stream, created))
+        self._model.begin_anew(self._table)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        keys = [change.subject.removeprefix(self._prefix) for change in changes]
+        with self._model.writing() as database:
+            for key, change in zip(keys, changes, strict=True):
+                self._apply_one(database, key, change)
+            position = (changes[-1].seq, self._stream)
+            database.execute("update position set seq = ? where stream = ?", position)
+        self._model.announce(self._table, keys, changes[-1].seq)
+
+    def set_complete(self, is_complete: bool) -> None:
+        self.is_complete = is_complete
+
+    def subjects(self) -> set[str]:
+        with self._model.reading() as database:
+            return {self._prefix + key for (key,) in database.execute(f"select {self._key} from {self._table}")}
+
+    def subject(self, key: str) -> str:
+        """Give the subject of a key."""
+        return self._prefix + key
+
+    def forget(self, subject: str) -> None:
+        key = subject.removeprefix(self._prefix)
+        with self._model.writing() as database:
+            database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
+        self._model.announce(self._table, [key], 0)
+
+    def _apply_one(self, database: sqlite3.Connection, key: str, change: Change) -> None:
+        if change.is_removal:
+            database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
+            return
+        try:
+            if self._table == "runs":
+                row = run_row(key, change.payload, change.seq)
+                database.execute(f"insert or replace into runs values ({', '.join('?' * len(row))})", row)
+            else:
+                _check_worker(change.payload)
+                row = (key, change.seq, change.payload.decode())
+                database.execute("insert or replace into workers values (?, ?, ?)", row)
+        except (ValueError, RecursionError) as exc:
+            logger.warning("%s holds something that is not ours under %s: %s", self._stream, key, exc)
+            database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
+
+
+def _check_worker(payload: bytes) -> None:
+    """Refuse a record that a reader would stumble over.
+
+    :raises ValueError: says why.
+    """
+    record = WorkerRecord.from_bytes(payload)
+    if isinstance(record.last_seen_at, bool) or not isinstance(record.last_seen_at, (int, float)):
+        raise ValueError("last_seen_at is not a time")
+
+
+class Watch:
+    """Waits for changes of one run; made by :meth:`ReadModel.watch`."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Event()
+
+    def wait(self, timeout_sec: float) -> bool:
+        """Wait for a change since the last call; also ``True`` when the watch was woken for another reason."""
+        changed = self._changed.wait(timeout_sec)
+        self._changed.clear()
+        return changed
+
+    def notify(self) -> None:
+        self._changed.set()
+
+
+class ReadModel:
+    """Runs and workers in SQLite, kept in step by one thread each."""
+
+    def __init__(self, bus: Bus, config: Config, on_failure: Callable[[Service], None] | None = None) -> None:
+        self._bus = bus
+        self._lock = threading.Lock()
+        self._database = open_database(config.read_model_path)
+        self._applied = threading.Condition()
+        self._applied_seq = 0
+        self._life = 0
+        self._watches: dict[str, set[Watch]] = {}
+        self._runs = BucketTable(self, config.runs_bucket, "runs", "run_id")
+        self._workers = BucketTable(self, config.workers_bucket, "workers", "worker_id")
+        self._followers = [
+            Follower(bus, names.bucket_stream(bucket), names.key_subject(bucket, ">"), table, on_failure)
+            for bucket, table in ((config.runs_bucket, self._runs), (config.workers_bucket, self._workers))
+        ]
+
+    def start(self) -> None:
+        """Begin to follow; :attr:`is_complete` says when lists can be answered."""
+        self._applied_seq = self._runs.position()[1]
+        for follower in self._followers:
+            follower.start()
+
+    def stop(self, deadline: Deadline) -> None:
+        """Stop following; works twice. Nothing may read the model afterwards."""
+        for follower in self._followers:
+            follower.request_stop()
+        if all([follower.stop(deadline) for follower in self._followers]):
+            with self._lock:
+                self._database.close()
+
+    def wake_watches(self) -> None:
+        """Let every watch look up, as when its stream is to end."""
+        with self._applied:
+            waiting = [watch for watches in self._watches.values() for watch in watches]
+        for watch in waiting:
+            watch.notify()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that NATS held at the last look is in the model, and the model is still fed."""
+        return self._runs.is_complete and self._workers.is_complete and self._bus.is_connected
+
+    def require_complete(self) -> None:
+        """Refuse to answer from half a list.
+
+        :raises ReadModelLoading: not complete yet, or cut off from NATS.
+        """
+        if not self.is_complete:
+            raise ReadModelLoading("The list of runs is not complete: it is being loaded, or NATS is away. Ask again.")
+
+    def wait_for(self, seq: int, timeout_sec: float) -> bool:
+        """Wait until a write of one's own is in the model.
+
+        :param seq: the sequence that the write was given.
+        :return: whether it is.
+        """
+        if not self.is_complete:
+            # No list is answered at the moment, so there is nothing to wait for.
+            return False
+        with self._applied:
+            return self._applied.wait_for(lambda: self._applied_seq >= seq, timeout_sec)
+
+    @property
+    def life(self) -> int:
+        """Rises when the stream turns out to be another one than before, where revisions count anew."""
+        return self._life
+
+    def list_runs(self, query: RunQuery) -> RunPage:
+        """Give a page of runs.
+
+        :raises ReadModelLoading: see :meth:`require_complete`.
+        """
+        self.require_complete()
+        statement, values = query.statement()
+        with self.reading() as database:
+            rows = database.execute(statement, values).fetchall()
+        page = rows[: query.limit]
+        cursor = Cursor(*page[-1][:2]) if len(rows) > query.limit else None
+        return RunPage([json.loads(row[2]) for row in page], cursor)
+
+    def run(self, run_id: str) -> tuple[dict[str, Any] | None, int] | None:
+        """Give a run's snapshot without task records and its revision.
+
+        :return: ``None`` when the model has no such run; without a document when it is too large to be kept here.
+        """
+        with self.reading() as database:
+            statement = "select document, is_whole, revision from runs where run_id = ?"
+            row = database.execute(statement, (run_id,)).fetchone()
+        return (json.loads(row[0]) if row[1] else None, row[2]) if row else None
+
+    def worker(self, worker_id: str) -> WorkerRecord | None:
+        """Give a worker's record as it is stored."""
+        with self.reading() as database:
+            row = database.execute("select document from workers where worker_id = ?", (worker_id,)).fetchone()
+        return WorkerRecord.from_bytes(row[0].encode()) if row else None
+
+    def pending_runs(self, *, until: float) -> list[tuple[str, float]]:
+        """Give the PENDING runs that gateways of ours wrote before a moment, oldest first: their ids and times."""
+        statement = (
+            "select run_id, created_at from runs indexed by runs_to_sweep"
+            " where status = 'PENDING' and has_origin = 1 and created_at < ? order by created_at"
+        )
+        with self.reading() as database:
+            return database.execute(statement, (until,)).fetchall()
+
+    def forget(self, run_id: str) -> None:
+        """Drop a run that was removed from the bucket without a message."""
+        self._runs.forget(self._runs.subject(run_id))
+
+    @contextlib.contextmanager
+    def watch(self, run_id: str) -> Iterator[Watch]:
+        """Be told of the changes of a run from now on."""
+        watch = Watch()
+        with self._applied:
+            self._watches.setdefault(run_id, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            with self._applied:
+                self._watches[run_id].discard(watch)
+                if not self._watches[run_id]:
+                    del self._watches[run_id]
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the database for a query."""
+        with self._lock:
+            yield self._database
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the database for one transaction."""
+        with self._lock:
+            self._database.execute("begin")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("rollback")
+                raise
+            self._database.execute("commit")
+
+    def begin_anew(self, table: str) -> None:
+        """Take note that a table was emptied because its stream is another one."""
+        if table != "runs":
+            return
+        with self._applied:
+            self._applied_seq = 0
+            self._life += 1
+        self.wake_watches()
+
+    def announce(self, table: str, keys: Sequence[str], seq: int) -> None:
+        """Wake those who wait for these keys or for this sequence."""
+        if table != "runs":
+            return
+        with self._applied:
+            self._applied_seq = max(self._applied_seq, seq)
+            self._applied.notify_all()
+            waiting = [watch for key in keys for watch in self._watches.get(key, ())]
+        for watch in waiting:
+            watch.notify()

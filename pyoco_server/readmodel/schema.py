@@ -1,0 +1,169 @@
+"""The tables of the read model, and how a snapshot becomes a row.
+
+Source: design, section 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import sqlite3
+from typing import Any
+
+from pyoco_server.contract.projections import SUMMARY_FIELDS, without_records
+from pyoco_server.errors import InvalidSetting
+from pyoco_server.states import RunStatus
+
+logger = logging.getLogger(__name__)
+
+#: Raised when the tables change: a file of another version is rebuilt from the stream.
+SCHEMA_VERSION = 2
+#: Marks a file as ours ("PYOC"), so that nobody else's database is emptied.
+_APPLICATION_ID = 0x50594F43
+#: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
+_MAX_DOCUMENT_CHARS = 8_192
+
+# Each index leads with what it finds, goes on in the order of the list, and ends with what other filters look at: so
+# any combination of filters reads index entries alone, in order, and stops when the page is full.
+_TABLES = """
+create table runs (
+    run_id text primary key,
+    revision integer not null,
+    status text not null,
+    flow_name text not null,
+    tag text not null,
+    tenant_id text,
+    sha256 text,
+    has_origin integer not null,
+    created_at real not null,
+    updated_at real not null,
+    is_whole integer not null,
+    document text not null
+) without rowid;
+create index runs_by_time on runs (updated_at, run_id, status, flow_name, tag, created_at);
+create index runs_by_status on runs (status, updated_at, run_id, flow_name, tag, created_at);
+create index runs_by_flow on runs (flow_name, updated_at, run_id, status, tag, created_at);
+create index runs_by_tag on runs (tag, updated_at, run_id, status, flow_name, created_at);
+create index runs_by_workflow on runs (sha256, updated_at, run_id, status, flow_name, tag, created_at);
+create index runs_to_sweep on runs (created_at, run_id) where status = 'PENDING' and has_origin = 1;
+create table workers (worker_id text primary key, revision integer not null, document text not null);
+create table position (stream text primary key, created text not null, seq integer not null);
+"""
+
+
+def open_database(path: str) -> sqlite3.Connection:
+    """Open the database, empty when it is new, of another version or damaged.
+
+    One connection serves all threads behind the model's lock: a query takes microseconds, and readers of an
+    in-memory database with several connections get "table is locked" instead of waiting.
+
+    :raises InvalidSetting: the file cannot be used: its folder is missing, it is another program's database, or
+        another gateway has it open.
+    """
+    try:
+        return _opened(path)
+    except sqlite3.OperationalError as exc:
+        raise InvalidSetting(
+            f"PYOCO_READ_MODEL_PATH={path!r} cannot be used: {exc}. Give each gateway a file of its own in a folder "
+            "that exists, or leave the variable out."
+        ) from exc
+    except sqlite3.DatabaseError as exc:
+        # What is in it can be had again from NATS, so it must not stop the start.
+        logger.warning("%s is damaged (%s) and is made anew; what it was is kept as %s.damaged", path, exc, path)
+        os.replace(path, f"{path}.damaged")
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path + suffix)
+        return _opened(path)
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    # The lock is taken at once or not at all: only another gateway can hold it.
+    database = sqlite3.connect(path, timeout=0.1, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: str) -> None:
+    """Check the file, keep others out of it, and make the tables where they are not as they should be."""
+    application_id = database.execute("pragma application_id").fetchone()[0]
+    tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
+    if tables and application_id != _APPLICATION_ID:
+        raise InvalidSetting(f"PYOCO_READ_MODEL_PATH={path!r} is another program's database. Name another file.")
+    if path != ":memory:":
+        # Two gateways in one file would each undo what the other has applied.
+        database.execute("pragma locking_mode = exclusive")
+        database.execute("pragma journal_mode = wal")
+        # Losing the file costs a rebuild of seconds, so it need not wait for the disk.
+        database.execute("pragma synchronous = off")
+    database.execute("begin immediate")
+    database.execute("commit")
+    (finding,) = database.execute("pragma quick_check(1)").fetchone()
+    if finding != "ok":
+        raise sqlite3.DatabaseError(finding)
+    if database.execute("pragma user_version").fetchone()[0] == SCHEMA_VERSION:
+        return
+    statements = [f'drop table "{table}";' for table in tables]
+    database.executescript(
+        f"begin; {''.join(statements)} {_TABLES} pragma application_id = {_APPLICATION_ID};"
+        f" pragma user_version = {SCHEMA_VERSION}; commit;"
+    )
+
+
+def run_row(key: str, payload: bytes, revision: int) -> tuple[Any, ...]:
+    """Make the row of a snapshot, in the order of the table.
+
+    :param key: the run id by which it is stored.
+    :raises ValueError: the payload is not the snapshot of this run; says why.
+    """
+    document = json.loads(payload)
+    if not isinstance(document, dict) or document.get("run_id") != key:
+        raise ValueError("not a snapshot of this run")
+    updated_at = _moment(document, "updated_at", "heartbeat_at")
+    created_at = _moment(document, "submitted_at", "start_time", "updated_at", "heartbeat_at")
+    small = without_records(document)
+    text = json.dumps(small)
+    is_whole = len(text) <= _MAX_DOCUMENT_CHARS
+    if not is_whole:
+        text = json.dumps({name: small[name] for name in SUMMARY_FIELDS if name in small})
+    return (
+        key,
+        revision,
+        RunStatus(document.get("status")).value,
+        _string(document, "flow_name"),
+        _string(document, "tag"),
+        _string(document, "tenant_id") or None,
+        _string(document, "workflow_yaml_sha256") or None,
+        int(document.get("origin") is not None),
+        created_at,
+        updated_at,
+        int(is_whole),
+        text,
+    )
+
+
+def _string(document: dict[str, Any], name: str) -> str:
+    value = document.get(name) or ""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not a text")
+    return value
+
+
+def _moment(document: dict[str, Any], *names: str) -> float:
+    """Give the first of these times that is set; 0 when none is."""
+    for name in names:
+        value = document.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
+            raise ValueError(f"{name} is not a time")
+        if math.isfinite(value) and value:
+            return float(value)
+    return 0.0
