@@ -38,6 +38,7 @@ def command(prog: str) -> Callable[[Main], Callable[..., int]]:
         @functools.wraps(main)
         def wrapped(argv: Sequence[str] | None = None) -> int:
             try:
+                _open_closed_streams()
                 _forgive_encoding()
                 status = main(argv)
                 # Else a full disk or a closed pipe shows only while the interpreter ends, as status 120.
@@ -136,6 +137,17 @@ def _wants_traceback() -> bool:
         return Config.from_env().log_level == "DEBUG"
     except PyocoServerError:
         return False
+
+
+def _open_closed_streams() -> None:
+    """Open the null device where a standard stream is closed (``>&-``): else a socket would get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
 def _forgive_encoding() -> None:

@@ -1,0 +1,203 @@
+"""``pyoco-server-admin``: API keys, written straight into NATS, so that it works with no gateway running.
+
+Source: contract, section 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pyoco_server.cli.exits import EXIT_DONE, EXIT_NOT_FOUND, CommandParser, ShowVersion, command
+
+if TYPE_CHECKING:
+    from pyoco_server.bridge.client import Bus
+    from pyoco_server.config import Config
+
+PROG = "pyoco-server-admin"
+
+#: Together less than the ten seconds in which the command has to say that nobody is there.
+_CONNECT_SEC = 5.0
+_BUDGET_SEC = 2.0
+_CLOSE_SEC = 2.0
+
+#: A command: what it was asked, and the settings; gives the exit status.
+Action = Callable[[argparse.Namespace, "Config"], int]
+
+_EPILOG = f"""\
+examples:
+  {PROG} api-key create --tenant acme
+  {PROG} api-key list
+  {PROG} api-key revoke --key-id KEY_ID
+
+Answers are JSON on stdout, one document on one line; errors go to stderr. The exit status is 0 when the
+command did what it was asked, 1 when it could not, 2 when there is no such key, and 130 after Ctrl-C.
+
+environment:
+  PYOCO_NATS_URL        NATS servers, where --nats-url does not name them
+  PYOCO_AUTH_PEPPER     a secret that goes into the hash of each key; the gateways need the same
+  PYOCO_AUTH_KV_BUCKET  bucket of the keys (default: pyoco_auth)
+"""
+
+_CREATE_EPILOG = f"""\
+The key is shown this once: what is stored is a hash of it.
+
+examples:
+  {PROG} api-key create --tenant acme
+  {PROG} api-key create --tenant acme | jq -r .api_key
+"""
+
+_LIST_EPILOG = f"""\
+examples:
+  {PROG} api-key list
+  {PROG} api-key list | jq -r '.[] | select(.revoked_at == null) | .key_id'
+"""
+
+_REVOKE_EPILOG = f"""\
+A key that is revoked already keeps the time of its first revocation.
+
+examples:
+  {PROG} api-key revoke --key-id KEY_ID
+  {PROG} api-key revoke --key-id=-KEY_ID      an id that begins with -
+"""
+
+
+def get_parser() -> CommandParser:
+    """Give the parser; its namespace has ``run``, an :data:`Action`, and ``fail``, the parser's ``error``."""
+    parser = CommandParser(
+        prog=PROG,
+        description="Administer a Pyoco installation: the API keys of its gateways.",
+        epilog=_EPILOG,
+        example=f"{PROG} api-key list",
+    )
+    parser.add_argument("--version", action=ShowVersion)
+    _add_connection(parser, top=True)
+    nouns = parser.add_subparsers(dest="noun", required=True, metavar="COMMAND")
+    keys = nouns.add_parser(
+        "api-key",
+        help="create, list and revoke API keys",
+        description="Create, list and revoke API keys.",
+        example=f"{PROG} api-key list",
+    )
+    _add_connection(keys)
+    commands = keys.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    create = _add_command(commands, "create", _create, "make a key for a tenant and show it", _CREATE_EPILOG)
+    create.add_argument("--tenant", required=True, metavar="T", help="tenant whose runs the key gives access to")
+    _add_command(commands, "list", _list, "list all keys, newest first", _LIST_EPILOG)
+    revoke = _add_command(commands, "revoke", _revoke, "have a key refused from now on", _REVOKE_EPILOG)
+    revoke.add_argument("--key-id", required=True, metavar="K", help="key_id of the key, as create and list print it")
+    return parser
+
+
+@command(PROG)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    :param argv: the arguments without the command's name; the process's own when ``None``.
+    :return: the exit status.
+    """
+    args = get_parser().parse_args(argv)
+    import logging
+
+    from pyoco_server.config import Config
+
+    # What the connection logs while it tries would stand on stderr beside the one sentence that says how it ended.
+    logging.getLogger("pyoco_server").addHandler(logging.NullHandler())
+    run: Action = args.run
+    return run(args, Config.from_env(nats_url=args.nats_url))
+
+
+def _add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
+    """Add the flag that stands before or after the subcommand: there without a default, which would win."""
+    parser.add_argument(
+        "--nats-url",
+        default=None if top else argparse.SUPPRESS,
+        metavar="URL",
+        help="NATS servers, separated by commas (env PYOCO_NATS_URL)",
+    )
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[CommandParser], name: str, run: Action, help: str, epilog: str
+) -> CommandParser:
+    # The first example of the epilog is the one that errors show.
+    example = epilog.partition("examples:\n")[2].splitlines()[0].strip()
+    parser = commands.add_parser(
+        name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=epilog, example=example
+    )
+    _add_connection(parser)
+    parser.set_defaults(run=run, fail=parser.error)
+    return parser
+
+
+def _create(args: argparse.Namespace, config: Config) -> int:
+    from pyoco_server.bridge.resources import ensure_bucket
+    from pyoco_server.contract.keys import ApiKey, KeyRecord, is_tenant
+    from pyoco_server.stores.keys import KeyStore
+
+    if not is_tenant(args.tenant):
+        args.fail(f"--tenant: {args.tenant!r} is not a tenant: letters, digits, '_' and '-', 64 at most")
+    key = ApiKey.generate()
+    record = KeyRecord.of(key, args.tenant, pepper=config.auth_pepper, now=time.time())
+    with _connected(config) as bus:
+        ensure_bucket(bus, config, config.auth_bucket)
+        KeyStore(bus, config).create(record)
+    _print_json(
+        {
+            "key_id": record.key_id,
+            "tenant_id": record.tenant_id,
+            "api_key": key.text,
+            "created_at": record.created_at,
+        }
+    )
+    return EXIT_DONE
+
+
+def _list(args: argparse.Namespace, config: Config) -> int:
+    from pyoco_server.stores.keys import KeyStore
+
+    with _connected(config) as bus:
+        records = KeyStore(bus, config).all()
+    shown = ("key_id", "tenant_id", "created_at", "revoked_at")
+    _print_json([{name: getattr(record, name) for name in shown} for record in records])
+    return EXIT_DONE
+
+
+def _revoke(args: argparse.Namespace, config: Config) -> int:
+    from pyoco_server.contract.keys import ApiKey, is_key_id
+    from pyoco_server.stores.keys import KeyStore
+
+    key = ApiKey.parse(args.key_id)
+    if key is not None:
+        # The secret is not repeated: stderr may be kept.
+        args.fail(f"--key-id: that is a whole key; its key_id is {key.key_id}")
+    if not is_key_id(args.key_id):
+        args.fail(f"--key-id: {args.key_id!r} is not a key_id: letters, digits, '_' and '-', 8 to 64 of them")
+    with _connected(config) as bus:
+        record = KeyStore(bus, config).revoke(args.key_id, now=time.time())
+    if record is None:
+        _print_json({"error": "not_found", "key_id": args.key_id})
+        return EXIT_NOT_FOUND
+    _print_json({"key_id": record.key_id, "revoked_at": record.revoked_at})
+    return EXIT_DONE
+
+
+@contextmanager
+def _connected(config: Config) -> Iterator[Bus]:
+    from pyoco_server.bridge.client import Bus
+    from pyoco_server.service import Deadline
+
+    bus = Bus(config.nats_url, name=PROG, budget_sec=_BUDGET_SEC, waits_when_down=False)
+    bus.connect(_CONNECT_SEC)
+    try:
+        yield bus
+    finally:
+        bus.close(Deadline(_CLOSE_SEC))
+
+
+def _print_json(document: object) -> None:
+    print(json.dumps(document), flush=True)

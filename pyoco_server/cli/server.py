@@ -1,0 +1,114 @@
+"""``pyoco-server``: the gateway, alone or with a NATS server and a worker beside it.
+
+Source: contract, section 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from pyoco_server.cli import arguments
+from pyoco_server.cli.exits import CommandParser, ShowVersion, command
+
+_EPILOG = """\
+examples:
+  pyoco-server demo                      see everything work, then look at the address that it names
+  pyoco-server up --with-worker          gateway, worker and a NATS server of their own, for one machine
+  pyoco-server up --nats-url nats://n1:4222,nats://n2:4222 --host 0.0.0.0
+  pyoco-server --port 8080               the same as: pyoco-server up --port 8080"""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Make the parser of ``pyoco-server``."""
+    parser = CommandParser(
+        prog="pyoco-server",
+        description="Serve the HTTP API; without a subcommand, 'up' is meant.",
+        epilog=_EPILOG,
+        example="pyoco-server up --port 8000",
+    )
+    parser.add_argument("--version", action=ShowVersion)
+    commands = parser.add_subparsers(dest="command", metavar="{up,demo}", parser_class=CommandParser)
+    up = commands.add_parser(
+        "up",
+        help="serve the HTTP API",
+        description="Serve the HTTP API. Where no NATS server is named and none answers at the default address, "
+        "one is started here, with its data under .pyoco/nats.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        example="pyoco-server up --port 8000",
+    )
+    _add_shared(up)
+    _add_up(up)
+    demo = commands.add_parser(
+        "demo",
+        help="start everything, run a sample flow and show it",
+        description="Start NATS, gateway and worker, run a sample flow, show its tasks as they change state, and go "
+        "on serving until Ctrl-C. A port that is in use and was not asked for is replaced by a free one.",
+        example="pyoco-server demo",
+    )
+    _add_shared(demo)
+    demo.set_defaults(with_nats_bootstrap=False)
+    demo.add_argument("--exit", action="store_true", help="stop everything when the sample flow has ended")
+    return parser
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve (default 127.0.0.1)")
+    parser.add_argument("--port", type=arguments.port, help="port to serve, 0 takes a free one (default 8000)")
+    parser.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING … (env PYOCO_LOG_LEVEL)")
+    parser.add_argument("--nats-url", metavar="URL", help="NATS servers, separated by commas (env PYOCO_NATS_URL)")
+    nats = parser.add_argument_group("a NATS server of one's own")
+    nats.add_argument("--nats-listen-host", default="127.0.0.1", metavar="HOST", help="its address (default 127.0.0.1)")
+    nats.add_argument(
+        "--nats-client-port", type=arguments.port, metavar="PORT", help="its port, 0 takes a free one (default 4222)"
+    )
+    nats.add_argument(
+        "--nats-http-port",
+        type=arguments.port,
+        metavar="PORT",
+        help="its monitoring port (default: none; 8222 with --with-nats-bootstrap)",
+    )
+
+
+def _add_up(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dashboard-lang",
+        choices=("auto", "ja", "en"),
+        help="language of the pages; auto asks the browser (env PYOCO_DASHBOARD_LANG, default auto)",
+    )
+    parser.add_argument(
+        "--with-nats-bootstrap", action="store_true", help="start NATS by the command nats-bootstrap, which is on PATH"
+    )
+    worker = parser.add_argument_group("a worker beside the gateway")
+    worker.add_argument("--with-worker", action="store_true", help="start one")
+    worker.add_argument(
+        "--worker-id", type=arguments.worker_id, metavar="ID", help="its name in the registry (default: host and port)"
+    )
+    worker.add_argument("--worker-tags", type=arguments.tags, metavar="A,B", help="tags that it serves")
+    worker.add_argument("--worker-flow-resolver", metavar="SPEC", help="module:function or file.py:function")
+    worker.add_argument(
+        "--worker-poll-timeout",
+        type=arguments.seconds,
+        metavar="SEC",
+        help="how long it waits for a job at a time (default 1)",
+    )
+
+
+@command("pyoco-server")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    import sys
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        # Flags without a subcommand belong to 'up', as users of 0.5.1 have them in their scripts.
+        words.insert(0, "up")
+    args = get_parser().parse_args(words)
+    if args.command == "demo":
+        from pyoco_server.cli.demo import run_demo
+
+        return run_demo(args)
+    from pyoco_server.cli.up import run_up
+
+    return run_up(args)

@@ -1,0 +1,156 @@
+"""``pyoco-worker``: fetches runs of its tags and executes them.
+
+Source: contract, section 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pyoco_server.cli import arguments
+from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
+from pyoco_server.errors import BusUnavailable
+
+if TYPE_CHECKING:
+    from pyoco_server.cli.signals import StopSignals
+    from pyoco_server.config import Config
+    from pyoco_server.worker.supervisor import Worker, WorkerOptions
+
+logger = logging.getLogger(__name__)
+
+#: How long ``--run-once`` waits for NATS.
+_RUN_ONCE_CONNECT_SEC = 8.0
+_CONNECT_SEC = 5.0
+_CONNECT_PAUSE_SEC = 1.0
+_ENDLESS_SEC = 10.0 * 365 * 24 * 3600
+
+_EPILOG = """\
+examples:
+  pyoco-worker --nats-url nats://127.0.0.1:4222 --tags hello --worker-id w1
+  pyoco-worker --tags cpu,gpu --flow-resolver examples/hello_flow.py:resolve_flow
+  pyoco-worker --tags nightly --concurrency 4
+  pyoco-worker --tags hello --run-once
+
+SIGINT and SIGTERM stop it: it takes no new runs, lets those that go on end within --drain-sec, and hands
+the rest back to the queue. A second signal means now."""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Make the parser of ``pyoco-worker``."""
+    parser = CommandParser(
+        prog="pyoco-worker",
+        description="Fetch runs from the queue and execute them.",
+        epilog=_EPILOG,
+        example="pyoco-worker --tags hello --worker-id w1",
+    )
+    parser.add_argument("--nats-url", metavar="URL", help="NATS servers, separated by commas (env PYOCO_NATS_URL)")
+    parser.add_argument(
+        "--tags", type=arguments.tags, metavar="A,B", help="tags to serve, any of them (default: PYOCO_DEFAULT_TAG)"
+    )
+    parser.add_argument(
+        "--worker-id",
+        type=arguments.worker_id,
+        metavar="ID",
+        help="name in the registry (default: host and process id)",
+    )
+    parser.add_argument(
+        "--flow-resolver", metavar="SPEC", help="module:function or file.py:function that gives a flow by its name"
+    )
+    parser.add_argument(
+        "--concurrency", type=arguments.count, default=1, metavar="N", help="runs at the same time (default 1)"
+    )
+    parser.add_argument(
+        "--max-runs-per-child",
+        type=arguments.count,
+        default=100,
+        metavar="N",
+        help="runs that one process executes before a fresh one takes over (default 100)",
+    )
+    parser.add_argument(
+        "--poll-timeout",
+        type=arguments.seconds,
+        default=1.0,
+        metavar="SEC",
+        help="how long to wait for a job at a time (default 1)",
+    )
+    parser.add_argument("--drain-sec", metavar="SEC", help="how long runs may go on after a stop (env PYOCO_DRAIN_SEC)")
+    parser.add_argument("--run-once", action="store_true", help="take one job if there is one, then exit")
+    parser.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING … (env PYOCO_LOG_LEVEL)")
+    parser.add_argument("--version", action=ShowVersion)
+    return parser
+
+
+@command("pyoco-worker")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = get_parser()
+    args = parser.parse_args(argv)
+
+    from pyoco_server.config import Config
+    from pyoco_server.logs import configure_logging
+
+    config = Config.from_env(nats_url=args.nats_url, drain_sec=args.drain_sec, log_level=args.log_level)
+    config.check_worker()
+    options = _options(parser, args, config)
+    configure_logging("pyoco-server:worker", config)
+    return _serve(config, options)
+
+
+def _options(parser: argparse.ArgumentParser, args: argparse.Namespace, config: Config) -> WorkerOptions:
+    from pyoco_server.worker.supervisor import WorkerOptions
+
+    try:
+        worker_id = args.worker_id or arguments.worker_id(f"{socket.gethostname()}-{os.getpid()}")
+    except argparse.ArgumentTypeError as exc:
+        parser.error(f"the host's name makes no worker id, so give --worker-id: {exc}")
+    return WorkerOptions(
+        worker_id=worker_id,
+        tags=args.tags or [config.default_tag],
+        resolver=args.flow_resolver,
+        concurrency=args.concurrency,
+        poll_timeout_sec=args.poll_timeout,
+        max_runs_per_child=args.max_runs_per_child,
+        once=args.run_once,
+    )
+
+
+def _serve(config: Config, options: WorkerOptions) -> int:
+    from pyoco_server.cli.signals import StopSignals
+    from pyoco_server.worker.supervisor import Worker, check_resolver
+
+    check_resolver(options.resolver)
+    signals = StopSignals()
+    worker = Worker(config, options, on_failure=signals.service_failed, on_done=signals.stopping.set)
+    if not _connect(worker, options, signals):
+        return EXIT_DONE
+    worker.start()
+    signals.on_second = worker.hurry
+    signals.wait()
+    # What --run-once began may take as long as it needs.
+    worker.stop(_ENDLESS_SEC if options.once and not signals.was_signalled else config.drain_sec)
+    signals.raise_failure()
+    return EXIT_DONE
+
+
+def _connect(worker: Worker, options: WorkerOptions, signals: StopSignals) -> bool:
+    """Wait for NATS, with --run-once for a while only; say whether the worker is to go on."""
+    if options.once:
+        worker.connect(_RUN_ONCE_CONNECT_SEC)
+        return True
+    while not signals.stopping.is_set():
+        try:
+            worker.connect(_CONNECT_SEC)
+            return True
+        except BusUnavailable as exc:
+            logger.warning("waiting for NATS: %s", exc)
+        signals.stopping.wait(_CONNECT_PAUSE_SEC)
+    return False
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,134 @@
+"""pyoco's engine, observed: every change of a task is reported when it happens.
+
+Source: design, section 6; pyoco 0.8 ``core/engine.py``.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from pyoco.core.context import Context
+from pyoco.core.engine import Engine
+from pyoco.core.models import RunContext, Task, TaskRecord, TaskState
+from pyoco.trace.backend import TraceBackend
+
+from pyoco_server.contract.runner_protocol import Planned, TaskChanged
+from pyoco_server.runner.output import TaskOutput
+from pyoco_server.runner.values import portable
+
+
+class ReportingEngine(Engine):
+    """Runs one flow and reports its tasks.
+
+    :param report: takes every change, from the thread in which it happens.
+    :param output: learns which thread works for which task.
+    """
+
+    def __init__(
+        self,
+        run: RunContext,
+        report: Callable[[Planned | TaskChanged], None],
+        output: TaskOutput,
+        value_limit_bytes: int,
+    ) -> None:
+        super().__init__(trace_backend=_Begins(self._report_plan, self._report_task))
+        self._run = run
+        self._report = report
+        self._output = output
+        self._value_limit_bytes = value_limit_bytes
+        self._reported: dict[str, str] = {}
+
+    def report_rest(self) -> None:
+        """Report the tasks whose last state nobody has heard of: those that never began, or were cancelled."""
+        for name in self._run.tasks:
+            state = self._run.tasks[name].value
+            if self._reported.get(name) != state:
+                self._report_task(name)
+
+    def _execute_task(self, task: Task, ctx: Context, log_capture: Any = None) -> None:
+        with self._output.of_task(task.name):
+            try:
+                # Without a capture: pyoco's keeps everything that was printed in memory.
+                super()._execute_task(task, ctx, None)
+            except Exception:
+                self._report_task(task.name)
+                raise
+            except BaseException as exc:
+                # SystemExit and the like pass by the engine, which leaves the task RUNNING.
+                self._mark_failed(task.name, exc)
+                self._report_task(task.name)
+                raise
+            self._report_task(task.name)
+
+    def _report_plan(self) -> None:
+        self._reported = {name: state.value for name, state in self._run.tasks.items()}
+        self._report(Planned(list(self._run.tasks)))
+
+    def _mark_failed(self, name: str, exc: BaseException) -> None:
+        record = self._run.ensure_task_record(name)
+        record.state = self._run.tasks[name] = TaskState.FAILED
+        record.ended_at = time.time()
+        record.duration_ms = (record.ended_at - (record.started_at or record.ended_at)) * 1000
+        record.error = describe(exc)
+        record.traceback = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
+
+    def _report_task(self, name: str) -> None:
+        state = self._run.tasks[name].value
+        record, is_cut = _document(self._run.ensure_task_record(name), state, self._value_limit_bytes)
+        self._reported[name] = state
+        self._report(TaskChanged(name, state, record, is_cut))
+
+
+class _Begins(TraceBackend):
+    """Hears of the flow and of tasks that begin; their end is seen where the record is whole."""
+
+    def __init__(self, planned: Callable[[], None], begun: Callable[[str], None]) -> None:
+        self._planned = planned
+        self._begun = begun
+
+    def on_flow_start(self, flow_name: str, run_id: str | None = None) -> None:
+        self._planned()
+
+    def on_flow_end(self, flow_name: str) -> None:
+        """Nothing: the worker is told by the runner."""
+
+    def on_node_start(self, node_name: str) -> None:
+        self._begun(node_name)
+
+    def on_node_end(self, node_name: str, duration_ms: float) -> None:
+        """Nothing: the record is not whole yet."""
+
+    def on_node_error(self, node_name: str, error: Exception) -> None:
+        """Nothing: the record is not whole yet."""
+
+
+def describe(exc: BaseException) -> str:
+    """Give an exception's text, or its type where it has none."""
+    if isinstance(exc, Exception) and str(exc):
+        return str(exc)
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+
+
+def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[str, Any], bool]:
+    """Give a task record as the contract has it, and whether a value in it was cut."""
+    output, is_cut = portable(record.output, limit_bytes)
+    inputs = {}
+    for name, value in record.inputs.items():
+        inputs[name], cut_here = portable(value, limit_bytes)
+        is_cut = is_cut or cut_here
+    artifacts, _ = portable(record.artifacts, limit_bytes)
+    document = {
+        "state": state,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+        "duration_ms": record.duration_ms,
+        "error": record.error,
+        "traceback": record.traceback,
+        "inputs": inputs,
+        "output": output,
+        "artifacts": artifacts,
+    }
+    return document, is_cut

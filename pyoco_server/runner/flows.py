@@ -1,0 +1,144 @@
+"""Finding the flow of a run: in its flow.yaml, or by its name through the resolver of the worker.
+
+Source: contract, sections 4 and 5 (``--flow-resolver``).
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pyoco.core.models import Flow, Task
+from pyoco.discovery.loader import TaskLoader
+from pyoco.dsl.syntax import TaskWrapper
+
+from pyoco_server.errors import FlowNotFound, InvalidCommand, WorkflowInvalid
+from pyoco_server.workflow.flow_yaml import TaskSpec, Workflow, parse_workflow
+from pyoco_server.workflow.graph import build_flow, task_names_of
+
+Resolver = Callable[[str], Any]
+
+
+def load_resolver(spec: str) -> Resolver:
+    """Import a flow resolver.
+
+    :param spec: ``module:function`` or ``path/to/file.py:function``.
+    :raises InvalidCommand: it cannot be imported or called; says why.
+    """
+    place, _, name = spec.rpartition(":")
+    if not place or not name:
+        raise InvalidCommand(f"--flow-resolver {spec}: expected module:function or file.py:function.")
+    try:
+        resolver = getattr(_import_file(place) if place.endswith(".py") else importlib.import_module(place), name)
+    except Exception as exc:
+        raise InvalidCommand(f"--flow-resolver {spec} cannot be imported: {_where(exc)}") from exc
+    if not callable(resolver):
+        raise InvalidCommand(f"--flow-resolver {spec}: {name} is a {type(resolver).__name__}, which cannot be called.")
+    return resolver  # type: ignore[no-any-return]
+
+
+def resolve_by_name(flow_name: str, resolver: Resolver | None) -> Flow:
+    """Ask the worker's resolver for a flow.
+
+    :raises FlowNotFound: it knows no such flow, or there is no resolver.
+    """
+    if resolver is None:
+        raise FlowNotFound(f"{flow_name} (this worker was started without --flow-resolver)")
+    try:
+        flow = resolver(flow_name)
+    except KeyError as exc:
+        raise FlowNotFound(f"{flow_name} (the resolver does not know it)") from exc
+    if not isinstance(flow, Flow):
+        raise FlowNotFound(f"{flow_name} (the resolver gave a {type(flow).__name__}, not a pyoco Flow)")
+    return flow
+
+
+def resolve_workflow(text: str, flow_name: str) -> Flow:
+    """Build the flow of a flow.yaml with the tasks that this process can import.
+
+    :raises FlowNotFound: a task cannot be found or imported, or the workflow is not valid; says which and why.
+    """
+    try:
+        workflow = parse_workflow(text)
+    except WorkflowInvalid as exc:
+        raise FlowNotFound(f"{flow_name} (its flow.yaml is not valid: {exc})") from exc
+    return build_flow(workflow, _tasks_of(workflow), flow_name)
+
+
+def _tasks_of(workflow: Workflow) -> dict[str, Task]:
+    is_known = set(task_names_of(workflow).values()) <= workflow.tasks.keys()
+    if is_known and all(spec.callable for spec in workflow.tasks.values()):
+        # Everything is said in the file: plug-ins need not be searched for, which costs milliseconds.
+        return {name: _explicit_task(name, spec) for name, spec in workflow.tasks.items()}
+    loader = _Loader(SimpleNamespace(tasks=workflow.tasks))
+    try:
+        loader.load()  # type: ignore[no-untyped-call]
+    except ValueError as exc:
+        raise FlowNotFound(str(exc)) from exc
+    return dict(loader.tasks)
+
+
+def _explicit_task(name: str, spec: TaskSpec) -> Task:
+    """Make the task of a ``callable``; its inputs are a copy, so that no run can change those of the next."""
+    assert spec.callable is not None
+    found = _import_callable(name, spec.callable)
+    if isinstance(found, TaskWrapper):
+        found = found.task
+    if isinstance(found, Task):
+        found = found.func
+    if not callable(found):
+        raise FlowNotFound(f"{spec.callable} (of task {name}: a {type(found).__name__}, which cannot be called)")
+    task = Task(func=found, name=name)
+    task.inputs = copy.deepcopy(dict(spec.inputs))
+    task.outputs = list(spec.outputs)
+    return task
+
+
+def _import_callable(name: str, path: str) -> Any:
+    module_name, _, attributes = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for attribute in attributes.split("."):
+            found = getattr(found, attribute)
+        return found
+    except (Exception, SystemExit) as exc:
+        raise FlowNotFound(f"{path} (of task {name}: {_where(exc)})") from exc
+
+
+class _Loader(TaskLoader):
+    """pyoco's discovery of plug-ins and modules, with our import of callables: pyoco's only prints what failed."""
+
+    def _load_explicit_task(self, name: str, conf: Any, callable_path: str) -> None:
+        self.tasks[name] = _explicit_task(name, conf)
+
+
+def _import_file(place: str) -> Any:
+    path = Path(place).resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {place}")
+    # What stands beside the file can be imported by it, as for a script.
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _where(exc: BaseException) -> str:
+    """Give an import error with the line of the user's own code that raised it."""
+    text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    frames = [
+        frame
+        for frame in traceback.extract_tb(exc.__traceback__)
+        if frame.filename != __file__ and "importlib" not in frame.filename
+    ]
+    return f"{text}, at {frames[-1].filename}:{frames[-1].lineno}" if frames else text

@@ -1,0 +1,289 @@
+"""One runner process, seen from the worker: its pipes, its life, its end.
+
+Source: design, section 6.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pyoco_server.contract.runner_protocol import BootFailed, Ended, Message, Output, Ready, decode, encode
+from pyoco_server.errors import PyocoServerError
+from pyoco_server.service import Deadline
+
+_READ_BYTES = 65_536
+#: Reads of one pipe in a row at most; the largest pipe that Linux gives without privileges is 1 MiB.
+_READS_IN_A_ROW = 16
+#: How long a runner that was told to end by the end of its stdin may take.
+_LEAVE_SEC = 2.0
+#: A line that does not end is passed on when it has grown to this size.
+_LINE_LIMIT_CHARS = 8_192
+#: How much of what a runner printed while it booted goes into the error when it cannot boot.
+_SHOWN_CHARS = 2_000
+
+
+class ChildBootFailed(PyocoServerError):
+    """The runner process cannot boot."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """The runner process has ended by itself, or is of no use any more.
+
+    :param how: a clause that says how: "was killed by SIGSEGV".
+    """
+
+    how: str
+
+
+class Child:
+    """A runner process; made by the nursery, used by one slot at a time."""
+
+    def __init__(self, resolver: str | None) -> None:
+        """Start the process; the calling thread must live as long as the process shall (PR_SET_PDEATHSIG).
+
+        :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
+        """
+        self._events_fd, events_end = os.pipe()
+        command = [sys.executable, "-m", "pyoco_server.runner", f"--events-fd={events_end}"]
+        command.append(f"--parent-pid={os.getpid()}")
+        if resolver is not None:
+            command.append(f"--flow-resolver={resolver}")
+        try:
+            self._process = subprocess.Popen(
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(events_end,),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._events_fd)
+            raise
+        finally:
+            os.close(events_end)
+        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
+        assert stdin is not None and stdout is not None and stderr is not None
+        self._stdin_fd = stdin.fileno()
+        self._raw = {stdout.fileno(): _RawOutput("stdout"), stderr.fileno(): _RawOutput("stderr")}
+        self._selector = selectors.DefaultSelector()
+        for fd in (self._events_fd, *self._raw):
+            self._selector.register(fd, selectors.EVENT_READ)
+        for fd in (self._stdin_fd, self._events_fd, *self._raw):
+            os.set_blocking(fd, False)
+        self._unsent = b""
+        self._line = bytearray()
+        self._early: list[Message | Died] = []
+        self._is_reaped = False
+        self._is_closed = False
+        self._has_died = False
+        self.runs_done = 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_ready(self, deadline: Deadline, must_leave: Callable[[], bool] = lambda: False) -> None:
+        """Wait until the runner has booted; what it printed meanwhile is left for :meth:`receive`.
+
+        :param must_leave: says whether nobody needs the runner any more.
+        :raises ChildBootFailed: it ended or did not boot in time; says why.
+        """
+        early: list[Message | Died] = []
+        while not deadline.has_passed and not must_leave():
+            messages = self.receive(min(0.2, deadline.remaining_sec))
+            early.extend(message for message in messages if isinstance(message, Output))
+            for message in messages:
+                if isinstance(message, Ready):
+                    self._early = early
+                    return
+                if isinstance(message, BootFailed):
+                    raise ChildBootFailed(message.error)
+                if isinstance(message, Died):
+                    text = f"The runner process {message.how} before it was ready. {_printed(early)}"
+                    raise ChildBootFailed(text.strip())
+        raise ChildBootFailed(f"The runner process was not ready in time. {_printed(early)}".strip())
+
+    def send(self, message: Message) -> None:
+        """Give the runner a line, without waiting for it to read; :meth:`receive` sends what its pipe cannot take.
+
+        A runner that is gone is noticed by :meth:`receive`.
+        """
+        self._unsent += encode(message)
+        self._write()
+
+    def receive(self, timeout_sec: float) -> list[Message | Died]:
+        """Wait for messages and printed text; an empty list when nothing came in time.
+
+        Whatever was written to the descriptors 1 and 2 before ``Ended`` stands before it. ``Died`` is the last
+        message there ever is.
+        """
+        messages, self._early = self._early, []
+        events: list[Message | Died] | None = None
+        for key, _ in self._selector.select(0 if messages else timeout_sec):
+            fd = int(key.fd)
+            if fd == self._events_fd:
+                events = list(self._read_events())
+            elif fd == self._stdin_fd:
+                self._write()
+            else:
+                messages.extend(self._read_raw(fd))
+        if events is None:
+            # The end of the process does not end its pipe while a process that it has forked holds it open.
+            events = list(self._last_events()) if self._process.poll() is not None else []
+        if any(isinstance(event, (Ended, Died)) for event in events):
+            for fd, raw in self._raw.items():
+                messages.extend(self._read_raw(fd))
+                messages.extend(raw.rest())
+        return messages + events
+
+    def leave(self) -> None:
+        """End a runner that has no run: politely, then by force, and everything that it started with it."""
+        if not self._is_closed:
+            self._stop_writing()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LEAVE_SEC)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the runner and its whole process group at once, and release what it held; works twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._kill_group()
+        self._process.wait()
+        self._selector.close()
+        os.close(self._events_fd)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _kill_group(self) -> None:
+        """Once only: the number of a group that is gone may belong to somebody else by the next time."""
+        if not self._is_reaped:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._is_reaped = self._process.returncode is not None
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._stdin_fd, self._unsent) :]
+        except BlockingIOError:
+            if self._stdin_fd not in self._selector.get_map():
+                self._selector.register(self._stdin_fd, selectors.EVENT_WRITE)
+            return
+        except BrokenPipeError:
+            self._unsent = b""
+        self._stop_writing()
+
+    def _stop_writing(self) -> None:
+        if self._stdin_fd in self._selector.get_map():
+            self._selector.unregister(self._stdin_fd)
+
+    def _read(self, fd: int) -> Iterator[bytes]:
+        """Read what a pipe holds; an empty piece is its end."""
+        for _ in range(_READS_IN_A_ROW):
+            try:
+                data = os.read(fd, _READ_BYTES)
+            except BlockingIOError:
+                return
+            yield data
+            if not data:
+                return
+
+    def _read_raw(self, fd: int) -> Iterator[Message | Died]:
+        raw = self._raw[fd]
+        if fd not in self._selector.get_map():
+            return
+        for data in self._read(fd):
+            if not data:
+                self._selector.unregister(fd)
+            yield from raw.take(data)
+
+    def _read_events(self) -> Iterator[Message | Died]:
+        for data in self._read(self._events_fd):
+            if not data:
+                yield from self._died()
+                return
+            *lines, rest = data.split(b"\n")
+            for line in lines:
+                whole = bytes(self._line) + line
+                self._line.clear()
+                try:
+                    yield decode(whole)
+                except (ValueError, RecursionError):
+                    # A task that writes to descriptors that are not its own: nothing of what follows can be trusted.
+                    yield from self._died("wrote into the pipe of its worker what is not a message")
+                    return
+            self._line += rest
+
+    def _last_events(self) -> Iterator[Message | Died]:
+        """Read what a process that has ended had still written, and say how it ended."""
+        if not self._has_died:
+            yield from self._read_events()
+            yield from self._died()
+
+    def _died(self, how: str | None = None) -> Iterator[Died]:
+        if self._has_died:
+            return
+        self._has_died = True
+        self._selector.unregister(self._events_fd)
+        if how is None:
+            try:
+                how = _in_words(self._process.wait(_LEAVE_SEC))
+            except subprocess.TimeoutExpired:
+                how = "closed the pipe to its worker and went on"
+        # Now, and not when the slot gets round to it: what it started must not go on without it.
+        self._kill_group()
+        yield Died(how)
+
+
+class _RawOutput:
+    """What C code and other programs write to descriptor 1 or 2, put together to whole lines."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pending = ""
+
+    def take(self, data: bytes) -> Iterator[Output]:
+        """Take what was read; no bytes are the end of the stream."""
+        text = self._pending + self._decoder.decode(data, final=not data)
+        end = len(text) if not data or len(text) > _LINE_LIMIT_CHARS else text.rfind("\n") + 1
+        self._pending = text[end:]
+        if end:
+            yield Output(None, self._stream, text[:end])
+
+    def rest(self) -> Iterator[Output]:
+        """Give the line that was begun and not ended."""
+        text, self._pending = self._pending, ""
+        if text:
+            yield Output(None, self._stream, text)
+
+
+def _printed(messages: list[Message | Died]) -> str:
+    return "".join(message.text for message in messages if isinstance(message, Output))[-_SHOWN_CHARS:]
+
+
+def _in_words(code: int) -> str:
+    """Turn the end of a process into a clause."""
+    if code >= 0:
+        return f"ended with exit status {code}"
+    if -code == signal.SIGKILL:
+        return "was killed by SIGKILL, which is also what the kernel does when memory runs out"
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by signal {-code}"

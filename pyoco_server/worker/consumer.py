@@ -1,0 +1,207 @@
+"""The thread that fetches jobs for free slots.
+
+A work-queue stream gives each tag a consumer of its own, so a worker with five tags has five to ask. It must not
+ask them all at once and wait, for a pull that is open while the last slot fills brings a job that nobody has room
+for, and handing it back costs one of its twenty deliveries; and it must not wait for one after the other, which
+makes every job of the other tags wait. So one pull is open at a time, made only while a slot is free, and:
+
+- with a backlog the tags are asked in rotation, for what waits already; a tag that had nothing is left in peace for a
+  moment, so that empty tags cost little;
+- when no tag has anything, the worker joins the group of idle workers, asks once more for what came in between, and
+  waits for a hint. A hint leads to a pull of its tag that waits a little, because the job is only just being stored;
+- when its last slot fills, it leaves the group, and what it heard and has no room for is passed on to the others;
+- each tag is asked now and then without a hint: jobs whose lease is over or whose delay has passed give none.
+
+Source: design, section 5.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Delivery
+from pyoco_server.errors import BusError, PyocoServerError, ResourceMissing, Unavailable
+from pyoco_server.logs import RateLimit
+from pyoco_server.service import Deadline, Service
+from pyoco_server.stores.queue import Queue
+from pyoco_server.worker.slot import Slot, Work
+
+logger = logging.getLogger(__name__)
+
+#: How long a pull waits for what should be there: shorter, and a busy server says that nothing waits.
+_WAITING_JOB_SEC = 0.002
+#: How long a pull waits for a job of which a hint told: as long as storing it takes on a slow disk.
+_HINTED_JOB_SEC = 0.05
+#: How long a tag that had nothing is not asked while others have jobs.
+_EMPTY_SEC = 0.1
+#: How long an idle worker goes without asking a tag of which it hears nothing.
+_SILENT_SEC = 1.0
+_TROUBLE_PAUSE_SEC = 0.5
+#: Hints that are kept: when so many jobs come at once, everybody finds them without a hint.
+_MAX_HINTS = 100
+
+
+class Consumer(Service):
+    """Gives jobs of its tags to slots that are free.
+
+    :param poll_timeout_sec: how long an idle worker goes without asking (a second at most); with ``on_done``, how
+        long it waits for its job.
+    :param on_done: where it is given, one job is fetched at most, and this is called after that.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        queue: Queue,
+        tags: list[str],
+        poll_timeout_sec: float,
+        *,
+        on_failure: Callable[[Service], None],
+        on_done: Callable[[], None] | None,
+    ) -> None:
+        super().__init__("pyoco-consumer", on_failure)
+        self._queue = queue
+        self._hints = queue.hints(tags, self._hear)
+        self._poll_timeout_sec = poll_timeout_sec
+        self._on_done = on_done
+        self._log_limit = RateLimit()
+        self._changed = threading.Condition()
+        self._free: deque[Slot] = deque()
+        #: Whether this worker is a member of the group, and the tags of which it heard.
+        self._is_idle = False
+        self._heard: deque[str] = deque(maxlen=_MAX_HINTS)
+        #: When each tag is to be asked without a hint, by the monotonic clock; the one that is next stands first.
+        self._due_at = dict.fromkeys(tags, 0.0)
+        bus.on_reconnect(self._forget)
+
+    def slot_is_free(self, slot: Slot) -> None:
+        """Note a slot that can take a run."""
+        with self._changed:
+            self._free.append(slot)
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def run(self) -> None:
+        patience: Deadline | None = None
+        while self._wait_for_slot():
+            if self._on_done is not None:
+                patience = patience or Deadline(self._poll_timeout_sec)
+                if patience.has_passed:
+                    break
+            try:
+                work = self._look()
+            except (BusError, Unavailable) as exc:
+                self._report(exc)
+                continue
+            if work is not None:
+                self._give(work)
+                if self._on_done is not None:
+                    break
+        self._be_busy()
+        if self._on_done is not None and not self.is_stopping:
+            self._on_done()
+
+    def _wait_for_slot(self) -> bool:
+        """Wait for a free slot; ``False`` = it is time to stop."""
+        if not self._free:
+            self._be_busy()
+        with self._changed:
+            self._changed.wait_for(lambda: self._free or self.is_stopping)
+        return not self.is_stopping
+
+    def _look(self) -> Work | None:
+        """Do the next thing that may bring a job: ask a tag, or wait to hear of one."""
+        tag, wait_sec = self._next_tag()
+        if tag is not None:
+            return self._ask(tag, wait_sec)
+        if self._is_idle:
+            self._wait_to_hear()
+        else:
+            self._be_idle()
+        return None
+
+    def _next_tag(self) -> tuple[str | None, float]:
+        """Choose the tag to ask and how long; a hint comes first, then the tags that are due."""
+        with self._changed:
+            if self._heard:
+                return self._heard.popleft(), _HINTED_JOB_SEC
+            now = time.monotonic()
+            due = (tag for tag, due_at in self._due_at.items() if due_at <= now)
+            return next(due, None), _WAITING_JOB_SEC
+
+    def _ask(self, tag: str, wait_sec: float) -> Work | None:
+        try:
+            delivery = self._queue.pull(tag, wait_sec=wait_sec)
+        except ResourceMissing:
+            self._queue.ensure(tag)
+            self.pause(_EMPTY_SEC)
+            return None
+        silent_sec = min(_SILENT_SEC, self._poll_timeout_sec) if self._is_idle else _EMPTY_SEC
+        with self._changed:
+            # Taken out and put in: it stands behind the others now, whose turn it is.
+            del self._due_at[tag]
+            self._due_at[tag] = 0.0 if delivery is not None else time.monotonic() + silent_sec
+        return Work(delivery, tag) if delivery is not None else None
+
+    def _give(self, work: Work) -> None:
+        # In the lock, so that who has asked this thread to stop can stop the slots: none is given a job after that.
+        with self._changed:
+            if not self.is_stopping:
+                self._free.popleft().give(work)
+                return
+        self._hand_back(work.delivery)
+
+    def _be_idle(self) -> None:
+        with self._changed:
+            self._is_idle = True
+        self._hints.join()
+        # What was published between the last question and the joining gave no hint to us.
+        self._forget()
+
+    def _be_busy(self) -> None:
+        with self._changed:
+            if not self._is_idle:
+                return
+            self._is_idle = False
+            unused = list(self._heard)
+            self._heard.clear()
+        self._forget()
+        self._hints.leave(unused)
+
+    def _hear(self, tag: str) -> bool:
+        """Take a hint; ``False`` = there is no use for it here."""
+        with self._changed:
+            if self._is_idle:
+                self._heard.append(tag)
+                self._changed.notify_all()
+            return self._is_idle
+
+    def _wait_to_hear(self) -> None:
+        with self._changed:
+            if not self._heard and not self.is_stopping:
+                self._changed.wait(max(0.0, min(self._due_at.values()) - time.monotonic()))
+
+    def _forget(self) -> None:
+        """Have all tags asked again; also after a reconnect, from the loop thread."""
+        with self._changed:
+            self._due_at.update(dict.fromkeys(self._due_at, 0.0))
+            self._changed.notify_all()
+
+    def _report(self, trouble: PyocoServerError) -> None:
+        if not self.is_stopping and self._log_limit.allows("trouble"):
+            logger.warning("no jobs can be fetched at the moment: %s", trouble)
+        self.pause(_TROUBLE_PAUSE_SEC)
+
+    def _hand_back(self, delivery: Delivery) -> None:
+        try:
+            self._queue.deliveries.nak(delivery)
+        except PyocoServerError as exc:
+            logger.warning("a job cannot be handed back: %s", exc)

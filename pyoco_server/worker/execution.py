@@ -1,0 +1,189 @@
+"""One run in the hands of a worker: from its claim to what is written at its end.
+
+Source: design, sections 5 and 6; contract, section 2, "Order of writes".
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from pyoco_server.config import Config
+from pyoco_server.contract import deadletters
+from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.runner_protocol import Begin, Cancel, Ended, Message, Output, Planned, TaskChanged
+from pyoco_server.contract.runs import Snapshot
+from pyoco_server.errors import BusError, BusUnavailable, RunNotFound, SnapshotTooLarge
+from pyoco_server.logs import RateLimit
+from pyoco_server.operations.finish import Outcome
+from pyoco_server.states import RunStatus, TaskState
+from pyoco_server.stores.runs import RunStore, StoredRun
+from pyoco_server.worker.child import Child, Died
+
+logger = logging.getLogger(__name__)
+output_logger = logging.getLogger("pyoco_server.output")
+
+#: Changes of tasks are written at most this often, so that a run of milliseconds costs two writes and not ten.
+_WRITE_SPACING_SEC = 0.05
+#: A sign of life that NATS does not take at once is left to the next one: the runner must not wait for it.
+_PROGRESS_BUDGET_SEC = 1.0
+
+
+class LostRun(Exception):
+    """Another worker has taken the run over: nothing of it is ours any more."""
+
+
+class HandedBack(Exception):
+    """The worker stops before the run has ended."""
+
+
+class Execution:
+    """Drives a runner through one run and keeps its snapshot up to date.
+
+    :param stored: the run as it was claimed.
+    :param must_stop: set when the worker's time to let runs go on is over.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        stored: StoredRun,
+        child: Child,
+        runs: RunStore,
+        config: Config,
+        must_stop: threading.Event,
+    ) -> None:
+        self._job = job
+        self._stored = stored
+        self._child = child
+        self._runs = runs
+        self._config = config
+        self._must_stop = must_stop
+        self._log_limit = RateLimit()
+        self._tasks: dict[str, str] = dict(stored.snapshot.tasks)
+        self._records: dict[str, dict[str, Any]] = {}
+        self._is_cut = False
+        self._is_dirty = False
+        self._written_at = time.monotonic()
+        self._is_cancel_sent = False
+        self.is_child_reusable = False
+
+    @property
+    def stored(self) -> StoredRun:
+        """The run as this worker last wrote it."""
+        return self._stored
+
+    def run(self, scratch: str) -> Outcome:
+        """Execute the run.
+
+        :param scratch: an empty folder, which becomes the run's working directory.
+        :raises LostRun: the run belongs to another worker now.
+        :raises HandedBack: the worker must stop.
+        """
+        snapshot = self._stored.snapshot
+        self._child.send(
+            Begin(
+                snapshot.run_id,
+                snapshot.flow_name,
+                self._job.params,
+                self._job.workflow_yaml,
+                scratch,
+                self._config.max_run_snapshot_bytes,
+            )
+        )
+        while True:
+            for message in self._child.receive(self._wait_sec()):
+                outcome = self._take(message)
+                if outcome is not None:
+                    return outcome
+            if self._must_stop.is_set():
+                raise HandedBack
+            if self._wait_sec() <= 0:
+                try:
+                    self._write_progress()
+                except SnapshotTooLarge as exc:
+                    return self._outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc))
+
+    def _wait_sec(self) -> float:
+        """Seconds until the snapshot is to be written: soon after a change, else for the sign of life."""
+        spacing = _WRITE_SPACING_SEC if self._is_dirty else self._config.run_heartbeat_interval_sec
+        due = self._written_at + spacing - time.monotonic()
+        # Looked at in between, because the request to stop comes without a message of the runner.
+        return max(0.0, min(due, 0.2))
+
+    def _take(self, message: Message | Died) -> Outcome | None:
+        if isinstance(message, Planned):
+            # In the order of the file where there is one: pyoco keeps the tasks of a flow in a set.
+            unknown = sorted(set(message.tasks) - self._tasks.keys())
+            self._tasks = {name: TaskState.PENDING.value for name in (*self._tasks, *unknown)}
+            self._is_dirty = True
+        elif isinstance(message, TaskChanged):
+            self._tasks[message.name] = message.state
+            self._records[message.name] = message.record
+            self._is_cut = self._is_cut or message.is_cut
+            self._is_dirty = True
+        elif isinstance(message, Output):
+            self._log_output(message)
+        elif isinstance(message, Ended):
+            self.is_child_reusable = message.is_reusable
+            self._tasks.update(message.tasks)
+            return self._outcome(RunStatus(message.status), message.reason, message.error)
+        elif isinstance(message, Died):
+            return self._died(message)
+        return None
+
+    def _outcome(self, status: RunStatus, reason: str | None, error: str | None) -> Outcome:
+        return Outcome(status, reason, error, self._tasks, self._records, self._is_cut)
+
+    def _died(self, message: Died) -> Outcome:
+        error = f"{deadletters.WORKER_PROCESS_DIED}: the process of the run {message.how}."
+        now = time.time()
+        for name, state in self._tasks.items():
+            if state == TaskState.RUNNING.value:
+                self._tasks[name] = TaskState.FAILED.value
+                self._records[name] = {
+                    **self._records.get(name, {}),
+                    "state": TaskState.FAILED.value,
+                    "ended_at": now,
+                    "error": error,
+                }
+        return self._outcome(RunStatus.FAILED, deadletters.WORKER_PROCESS_DIED, error)
+
+    def _write_progress(self) -> None:
+        """Write the sign of life and what is new; learn of a cancel request or of the run's loss."""
+        self._written_at = time.monotonic()
+        try:
+            written = self._runs.change(self._stored, self._progress, budget_sec=_PROGRESS_BUDGET_SEC)
+        except RunNotFound as exc:
+            raise LostRun from exc
+        except (BusError, BusUnavailable) as exc:
+            if self._log_limit.allows("progress"):
+                logger.warning("the progress of a run cannot be written: %s", exc, extra=self.context)
+            return
+        if written is None:
+            raise LostRun
+        self._stored = written
+        self._is_dirty = False
+        if written.snapshot.status is RunStatus.CANCELLING and not self._is_cancel_sent:
+            self._child.send(Cancel(written.snapshot.run_id))
+            self._is_cancel_sent = True
+
+    def _progress(self, snapshot: Snapshot) -> Snapshot | None:
+        claim = self._stored.snapshot
+        assert claim.instance_id is not None and claim.job_seq is not None
+        if not snapshot.is_held_by(claim.instance_id, claim.job_seq):
+            return None
+        return snapshot.progressed(self._tasks, self._records, is_cut=self._is_cut, now=time.time())
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What a log line about this run carries."""
+        snapshot = self._stored.snapshot
+        return {"run_id": snapshot.run_id, "flow_name": snapshot.flow_name, "tag": snapshot.tag}
+
+    def _log_output(self, message: Output) -> None:
+        context = {**self.context, "task": message.task}
+        for line in message.text.splitlines():
+            output_logger.info("%s", line, extra=context)

@@ -1,0 +1,127 @@
+"""The worker's own record in the registry: who it is, what it does, and that it lives.
+
+Source: contract, section 2, "Worker record".
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import pyoco_server
+from pyoco_server.config import Config
+from pyoco_server.contract.runs import Snapshot
+from pyoco_server.contract.workers import WorkerRecord
+from pyoco_server.errors import BusError, BusUnavailable
+from pyoco_server.logs import RateLimit
+from pyoco_server.service import Service
+from pyoco_server.states import WorkerState
+from pyoco_server.stores.workers import WorkerStore
+
+logger = logging.getLogger(__name__)
+
+#: Changes are written at most this often: hundreds of small runs a second must not write hundreds of records.
+_WRITE_SPACING_SEC = 0.5
+
+
+class Registry(Service):
+    """Writes the record: soon after a change, else as a sign of life."""
+
+    def __init__(
+        self, store: WorkerStore, config: Config, *, worker_id: str, instance_id: str, tags: list[str], concurrency: int
+    ) -> None:
+        super().__init__("pyoco-registry")
+        self._store = store
+        self._interval_sec = config.worker_heartbeat_interval_sec
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._log_limit = RateLimit()
+        now = time.time()
+        self._record = WorkerRecord(
+            worker_id=worker_id,
+            instance_id=instance_id,
+            state=WorkerState.IDLE,
+            tags=tags,
+            updated_at=now,
+            last_seen_at=now,
+            concurrency=concurrency,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=pyoco_server.__version__,
+        )
+
+    def run_begun(self, run_id: str) -> None:
+        """Note a run that begins."""
+        with self._lock:
+            running = [*self._record.current_run_ids, run_id]
+            self._record = replace(
+                self._record, state=WorkerState.RUNNING, current_run_ids=running, current_run_id=running[0]
+            )
+        self._changed.set()
+
+    def run_ended(self, run_id: str, ended: Snapshot | None) -> None:
+        """Note a run that this worker no longer executes; ``None`` when it did not end here."""
+        with self._lock:
+            running = [other for other in self._record.current_run_ids if other != run_id]
+            self._record = replace(
+                self._record,
+                state=WorkerState.RUNNING if running else WorkerState.IDLE,
+                current_run_ids=running,
+                current_run_id=running[0] if running else None,
+            )
+            if ended is not None:
+                self._record = replace(
+                    self._record,
+                    last_run_id=run_id,
+                    last_run_status=ended.status.value,
+                    last_run_started_at=ended.start_time,
+                    last_run_finished_at=ended.end_time,
+                )
+        self._changed.set()
+
+    def is_active(self, run_id: str) -> bool:
+        """Say whether this worker executes the run at the moment."""
+        with self._lock:
+            return run_id in self._record.current_run_ids
+
+    def write(self) -> None:
+        """Write the record now.
+
+        :raises BusUnavailable: not confirmed.
+        """
+        with self._lock:
+            self._record = self._record.seen(time.time())
+            record = self._record
+        self._store.put(record)
+
+    def write_stopped(self) -> None:
+        """Write that the worker has stopped on purpose; the last thing it writes."""
+        now = time.time()
+        with self._lock:
+            self._record = replace(
+                self._record,
+                state=WorkerState.STOPPED_GRACEFUL,
+                stopped_at=now,
+                stop_reason="graceful_shutdown",
+                current_run_ids=[],
+                current_run_id=None,
+            )
+        self.write()
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    def run(self) -> None:
+        while not self.is_stopping:
+            self._changed.clear()
+            try:
+                self.write()
+            except (BusError, BusUnavailable) as exc:
+                if self._log_limit.allows("write"):
+                    logger.warning("the worker's record cannot be written: %s", exc)
+            self.pause(_WRITE_SPACING_SEC)
+            self._changed.wait(max(0.0, self._interval_sec - _WRITE_SPACING_SEC))

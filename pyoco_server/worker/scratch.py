@@ -1,0 +1,75 @@
+"""Where runs work: a folder for each, in a folder of this worker, which is removed even if the worker is killed.
+
+A lock on the worker's folder says that it lives. (Its process id would not: two containers that share ``/tmp`` do
+not share process ids.)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_PREFIX = "pyoco-worker-"
+
+
+class Scratch:
+    """The folder of one worker process.
+
+    Making it removes what killed workers of this machine have left.
+
+    :raises OSError: it cannot be made.
+    """
+
+    def __init__(self) -> None:
+        for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            _remove_if_abandoned(path)
+        while True:
+            self._root = tempfile.mkdtemp(prefix=_PREFIX)
+            self._lock = _locked(self._root)
+            if self._lock is not None and os.path.isdir(self._root):
+                return
+            # Another worker that has just started took it for an abandoned one.
+            self._unlock()
+
+    def new_folder(self) -> str:
+        """Make an empty folder for a run.
+
+        :raises OSError: the disk is full, for instance.
+        """
+        # A cleaner of /tmp removes what nobody has touched for days.
+        os.makedirs(self._root, mode=0o700, exist_ok=True)
+        return tempfile.mkdtemp(prefix="run-", dir=self._root)
+
+    def remove(self) -> None:
+        """Remove everything; works twice."""
+        shutil.rmtree(self._root, ignore_errors=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    lock = _locked(str(path))
+    if lock is not None:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(path: str) -> int | None:
+    """Lock a folder; ``None`` when somebody holds it, or it is gone or not ours."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock

@@ -1,0 +1,214 @@
+"""The worker process: owns the connection, the slots and what they need, and stops them in order.
+
+Source: design, sections 1, 5 and 6.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyoco_server.bridge.client import WORKER_BUDGET_SEC, Bus
+from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.config import Config
+from pyoco_server.errors import InvalidCommand, PyocoServerError
+from pyoco_server.operations.claim import Claims
+from pyoco_server.operations.finish import Finish
+from pyoco_server.service import Deadline, Service
+from pyoco_server.stores.deadletters import DeadLetterStore
+from pyoco_server.stores.queue import Queue
+from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.workers import WorkerStore
+from pyoco_server.worker.child import Child, ChildBootFailed
+from pyoco_server.worker.consumer import Consumer
+from pyoco_server.worker.nursery import Nursery
+from pyoco_server.worker.registry import Registry
+from pyoco_server.worker.slot import Slot, Tools
+
+logger = logging.getLogger(__name__)
+
+_SCRATCH_PREFIX = "pyoco-worker-"
+#: After the time to let runs go on is over: for killing runners and handing back their jobs.
+_HAND_BACK_SEC = 5.0
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker is told on its command line.
+
+    :param tags: routing tags that it serves; any of them.
+    :param resolver: ``module:function`` or ``file.py:function``; ``None`` = runs by flow name fail.
+    :param poll_timeout_sec: how long it waits for a job at a time.
+    :param once: whether it takes one job at most.
+    """
+
+    worker_id: str
+    tags: list[str]
+    resolver: str | None = None
+    concurrency: int = 1
+    poll_timeout_sec: float = 1.0
+    max_runs_per_child: int = 100
+    once: bool = False
+
+
+class Worker:
+    """A worker that is started once and stopped once.
+
+    :param on_failure: called when one of its threads dies; the process must end then.
+    :param on_done: called when it will take no more jobs of its own accord (``once``).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        options: WorkerOptions,
+        *,
+        on_failure: Callable[[Service], None],
+        on_done: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._options = options
+        self._on_failure = on_failure
+        self._on_done = on_done
+        self._bus: Bus | None = None
+        self._must_stop = threading.Event()
+        self._slots: list[Slot] = []
+        self._scratch_root = ""
+
+    def connect(self, timeout_sec: float) -> None:
+        """Connect and create what is missing.
+
+        :raises BusUnavailable: no answer in time; may be called again.
+        """
+        bus = Bus(
+            self._config.nats_url,
+            name=f"pyoco-worker-{self._options.worker_id}",
+            budget_sec=WORKER_BUDGET_SEC,
+            waits_when_down=True,
+        )
+        bus.connect(timeout_sec)
+        try:
+            ensure_resources(bus, self._config)
+            queue = Queue(bus, self._config)
+            for tag in self._options.tags:
+                queue.ensure(tag)
+        except PyocoServerError:
+            bus.close(Deadline(2))
+            raise
+        self._bus = bus
+
+    def start(self) -> None:
+        """Start to serve; :meth:`connect` has succeeded before.
+
+        :raises BusUnavailable: NATS went away meanwhile.
+        """
+        config, options, bus = self._config, self._options, self._bus
+        assert bus is not None, "connect() comes first"
+        instance_id = uuid.uuid4().hex
+        self._scratch_root = _make_scratch_root()
+        runs, workers = RunStore(bus, config), WorkerStore(bus, config)
+        identity = {"worker_id": options.worker_id, "instance_id": instance_id}
+        self._registry = Registry(workers, config, tags=options.tags, concurrency=options.concurrency, **identity)
+        self._nursery = Nursery(options.resolver, self._on_failure)
+        work_queue = Queue(bus, config)
+        self._consumer = Consumer(
+            bus,
+            work_queue,
+            options.tags,
+            options.poll_timeout_sec,
+            on_failure=self._on_failure,
+            on_done=self._on_done if options.once else None,
+        )
+        claims = Claims(
+            runs,
+            workers,
+            disconnect_timeout_sec=config.worker_disconnect_timeout_sec,
+            is_active=self._registry.is_active,
+            **identity,
+        )
+        tools = Tools(
+            work_queue.deliveries,
+            config,
+            runs,
+            claims,
+            Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), config, **identity),
+            self._nursery,
+            self._registry,
+            self._must_stop,
+            self._scratch_root,
+            options.max_runs_per_child,
+        )
+        self._slots = [
+            Slot(f"pyoco-slot-{number}", tools, self._consumer.slot_is_free, self._on_failure)
+            for number in range(1, options.concurrency + 1)
+        ]
+        # Before the first claim, so that a former life of this worker id counts as superseded.
+        self._registry.write()
+        work_queue.deliveries.start_ticks(config.ack_progress_interval_sec)
+        for service in (self._registry, self._nursery, *self._slots, self._consumer):
+            service.start()
+        logger.info("the worker serves %s", ", ".join(options.tags), extra={"worker_id": options.worker_id})
+
+    def stop(self, drain_sec: float) -> None:
+        """Take no new work, let runs go on for ``drain_sec``, hand the rest back, say so, disconnect."""
+        drain = Deadline(drain_sec)
+        self._consumer.request_stop()
+        for slot in self._slots:
+            slot.request_stop()
+        for slot in self._slots:
+            slot.stop(drain)
+        self._must_stop.set()
+        end = Deadline(_HAND_BACK_SEC)
+        for service in (*self._slots, self._consumer, self._registry):
+            service.stop(end)
+        with contextlib.suppress(PyocoServerError):
+            self._registry.write_stopped()
+        self._nursery.stop(end)
+        assert self._bus is not None
+        self._bus.close(end)
+        shutil.rmtree(self._scratch_root, ignore_errors=True)
+
+    def hurry(self) -> None:
+        """Let no run go on any longer: the second request to stop means now."""
+        self._must_stop.set()
+
+
+def check_resolver(resolver: str | None) -> None:
+    """Boot a runner once, to know that runs can be executed before the first job is fetched.
+
+    :raises InvalidCommand: it cannot boot; says why.
+    """
+    child = Child(resolver)
+    try:
+        child.wait_ready(Deadline(60))
+    except ChildBootFailed as exc:
+        raise InvalidCommand(str(exc)) from exc
+    finally:
+        child.kill()
+
+
+def _make_scratch_root() -> str:
+    """Make the folder of this process's runs, and remove those of workers that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH_PREFIX}*"):
+        pid = path.name.removeprefix(_SCRATCH_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,98 @@
+"""What tests share: a real NATS server, the installed commands as processes, a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyoco_server.client.http import PyocoHttpClient
+from tests.support.commands import Daemon
+from tests.support.nats import NatsServer
+
+#: The sample of the documents: two tasks in a row.
+HELLO_FLOW = """\
+version: 1
+flow:
+  graph: |
+    add_one >> to_text
+  defaults:
+    x: 1
+tasks:
+  add_one:
+    callable: pyoco_server._workflow_test_tasks:add_one
+  to_text:
+    callable: pyoco_server._workflow_test_tasks:to_text
+"""
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    """A running nats-server with an empty store."""
+    server = NatsServer(tmp_path / "nats").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts long-lived commands in the test's folder, and ends them after the test."""
+    daemons: list[Daemon] = []
+
+    def start_one(*command: str, **env: str) -> Daemon:
+        log = tmp_path / f"{command[0]}-{len(daemons)}.log"
+        daemons.append(Daemon(*command, cwd=tmp_path, log=log, **env))
+        return daemons[-1]
+
+    yield start_one
+    for daemon in reversed(daemons):
+        if daemon.process.poll() is None:
+            daemon.kill()
+
+
+class Gateway:
+    """A gateway process and its address.
+
+    :param port: 0 = a free one, which then stays the same over restarts.
+    """
+
+    def __init__(self, start: Callable[..., Daemon], nats: NatsServer, **env: str) -> None:
+        self._start = start
+        self._nats = nats
+        self._env = env
+        self._port = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start it (again) at the same address."""
+        self.daemon = self._start(
+            "pyoco-server", "up", "--port", str(self._port), "--nats-url", self._nats.url, **self._env
+        )
+        self.url = self.daemon.wait_for_log(r"serves at (http://[\d.:]+)")[1]
+        self._port = int(self.url.rpartition(":")[2])
+
+
+@pytest.fixture
+def gateway(start: Callable[..., Daemon], nats: NatsServer) -> Gateway:
+    """A running gateway on the test's NATS."""
+    return Gateway(start, nats)
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[PyocoHttpClient]:
+    """Our client for the test's gateway."""
+    with PyocoHttpClient(gateway.url) as http:
+        yield http
+
+
+@pytest.fixture
+def start_worker(start: Callable[..., Daemon], nats: NatsServer) -> Callable[..., Daemon]:
+    """Starts workers on the test's NATS; returns when one serves."""
+
+    def start_one(*flags: str, **env: str) -> Daemon:
+        daemon = start("pyoco-worker", "--nats-url", nats.url, *flags, **env)
+        daemon.wait_for_log("the worker serves")
+        return daemon
+
+    return start_one

@@ -1,0 +1,68 @@
+"""What the README shows is carried out as it stands there; only ports and ids are put in."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Daemon, clean_env
+from tests.support.nats import free_port
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    """Give the code blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def shell_lines() -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines() if line]
+
+
+@pytest.fixture
+def system(tmp_path: Path, start: Callable[..., Daemon]) -> str:
+    """The README's own example, started in a folder as the README says; gives the gateway's address."""
+    (tmp_path / "tasks.py").write_text(blocks("python")[0])
+    (tmp_path / "flow.yaml").write_text(blocks("yaml")[0])
+    (command,) = [line for line in shell_lines() if line == "pyoco-server up --with-worker"]
+    daemon = start(*command.split(), "--port", "0", "--nats-client-port", str(free_port()))
+    return daemon.wait_for_log(r"serves at (http://[\d.:]+)")[1]
+
+
+def carry_out(line: str, folder: Path, address: str, run_id: str = "") -> str:
+    """Carry out a line of the README in a shell, and give what it prints."""
+    line = line.replace("http://127.0.0.1:8000", address).replace("RUN_ID", run_id)
+    line = re.sub(r"^pyoco-client ", f"pyoco-client --server {address} ", line)
+    done = subprocess.run(
+        line, shell=True, cwd=folder, env=clean_env(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
+    submit, watch = [line for line in shell_lines() if line.startswith("pyoco-client")]
+    run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
+    shown = carry_out(watch, tmp_path, system, run_id)
+    assert "COMPLETED" in shown
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_readme_example_runs_by_curl(tmp_path: Path, system: str) -> None:
+    submit, watch, tasks = [line for line in shell_lines() if line.startswith("curl")]
+    run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
+    assert "event: snapshot" in carry_out(watch, tmp_path, system, run_id)
+    records = json.loads(carry_out(tasks, tmp_path, system, run_id))["task_records"]
+    assert records["say"]["output"] == "21 degrees in Oslo"
+
+
+def test_every_link_in_the_readme_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text()):
+        assert target.startswith("https://") or (README.parent / target).exists(), target

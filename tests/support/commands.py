@@ -1,0 +1,83 @@
+"""The installed commands as a user runs them: as processes, with their output kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.waiting import eventually
+
+#: Where the commands of this environment lie.
+BIN = Path(sys.executable).parent
+
+
+def clean_env(**extra: str) -> dict[str, str]:
+    """Give the environment without settings of ours, so that a developer's own do not change a test."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYOCO_")}
+    env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
+    env["PYOCO_LOAD_DOTENV"] = "0"
+    return {**env, **extra}
+
+
+def run(*command: str, cwd: Path, timeout_sec: float = 60, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run one of our commands to its end."""
+    return subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=cwd,
+        env=clean_env(**env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_sec,
+    )
+
+
+class Daemon:
+    """One of our long-lived commands.
+
+    :param log: file that takes its stdout and stderr.
+    """
+
+    def __init__(self, *command: str, cwd: Path, log: Path, **env: str) -> None:
+        self.log_path = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [str(BIN / command[0]), *command[1:]],
+                cwd=cwd,
+                env=clean_env(**env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def wait_for_log(self, pattern: str, *, timeout_sec: float = 20.0) -> re.Match[str]:
+        """Wait until its output matches, and give the last match."""
+
+        def look() -> re.Match[str] | None:
+            found = list(re.finditer(pattern, self.log))
+            if not found and self.process.poll() is not None:
+                raise AssertionError(
+                    f"the command ended with {self.process.returncode} before {pattern!r}:\n{self.log}"
+                )
+            return found[-1] if found else None
+
+        return eventually(look, what=f"{pattern!r} in {self.log_path}", timeout_sec=timeout_sec)
+
+    def stop(self, number: int = signal.SIGTERM, *, timeout_sec: float = 30.0) -> int:
+        """Send a signal, wait for the end and give the exit status; works twice."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout_sec)
+
+    def kill(self) -> None:
+        """kill -9, this process alone: its children must notice by themselves."""
+        self.stop(signal.SIGKILL)

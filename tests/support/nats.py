@@ -1,0 +1,45 @@
+"""A real nats-server for a test, with a store of its own."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from pyoco_server.embedded import answers, find_nats_server
+from tests.support.waiting import eventually
+
+
+def free_port() -> int:
+    """Give a port that nobody uses at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class NatsServer:
+    """One server that can be stopped, killed and started again on the same port and store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "nats.conf").write_text(
+            f'host: 127.0.0.1\nport: {self.port}\njetstream {{ store_dir: "{folder}", sync_interval: always }}\n'
+        )
+
+    def start(self) -> NatsServer:
+        with (self._folder / "log").open("ab") as log:
+            command = [find_nats_server(), "-c", str(self._folder / "nats.conf")]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        eventually(lambda: answers("127.0.0.1", self.port), what="nats-server answering")
+        return self
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it by a signal and wait for its end; works twice."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+            self._process.wait(20)
