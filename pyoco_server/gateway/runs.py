@@ -39,7 +39,7 @@ def submit_run() -> dict[str, Any]:
     """Submit a flow by its name."""
     given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
     tag = given.tag or gateway().config.default_tag
-    tags = [tag] if given.tags is None else given.tags
+    tags = given.tags or [tag]
     return _submit(RunRequest(given.flow_name, tag, tags, given.params))
 
 
