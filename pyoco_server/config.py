@@ -10,13 +10,12 @@ Source: contract, section 7.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from pyoco_server import setting
 from pyoco_server.errors import InvalidSetting
 
 #: NATS carries payloads up to this size unless its operator raised the limit.
@@ -26,129 +25,6 @@ NATS_MAX_PAYLOAD_BYTES = 1024 * 1024
 LOAD_DOTENV = "PYOCO_LOAD_DOTENV"
 ENV_FILE = "PYOCO_ENV_FILE"
 
-#: Thirty years: the servers count in nanoseconds, which overflow not much later.
-_MAX_SEC = 1e9
-_MAX_COUNT = 2**53
-
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off"})
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is known of one setting.
-
-    :param env: its environment variable.
-    :param parse: turns the variable's text into the value; raises ``ValueError`` for a bad one.
-    :param expected: what ``parse`` accepts, in words that complete "expected …".
-    :param help: a sentence for ``--help`` and the documents.
-    """
-
-    env: str
-    parse: Callable[[str], Any]
-    expected: str
-    help: str
-
-
-def _text(value: str) -> str:
-    if not value:
-        raise ValueError("empty")
-    return value
-
-
-def _boolean(value: str) -> bool:
-    word = value.strip().lower()
-    if word not in _TRUE | _FALSE:
-        raise ValueError(value)
-    return word in _TRUE
-
-
-def _matches(pattern: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if re.fullmatch(pattern, value, re.ASCII) is None:
-            raise ValueError(value)
-        return value
-
-    return parse
-
-
-def _nats_urls(value: str) -> str:
-    for url in value.split(","):
-        parts = urlsplit(url.strip() if "://" in url else f"nats://{url.strip()}")
-        # Reading the port judges it.
-        if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname or parts.port == 0:
-            raise ValueError(value)
-    return value
-
-
-def _number(low: float, high: float, *, integer: bool = False) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        number = int(value) if integer else float(value)
-        # The comparison also refuses NaN.
-        if not low <= number <= high:
-            raise ValueError(value)
-        return number
-
-    return parse
-
-
-def _choice(*words: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        word = value.strip().lower()
-        if word not in words:
-            raise ValueError(value)
-        return word
-
-    return parse
-
-
-def _log_level(value: str) -> str:
-    return _choice("debug", "info", "warning", "error", "critical")(value).upper()
-
-
-def _sync(value: str) -> str:
-    if value.strip().lower() == "always":
-        return "always"
-    return f"{_number(1, _MAX_SEC, integer=True)(value.strip().removesuffix('s')):.0f}s"
-
-
-def _replicas(value: str) -> int:
-    word = _choice("auto", "1", "3", "5")(value)
-    return 0 if word == "auto" else int(word)
-
-
-def _make(env: str, default: Any, parse: Callable[[str], Any], expected: str, help: str) -> Any:
-    return field(default=default, metadata={"setting": Setting(env, parse, expected, help)})
-
-
-def _string(env: str, default: str, help: str) -> Any:
-    return _make(env, default, _text, "a text that is not empty", help)
-
-
-def _bucket(env: str, default: str, help: str) -> Any:
-    return _make(env, default, _matches(r"[\w-]+"), "letters, digits, '_' and '-'", help)
-
-
-def _subject(env: str, default: str, help: str) -> Any:
-    return _make(env, default, _matches(r"[\w-]+(\.[\w-]+)*"), "words of letters, digits, '_' and '-', with dots", help)
-
-
-def _secret(env: str, default: str, help: str) -> Any:
-    """A text that is never shown, as in the ``repr`` of the settings."""
-    return field(default=default, repr=False, metadata={"setting": Setting(env, str, "a text", help)})
-
-
-def _seconds(env: str, default: float, help: str, *, low: float = 0.001) -> Any:
-    return _make(env, default, _number(low, _MAX_SEC), f"seconds, a decimal number from {low:g} to 1e9", help)
-
-
-def _count(env: str, default: int, help: str, *, low: int = 1) -> Any:
-    return _make(env, default, _number(low, _MAX_COUNT, integer=True), f"a whole number of at least {low}", help)
-
-
-def _flag(env: str, default: bool, help: str) -> Any:
-    return _make(env, default, _boolean, "true or false", help)
-
 
 @dataclass(frozen=True)
 class Config:
@@ -157,88 +33,98 @@ class Config:
     Names ending in ``_sec`` are seconds, in ``_bytes`` bytes.
     """
 
-    nats_url: str = _make(
+    nats_url: str = setting.make(
         "PYOCO_NATS_URL",
         "nats://127.0.0.1:4222",
-        _nats_urls,
+        setting.parse_nats_urls,
         "addresses such as nats://host:4222, separated by commas",
         "NATS servers of one cluster, separated by commas; user and password may stand in them",
     )
-    nats_replicas: int = _make(
+    nats_replicas: int = setting.make(
         "PYOCO_NATS_REPLICAS",
         0,
-        _replicas,
+        setting.parse_replicas,
         "auto, 1, 3 or 5",
         "copies of new streams and buckets; auto takes 3 in a cluster, else 1",
     )
-    nats_sync: str = _make(
+    nats_sync: str = setting.make(
         "PYOCO_NATS_SYNC",
         "always",
-        _sync,
+        setting.parse_sync,
         "always or whole seconds",
         "when the embedded NATS writes to disk: before each answer (always), or every so many seconds",
     )
-    work_subject_prefix: str = _subject("PYOCO_WORK_SUBJECT_PREFIX", "pyoco.work", "subjects of the work queue")
-    default_tag: str = _make(
+    work_subject_prefix: str = setting.subject("PYOCO_WORK_SUBJECT_PREFIX", "pyoco.work", "subjects of the work queue")
+    default_tag: str = setting.make(
         "PYOCO_DEFAULT_TAG",
         "default",
-        _matches(r"[\w-]{1,128}"),
+        setting.matches(r"[\w-]{1,128}"),
         "a tag: letters, digits, '_' and '-', 128 at most",
         "the tag of runs that name none",
     )
-    runs_bucket: str = _bucket("PYOCO_RUNS_KV_BUCKET", "pyoco_runs", "bucket of the run snapshots")
-    workers_bucket: str = _bucket("PYOCO_WORKERS_KV_BUCKET", "pyoco_workers", "bucket of the worker registry")
-    auth_bucket: str = _bucket("PYOCO_AUTH_KV_BUCKET", "pyoco_auth", "bucket of the API keys")
-    auth_pepper: str = _secret(
+    runs_bucket: str = setting.bucket("PYOCO_RUNS_KV_BUCKET", "pyoco_runs", "bucket of the run snapshots")
+    workers_bucket: str = setting.bucket("PYOCO_WORKERS_KV_BUCKET", "pyoco_workers", "bucket of the worker registry")
+    auth_bucket: str = setting.bucket("PYOCO_AUTH_KV_BUCKET", "pyoco_auth", "bucket of the API keys")
+    auth_pepper: str = setting.secret(
         "PYOCO_AUTH_PEPPER", "", "goes into the hash of each API key; the same wherever keys are made and checked"
     )
-    run_heartbeat_interval_sec: float = _seconds(
+    run_heartbeat_interval_sec: float = setting.seconds(
         "PYOCO_RUN_HEARTBEAT_INTERVAL_SEC", 1.0, "how often a worker writes the snapshot of a run that goes on"
     )
-    worker_heartbeat_interval_sec: float = _seconds(
+    worker_heartbeat_interval_sec: float = setting.seconds(
         "PYOCO_WORKER_HEARTBEAT_INTERVAL_SEC", 5.0, "how often a worker writes its record in the registry"
     )
-    worker_disconnect_timeout_sec: float = _seconds(
+    worker_disconnect_timeout_sec: float = setting.seconds(
         "PYOCO_WORKER_DISCONNECT_TIMEOUT_SEC", 20.0, "silence after which a worker counts as gone"
     )
-    drain_sec: float = _seconds(
+    drain_sec: float = setting.seconds(
         "PYOCO_DRAIN_SEC", 30.0, "how long a worker that is told to stop lets its runs go on", low=0
     )
-    ack_wait_sec: float = _seconds(
+    ack_wait_sec: float = setting.seconds(
         "PYOCO_CONSUMER_ACK_WAIT_SEC", 30.0, "the queue gives a job to another worker after this silence"
     )
-    max_deliver: int = _count("PYOCO_CONSUMER_MAX_DELIVER", 20, "how often a job is handed out at most")
-    max_ack_pending: int = _count("PYOCO_CONSUMER_MAX_ACK_PENDING", 200, "jobs of one tag in work at the same time")
-    ack_progress_interval_sec: float = _seconds(
+    max_deliver: int = setting.count("PYOCO_CONSUMER_MAX_DELIVER", 20, "how often a job is handed out at most")
+    max_ack_pending: int = setting.count(
+        "PYOCO_CONSUMER_MAX_ACK_PENDING", 200, "jobs of one tag in work at the same time"
+    )
+    ack_progress_interval_sec: float = setting.seconds(
         "PYOCO_ACK_PROGRESS_INTERVAL_SEC", 10.0, "how often a worker tells the queue that it is still at work"
     )
-    dlq_stream: str = _bucket("PYOCO_DLQ_STREAM", "PYOCO_DLQ", "stream of the dead letters")
-    dlq_subject_prefix: str = _subject("PYOCO_DLQ_SUBJECT_PREFIX", "pyoco.dlq", "subjects of the dead letters")
-    dlq_publish_execution_error: bool = _flag(
+    dlq_stream: str = setting.bucket("PYOCO_DLQ_STREAM", "PYOCO_DLQ", "stream of the dead letters")
+    dlq_subject_prefix: str = setting.subject("PYOCO_DLQ_SUBJECT_PREFIX", "pyoco.dlq", "subjects of the dead letters")
+    dlq_publish_execution_error: bool = setting.flag(
         "PYOCO_DLQ_PUBLISH_EXECUTION_ERROR", True, "whether a task that raised makes a dead letter"
     )
-    dlq_max_age_sec: float = _seconds("PYOCO_DLQ_MAX_AGE_SEC", 604800.0, "how long dead letters are kept")
-    dlq_max_msgs: int = _count("PYOCO_DLQ_MAX_MSGS", 100_000, "how many dead letters are kept")
-    dlq_max_bytes: int = _count("PYOCO_DLQ_MAX_BYTES", 536_870_912, "how large all dead letters may be")
-    max_run_snapshot_bytes: int = _count(
+    dlq_max_age_sec: float = setting.seconds("PYOCO_DLQ_MAX_AGE_SEC", 604800.0, "how long dead letters are kept")
+    dlq_max_msgs: int = setting.count("PYOCO_DLQ_MAX_MSGS", 100_000, "how many dead letters are kept")
+    dlq_max_bytes: int = setting.count("PYOCO_DLQ_MAX_BYTES", 536_870_912, "how large all dead letters may be")
+    max_run_snapshot_bytes: int = setting.count(
         "PYOCO_MAX_RUN_SNAPSHOT_BYTES", 262_144, "the largest snapshot of a run", low=4096
     )
-    workflow_yaml_max_bytes: int = _count("PYOCO_WORKFLOW_YAML_MAX_BYTES", 262_144, "the largest flow.yaml", low=64)
-    read_model_path: str = _string(
+    workflow_yaml_max_bytes: int = setting.count(
+        "PYOCO_WORKFLOW_YAML_MAX_BYTES", 262_144, "the largest flow.yaml", low=64
+    )
+    read_model_path: str = setting.text(
         "PYOCO_READ_MODEL_PATH", ":memory:", "file of the gateway's list of runs; :memory: rebuilds it at each start"
     )
-    dashboard_lang: str = _make(
-        "PYOCO_DASHBOARD_LANG", "auto", _choice("auto", "ja", "en"), "auto, ja or en", "language of the pages"
+    dashboard_lang: str = setting.make(
+        "PYOCO_DASHBOARD_LANG", "auto", setting.choice("auto", "ja", "en"), "auto, ja or en", "language of the pages"
     )
-    max_watches: int = _count("PYOCO_MAX_WATCHES", 512, "watches of runs that a gateway serves at the same time", low=0)
-    log_level: str = _make(
-        "PYOCO_LOG_LEVEL", "INFO", _log_level, "DEBUG, INFO, WARNING, ERROR or CRITICAL", "the least level to log"
+    max_watches: int = setting.count(
+        "PYOCO_MAX_WATCHES", 512, "watches of runs that a gateway serves at the same time", low=0
     )
-    log_format: str = _make(
-        "PYOCO_LOG_FORMAT", "json", _choice("json", "text"), "json or text", "log lines for programs or for eyes"
+    log_level: str = setting.make(
+        "PYOCO_LOG_LEVEL",
+        "INFO",
+        setting.parse_log_level,
+        "DEBUG, INFO, WARNING, ERROR or CRITICAL",
+        "the least level to log",
     )
-    log_utc: bool = _flag("PYOCO_LOG_UTC", True, "whether log times are UTC or local")
-    log_include_traceback: bool = _flag(
+    log_format: str = setting.make(
+        "PYOCO_LOG_FORMAT", "json", setting.choice("json", "text"), "json or text", "log lines for programs or for eyes"
+    )
+    log_utc: bool = setting.flag("PYOCO_LOG_UTC", True, "whether log times are UTC or local")
+    log_include_traceback: bool = setting.flag(
         "PYOCO_LOG_INCLUDE_TRACEBACK", True, "whether the log of an error carries its traceback"
     )
 
@@ -253,16 +139,14 @@ class Config:
         """
         source = read_environment() if environ is None else environ
         values: dict[str, Any] = {}
-        for name, setting in settings().items():
-            text = source.get(setting.env)
+        for name, record in settings().items():
+            text = source.get(record.env)
             if text is not None:
-                values[name] = _parse(setting, text, setting.env)
+                values[name] = record.read(text, record.env)
         for name, value in flags.items():
             if value is not None:
-                setting = settings()[name]
-                values[name] = (
-                    _parse(setting, value, f"--{name.replace('_', '-')}") if isinstance(value, str) else value
-                )
+                is_text = isinstance(value, str)
+                values[name] = settings()[name].read(value, f"--{name.replace('_', '-')}") if is_text else value
         return cls(**values)
 
     def with_nats_url(self, url: str) -> Config:
@@ -286,18 +170,9 @@ class Config:
             )
 
 
-def settings() -> dict[str, Setting]:
+def settings() -> dict[str, setting.Setting]:
     """Give the record of every setting by its field name, in the order of the documents."""
     return {item.name: item.metadata["setting"] for item in fields(Config)}
-
-
-def _parse(setting: Setting, text: str, name: str) -> Any:
-    try:
-        return setting.parse(text)
-    except ValueError:
-        # There may be a password in an address.
-        shown = re.sub(r"//[^@/]*@", "//…@", text)
-        raise InvalidSetting(f"{name}={shown!r} is not valid: expected {setting.expected}.") from None
 
 
 def read_environment() -> dict[str, str]:
@@ -305,8 +180,8 @@ def read_environment() -> dict[str, str]:
 
     :raises InvalidSetting: the file cannot be read, or one that was named does not exist.
     """
-    is_wanted = Setting(LOAD_DOTENV, _boolean, "true or false", "")
-    if not _parse(is_wanted, os.environ.get(LOAD_DOTENV, "1"), LOAD_DOTENV):
+    is_wanted = setting.Setting(LOAD_DOTENV, setting.parse_boolean, "true or false", "")
+    if not is_wanted.read(os.environ.get(LOAD_DOTENV, "1"), LOAD_DOTENV):
         return dict(os.environ)
     named = os.environ.get(ENV_FILE)
     path = Path(named or ".env")

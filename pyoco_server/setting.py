@@ -1,0 +1,150 @@
+"""What is known of a setting, and the kinds of values that settings have.
+
+Each function at the end makes a field of :class:`pyoco_server.config.Config`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyoco_server.errors import InvalidSetting
+
+#: Thirty years: the servers count in nanoseconds, which overflow not much later.
+_MAX_SEC = 1e9
+_MAX_COUNT = 2**53
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one setting.
+
+    :param env: its environment variable.
+    :param parse: turns the variable's text into the value; raises ``ValueError`` for a bad one.
+    :param expected: what ``parse`` accepts, in words that complete "expected …".
+    :param help: a sentence for ``--help`` and the documents.
+    """
+
+    env: str
+    parse: Callable[[str], Any]
+    expected: str
+    help: str
+
+    def read(self, text: str, name: str) -> Any:
+        """Turn text into the value.
+
+        :param name: where the text comes from, the variable or a flag.
+        :raises InvalidSetting: names it, the text and what is expected.
+        """
+        try:
+            return self.parse(text)
+        except ValueError:
+            # There may be a password in an address.
+            shown = re.sub(r"//[^@/]*@", "//…@", text)
+            raise InvalidSetting(f"{name}={shown!r} is not valid: expected {self.expected}.") from None
+
+
+def parse_text(value: str) -> str:
+    if not value:
+        raise ValueError("empty")
+    return value
+
+
+def parse_boolean(value: str) -> bool:
+    word = value.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ValueError(value)
+    return word in _TRUE
+
+
+def matches(pattern: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if re.fullmatch(pattern, value, re.ASCII) is None:
+            raise ValueError(value)
+        return value
+
+    return parse
+
+
+def parse_nats_urls(value: str) -> str:
+    for url in value.split(","):
+        parts = urlsplit(url.strip() if "://" in url else f"nats://{url.strip()}")
+        # Reading the port judges it.
+        if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname or parts.port == 0:
+            raise ValueError(value)
+    return value
+
+
+def _number(low: float, high: float, *, integer: bool = False) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        number = int(value) if integer else float(value)
+        # The comparison also refuses NaN.
+        if not low <= number <= high:
+            raise ValueError(value)
+        return number
+
+    return parse
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        word = value.strip().lower()
+        if word not in words:
+            raise ValueError(value)
+        return word
+
+    return parse
+
+
+def parse_log_level(value: str) -> str:
+    return choice("debug", "info", "warning", "error", "critical")(value).upper()
+
+
+def parse_sync(value: str) -> str:
+    if value.strip().lower() == "always":
+        return "always"
+    return f"{_number(1, _MAX_SEC, integer=True)(value.strip().removesuffix('s')):.0f}s"
+
+
+def parse_replicas(value: str) -> int:
+    word = choice("auto", "1", "3", "5")(value)
+    return 0 if word == "auto" else int(word)
+
+
+def make(env: str, default: Any, parse: Callable[[str], Any], expected: str, help: str) -> Any:
+    return field(default=default, metadata={"setting": Setting(env, parse, expected, help)})
+
+
+def text(env: str, default: str, help: str) -> Any:
+    return make(env, default, parse_text, "a text that is not empty", help)
+
+
+def bucket(env: str, default: str, help: str) -> Any:
+    return make(env, default, matches(r"[\w-]+"), "letters, digits, '_' and '-'", help)
+
+
+def subject(env: str, default: str, help: str) -> Any:
+    return make(env, default, matches(r"[\w-]+(\.[\w-]+)*"), "words of letters, digits, '_' and '-', with dots", help)
+
+
+def secret(env: str, default: str, help: str) -> Any:
+    """A text that is never shown, as in the ``repr`` of the settings."""
+    return field(default=default, repr=False, metadata={"setting": Setting(env, str, "a text", help)})
+
+
+def seconds(env: str, default: float, help: str, *, low: float = 0.001) -> Any:
+    return make(env, default, _number(low, _MAX_SEC), f"seconds, a decimal number from {low:g} to 1e9", help)
+
+
+def count(env: str, default: int, help: str, *, low: int = 1) -> Any:
+    return make(env, default, _number(low, _MAX_COUNT, integer=True), f"a whole number of at least {low}", help)
+
+
+def flag(env: str, default: bool, help: str) -> Any:
+    return make(env, default, parse_boolean, "true or false", help)
