@@ -71,6 +71,7 @@ class Bus:
         self._reconnected: list[Callable[[], None]] = []
         self._disconnected: list[Callable[[], None]] = []
         self._last_error: str | None = None
+        self._has_connected = False
 
     # -- life -------------------------------------------------------------------------------------------------
 
@@ -113,6 +114,10 @@ class Bus:
     def is_clustered(self) -> bool:
         """Say whether the server belongs to a cluster."""
         return bool(self._client._server_info.get("cluster"))
+
+    def accepts(self, write: Write) -> bool:
+        """Say whether the message is small enough for the server."""
+        return len(write.payload) + _header_bytes(write.headers) <= self._client.max_payload
 
     @property
     def max_payload_bytes(self) -> int:
@@ -256,6 +261,7 @@ class Bus:
         if attempt.exception() is not None:
             error = attempt.exception()
             raise BusUnavailable(f"NATS at {', '.join(_public(self._urls))} refused the connection: {error}")
+        self._has_connected = True
 
     async def _close(self) -> None:
         if self._client.is_connected:
@@ -265,7 +271,8 @@ class Bus:
 
     async def _on_error(self, exc: Exception) -> None:
         self._last_error = str(exc) or type(exc).__name__
-        if self._log_limit.allows(self._last_error):
+        # What keeps the first connection from being made is told by the error of connect().
+        if self._has_connected and self._log_limit.allows(self._last_error):
             logger.warning("NATS: %s", self._last_error)
 
     async def _on_disconnect(self) -> None:

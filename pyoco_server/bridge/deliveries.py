@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Sequence
 
 import nats.aio.msg
 import nats.errors
 
-from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.client import TRY_TIMEOUT_SEC, Bus
 from pyoco_server.bridge.messages import Delivery, delivery_counts
-from pyoco_server.bridge.translate import translate
+from pyoco_server.bridge.translate import api_answer, translate
 from pyoco_server.contract import names
 from pyoco_server.errors import BusTimeout, BusUnavailable, ResourceMissing
 
@@ -47,6 +48,16 @@ class Deliveries:
         :raises BusUnavailable: no answer; may be repeated. A job that comes after that is handed back.
         """
         return self._bus.call(self._pull(stream, durable, wait_sec), timeout_sec=wait_sec + _GRACE_SEC + 1)
+
+    def waiting(self, stream: str, durables: Sequence[str]) -> list[int]:
+        """Look up how many jobs each durable could deliver now, without taking one.
+
+        Jobs that were handed back or whose lease is over are not among them.
+
+        :raises ResourceMissing: one of the consumers does not exist.
+        :raises BusUnavailable: no answer; may be repeated.
+        """
+        return self._bus.call(self._waiting(stream, durables), timeout_sec=TRY_TIMEOUT_SEC + 1)
 
     @property
     def surplus_count(self) -> int:
@@ -102,6 +113,16 @@ class Deliveries:
         if status == "503" or (status == "409" and "Deleted" in description):
             raise ResourceMissing(f"Nobody serves the queue {durable} of {stream}: it is to be created.")
         raise BusUnavailable(f"NATS ended a pull from {durable} with {status} {description}.")
+
+    async def _waiting(self, stream: str, durables: Sequence[str]) -> list[int]:
+        return list(await asyncio.gather(*(self._waiting_one(stream, durable) for durable in durables)))
+
+    async def _waiting_one(self, stream: str, durable: str) -> int:
+        endpoint = f"CONSUMER.INFO.{stream}.{durable}"
+        answer = await self._bus.request(f"$JS.API.{endpoint}", b"")
+        info = api_answer(answer.data, endpoint)
+        count, limit = int(info["num_pending"]), int(info["config"].get("max_ack_pending", -1))
+        return min(count, max(0, limit - int(info["num_ack_pending"]))) if limit > 0 else count
 
     def _give_up_pulls(self) -> None:
         for pulls in self._pulls.values():

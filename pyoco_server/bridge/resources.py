@@ -26,14 +26,15 @@ _BUCKET_DUPLICATE_WINDOW_SEC = 120
 _WORKFLOWS_MAX_BYTES = 268_435_456
 
 
-def ensure_resources(bus: Bus, config: Config) -> None:
+def ensure_resources(bus: Bus, config: Config) -> list[str]:
     """Create the streams and buckets that every gateway and worker needs.
 
+    :return: the streams that were missing and are there now.
     :raises BusError: the server refuses to create one, as without JetStream or over its limits.
     :raises BusUnavailable: no answer.
     """
-    for settings in _streams(config):
-        _ensure_stream(bus, settings, _replicas(bus, config))
+    replicas = _replicas(bus, config)
+    return [settings["name"] for settings in _streams(config) if _ensure_stream(bus, settings, replicas)]
 
 
 def ensure_bucket(bus: Bus, config: Config, bucket: str) -> None:
@@ -117,18 +118,19 @@ def _replicas(bus: Bus, config: Config) -> int:
     return config.nats_replicas or (3 if bus.is_clustered else 1)
 
 
-def _ensure_stream(bus: Bus, settings: dict[str, Any], replicas: int) -> None:
+def _ensure_stream(bus: Bus, settings: dict[str, Any], replicas: int) -> bool:
+    """Create a stream unless it is there; say whether it was missing."""
     name = settings["name"]
     with contextlib.suppress(ResourceMissing):
         bus.api(f"STREAM.INFO.{name}")
-        return
+        return False
     try:
         bus.api(f"STREAM.CREATE.{name}", {**settings, "num_replicas": replicas})
     except BusError as exc:
         if exc.err_code == STREAM_NAME_IN_USE:
             # Another process created it at the same moment.
-            return
+            return True
         if exc.err_code in (NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED) and replicas > 1:
-            _ensure_stream(bus, settings, 1)
-            return
+            return _ensure_stream(bus, settings, 1)
         raise
+    return True

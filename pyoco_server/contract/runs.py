@@ -120,10 +120,16 @@ class Snapshot:
         )
 
     def ended(self, status: RunStatus, *, error: str | None, now: float) -> Snapshot:
-        """Give the terminal snapshot; a cancelled run carries no error."""
+        """Give the terminal snapshot; a cancelled run carries no error, and no task goes on after its run."""
+        rest = TaskState.CANCELLED.value if status is RunStatus.CANCELLED else TaskState.FAILED.value
+        records = self.task_records
         return replace(
             self,
             status=status,
+            tasks={name: _after_end(state, rest) for name, state in self.tasks.items()},
+            task_records={
+                name: {**record, "state": _after_end(record.get("state"), rest)} for name, record in records.items()
+            },
             error=None if status is RunStatus.CANCELLED or error is None else error[:MAX_ERROR_CHARS],
             end_time=now,
             heartbeat_at=now,
@@ -134,9 +140,18 @@ class Snapshot:
         """Give the snapshot without everything that can make it larger than the cap, to end the run with."""
         return replace(self, params={}, tasks={}, task_records={}, task_records_truncated=True)
 
-    def is_held_by(self, instance_id: str, job_seq: int) -> bool:
-        """Say whether this very claim still owns the run: the fence against a holder that was given up."""
-        return self.instance_id == instance_id and self.job_seq == job_seq and not self.status.is_terminal
+    def is_held_by(self, claim: Snapshot) -> bool:
+        """Say whether this very claim still owns the run: the fence against a holder that was given up.
+
+        :param claim: the snapshot as its holder wrote it. Its attempt tells even two claims of one job by one life
+            of a worker apart.
+        """
+        return self.is_of(claim) and not self.status.is_terminal
+
+    def is_of(self, claim: Snapshot) -> bool:
+        """Say whether the last to claim the run was this very claim, whether or not the run has ended since."""
+        mine = (claim.instance_id, claim.job_seq, claim.attempt)
+        return (self.instance_id, self.job_seq, self.attempt) == mine
 
     def to_document(self) -> dict[str, Any]:
         """Give the JSON object, with the fields that are not known to be of use to anybody left out."""
@@ -198,6 +213,10 @@ _NAMES = tuple(item.name for item in fields(Snapshot) if item.name != "extra")
 _NAME_SET = frozenset(_NAMES)
 #: Fields that only our own programs write, and only where they apply.
 _OMITTED_WHEN_NONE = ("instance_id", "job_seq", "origin", "submitted_at")
+
+
+def _after_end(state: Any, rest: str) -> Any:
+    return rest if state == TaskState.RUNNING.value else state
 
 
 def _trimmed(record: dict[str, Any], limit_bytes: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.jobs import decode_object
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import InvalidJob, RunNotFound, SnapshotTooLarge
-from pyoco_server.states import RunStatus, TaskState
+from pyoco_server.states import RunStatus
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.runs import RunStore, StoredRun
 
@@ -54,27 +54,22 @@ class Finish:
         config: Config,
         *,
         worker_id: str,
-        instance_id: str,
     ) -> None:
         self._deliveries = deliveries
         self._runs = runs
         self._dead_letters = dead_letters
         self._publishes_execution_errors = config.dlq_publish_execution_error
         self._worker_id = worker_id
-        self._instance_id = instance_id
 
     def finish(self, stored: StoredRun, delivery: Delivery, outcome: Outcome) -> Snapshot | None:
         """Write the terminal snapshot, then the dead letter, then acknowledge.
 
         :return: the terminal snapshot; ``None`` when another worker has taken the run over meanwhile: then its
             job belongs to that worker, and nothing is acknowledged.
-        :raises BusUnavailable: no answer; the caller hands the job back.
+        :raises BusUnavailable: no answer; safe to repeat with the same arguments.
+        :raises RunNotFound: the run has been removed.
         """
-        try:
-            ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot, delivery, outcome))
-        except SnapshotTooLarge as exc:
-            too_large = Outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc), is_cut=True)
-            ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot.reduced(), delivery, too_large))
+        ended = self._write_end(stored, outcome)
         if ended is None:
             logger.warning("the run was taken over by another worker", extra={"run_id": stored.snapshot.run_id})
             return None
@@ -127,16 +122,27 @@ class Finish:
             self._report(ended, Outcome(RunStatus.FAILED, reason, error))
         self._deliveries.ack(delivery)
 
-    def _ended(self, snapshot: Snapshot, delivery: Delivery, outcome: Outcome) -> Snapshot | None:
-        if not snapshot.is_held_by(self._instance_id, delivery.seq):
+    def _write_end(self, stored: StoredRun, outcome: Outcome) -> StoredRun | None:
+        claim = stored.snapshot
+        try:
+            ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot, claim, outcome))
+        except SnapshotTooLarge as exc:
+            too_large = Outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc), is_cut=True)
+            ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot.reduced(), claim, too_large))
+        if ended is not None:
+            return ended
+        # A former try may have written it, and then failed at what comes after.
+        current = self._runs.get(claim.run_id)
+        return current if current.snapshot.status.is_terminal and current.snapshot.is_of(claim) else None
+
+    def _ended(self, snapshot: Snapshot, claim: Snapshot, outcome: Outcome) -> Snapshot | None:
+        if not snapshot.is_held_by(claim):
             return None
         now = time.time()
         status, error = outcome.status, outcome.error
-        tasks = dict(outcome.tasks)
         if snapshot.status is RunStatus.CANCELLING and status is not RunStatus.COMPLETED:
             status = RunStatus.CANCELLED
-            tasks = {name: _after_cancel(state) for name, state in tasks.items()}
-        progressed = snapshot.progressed(tasks, outcome.records, is_cut=outcome.is_cut, now=now)
+        progressed = snapshot.progressed(outcome.tasks, outcome.records, is_cut=outcome.is_cut, now=now)
         return progressed.ended(status, error=error, now=now)
 
     def _report(self, snapshot: Snapshot, outcome: Outcome) -> None:
@@ -178,11 +184,6 @@ class Finish:
         except RunNotFound:
             return None
         return ended.snapshot if ended else None
-
-
-def _after_cancel(state: str) -> str:
-    """A task of a cancelled run has succeeded, failed before, was cancelled or never began."""
-    return TaskState.CANCELLED.value if state == TaskState.RUNNING.value else state
 
 
 def _readable_run_id(payload: bytes) -> str | None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import dataclasses
 import os
 import queue
 import signal
 import sys
 import threading
+import traceback
 from typing import IO, Any
 
 from pyoco_server.contract import deadletters
@@ -31,6 +33,7 @@ from pyoco_server.contract.runner_protocol import (
     decode,
     encode,
 )
+from pyoco_server.contract.runs import MAX_ERROR_CHARS
 from pyoco_server.errors import FlowNotFound, PyocoServerError
 
 #: prctl(2): the signal that this process gets when its creator ends.
@@ -51,6 +54,12 @@ class Runner:
         self._current: Any = None
         self._cancelled: set[str] = set()
 
+    def forked(self) -> None:
+        """Leave the worker's pipe to the runner: this process was forked by a task, and is none."""
+        os.close(self._events_fd)
+        self._events_fd = -1
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     def serve(self, jobs: IO[bytes], resolver_spec: str | None) -> int:
         """Boot, then execute runs until the worker ends this process.
 
@@ -67,18 +76,20 @@ class Runner:
             return EXIT_BOOT_FAILED
         output = TaskOutput(lambda task, stream, text: self._emit(Output(task, stream, text)))
         output.install()
+        os.register_at_fork(after_in_child=output.forked)
+        os.register_at_fork(after_in_child=self.forked)
         threading.Thread(target=self._read, args=(jobs,), name="pyoco-jobs", daemon=True).start()
         self._emit(Ready(os.getpid()))
-        home = os.getcwd()
+        # By descriptor, because its name may be gone when a run has ended.
+        home = os.open(".", os.O_RDONLY)
         while True:
             begin = self._begins.get()
             threads_before = set(threading.enumerate())
-            os.chdir(begin.scratch)
             ended = self._execute(begin, resolver, output)
-            os.chdir(home)
+            os.fchdir(home)
             output.flush(None)
             left = set(threading.enumerate()) - threads_before
-            self._emit(Ended(ended.status, ended.reason, ended.error, ended.tasks, is_reusable=not left))
+            self._emit(dataclasses.replace(ended, is_reusable=not left and not _has_children()))
 
     def _execute(self, begin: Begin, resolver: Any, output: Any) -> Ended:
         from pyoco.core.models import RunContext, RunStatus
@@ -94,33 +105,46 @@ class Runner:
         engine = ReportingEngine(run, self._emit, output, begin.value_limit_bytes)
         status, reason, error = "COMPLETED", None, None
         try:
+            # Where the worker was started: a resolver may read files there.
             if begin.workflow_yaml is not None:
                 flow = flows.resolve_workflow(begin.workflow_yaml, begin.flow_name)
             else:
                 flow = flows.resolve_by_name(begin.flow_name, resolver)
+            os.chdir(begin.scratch)
             engine.run(flow, begin.params, run)
-            status = run.status.value
+            # A flow without any place to stop ends as CANCELLING.
+            status = "CANCELLED" if run.status is RunStatus.CANCELLING else run.status.value
         except FlowNotFound as exc:
             status, reason = "FAILED", deadletters.FLOW_NOT_FOUND
             error = f"{deadletters.FLOW_NOT_FOUND}: {exc}"
         except BaseException as exc:
             # Also SystemExit: a task that exits must not take the runner with it.
             status, reason, error = "FAILED", deadletters.EXECUTION_ERROR, describe(exc)
+            if not engine.has_failed_task:
+                # No record shows where this came from: a resolver that raised, for instance.
+                traceback.print_exception(type(exc), exc, exc.__traceback__)
         with self._lock:
             self._current = None
             self._cancelled.clear()
         engine.report_rest()
-        return Ended(status, reason, error, {name: state.value for name, state in run.tasks.items()})
+        tasks = {name: state.value for name, state in run.tasks.items()}
+        return Ended(status, reason, error and error[:MAX_ERROR_CHARS], tasks)
 
     def _read(self, jobs: IO[bytes]) -> None:
         """Read the worker's lines; their end means that the worker is gone, and so must be all that it began."""
-        for line in jobs:
-            message = decode(line)
-            if isinstance(message, Begin):
-                self._begins.put(message)
-            elif isinstance(message, Cancel):
-                self._cancel(message.run_id)
-        os.killpg(0, signal.SIGKILL)
+        try:
+            for line in jobs:
+                message = decode(line)
+                if isinstance(message, Begin):
+                    self._begins.put(message)
+                elif isinstance(message, Cancel):
+                    self._cancel(message.run_id)
+        except Exception:
+            # A runner that cannot hear its worker must not look alive.
+            traceback.print_exc()
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(EXIT_ORPHANED)
 
     def _cancel(self, run_id: str) -> None:
         from pyoco.core.models import RunStatus
@@ -156,9 +180,21 @@ def main() -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    # Ctrl-C reaches the whole terminal; how runs end is for the worker to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A service manager sends SIGTERM to the whole worker, and how runs end is for the worker to say. By a handler: what
+    # is merely ignored would be ignored by the programs that tasks start, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
     return Runner(args.events_fd).serve(jobs, args.flow_resolver)
+
+
+def _has_children() -> bool:
+    """Say whether a process is left that a task has started, ended or not."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _die_with_parent(parent_pid: int) -> None:

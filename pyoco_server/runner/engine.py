@@ -16,8 +16,12 @@ from pyoco.core.models import RunContext, Task, TaskRecord, TaskState
 from pyoco.trace.backend import TraceBackend
 
 from pyoco_server.contract.runner_protocol import Planned, TaskChanged
+from pyoco_server.contract.runs import MAX_ERROR_CHARS
 from pyoco_server.runner.output import TaskOutput
 from pyoco_server.runner.values import portable
+
+#: What is kept of a traceback: the end, where the exception stands.
+_MAX_TRACEBACK_CHARS = 65_536
 
 
 class ReportingEngine(Engine):
@@ -41,6 +45,11 @@ class ReportingEngine(Engine):
         self._value_limit_bytes = value_limit_bytes
         self._reported: dict[str, str] = {}
 
+    @property
+    def has_failed_task(self) -> bool:
+        """Say whether the record of a task shows what went wrong."""
+        return any(state is TaskState.FAILED for state in self._run.tasks.values())
+
     def report_rest(self) -> None:
         """Report the tasks whose last state nobody has heard of: those that never began, or were cancelled."""
         for name in self._run.tasks:
@@ -53,12 +62,10 @@ class ReportingEngine(Engine):
             try:
                 # Without a capture: pyoco's keeps everything that was printed in memory.
                 super()._execute_task(task, ctx, None)
-            except Exception:
-                self._report_task(task.name)
-                raise
             except BaseException as exc:
-                # SystemExit and the like pass by the engine, which leaves the task RUNNING.
-                self._mark_failed(task.name, exc)
+                if self._run.tasks[task.name] is not TaskState.FAILED:
+                    # SystemExit and the like pass by the engine, and an exception without a text makes it stumble.
+                    self._mark_failed(task.name, exc)
                 self._report_task(task.name)
                 raise
             self._report_task(task.name)
@@ -107,9 +114,14 @@ class _Begins(TraceBackend):
 
 def describe(exc: BaseException) -> str:
     """Give an exception's text, or its type where it has none."""
-    if isinstance(exc, Exception) and str(exc):
-        return str(exc)
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    try:
+        text = str(exc)
+    except Exception as broken:
+        text = f"(its text cannot be had: {type(broken).__name__})"
+        return f"{type(exc).__name__} {text}"
+    if isinstance(exc, Exception) and text:
+        return text
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[str, Any], bool]:
@@ -120,15 +132,16 @@ def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[st
         inputs[name], cut_here = portable(value, limit_bytes)
         is_cut = is_cut or cut_here
     artifacts, _ = portable(record.artifacts, limit_bytes)
+    error, trace = record.error or "", record.traceback or ""
     document = {
         "state": state,
         "started_at": record.started_at,
         "ended_at": record.ended_at,
         "duration_ms": record.duration_ms,
-        "error": record.error,
-        "traceback": record.traceback,
+        "error": record.error and error[:MAX_ERROR_CHARS],
+        "traceback": record.traceback and trace[-_MAX_TRACEBACK_CHARS:],
         "inputs": inputs,
         "output": output,
         "artifacts": artifacts,
     }
-    return document, is_cut
+    return document, is_cut or len(error) > MAX_ERROR_CHARS or len(trace) > _MAX_TRACEBACK_CHARS

@@ -37,7 +37,7 @@ def load_resolver(spec: str) -> Resolver:
         raise InvalidCommand(f"--flow-resolver {spec}: expected module:function or file.py:function.")
     try:
         resolver = getattr(_import_file(place) if place.endswith(".py") else importlib.import_module(place), name)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         raise InvalidCommand(f"--flow-resolver {spec} cannot be imported: {_where(exc)}") from exc
     if not callable(resolver):
         raise InvalidCommand(f"--flow-resolver {spec}: {name} is a {type(resolver).__name__}, which cannot be called.")

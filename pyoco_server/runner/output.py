@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 #: A line that does not end is passed on when it has grown to this size.
 _LINE_LIMIT_CHARS = 8_192
+#: How much is passed on at once.
+_PIECE_CHARS = 65_536
+_DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
 
 class TaskOutput:
@@ -26,11 +31,12 @@ class TaskOutput:
         self._lock = threading.Lock()
         self._task_of_thread: dict[int, str] = {}
         self._pending: dict[tuple[str | None, str], str] = {}
+        self._is_forked = False
 
     def install(self) -> None:
         """Replace the two streams; what C code and subprocesses write still goes to the descriptors."""
-        sys.stdout = _TaskStream(self, "stdout", 1)
-        sys.stderr = _TaskStream(self, "stderr", 2)
+        sys.stdout = _TaskStream(self, "stdout")
+        sys.stderr = _TaskStream(self, "stderr")
 
     @contextlib.contextmanager
     def of_task(self, task: str) -> Iterator[None]:
@@ -51,14 +57,23 @@ class TaskOutput:
 
     def write(self, stream: str, text: str) -> None:
         """Take a piece of text; whole lines are passed on at once."""
+        if self._is_forked:
+            os.write(_DESCRIPTORS[stream], text.encode(errors="replace"))
+            return
         with self._lock:
             key = (self._current_task(), stream)
             text = self._pending.pop(key, "") + text
             end = len(text) if len(text) > _LINE_LIMIT_CHARS else text.rfind("\n") + 1
             if end < len(text):
                 self._pending[key] = text[end:]
-        if end:
-            self._emit(key[0], stream, text[:end])
+        # In pieces: a line to the worker must not be as long as what a task prints at once.
+        for begin in range(0, end, _PIECE_CHARS):
+            self._emit(key[0], stream, text[begin : min(end, begin + _PIECE_CHARS)])
+
+    def forked(self) -> None:
+        """Write straight to the descriptors from now on: this process was forked, and may have got a held lock."""
+        self._is_forked = True
+        self.install()
 
     def flush(self, task: str | None) -> None:
         """Pass on lines that were begun and not ended."""
@@ -80,23 +95,28 @@ class TaskOutput:
 class _TaskStream(io.TextIOBase):
     """A text stream that knows neither encoding errors nor a buffer of its own."""
 
-    def __init__(self, output: TaskOutput, name: str, descriptor: int) -> None:
+    def __init__(self, output: TaskOutput, name: str) -> None:
         self._output = output
         self._name = name
-        self._descriptor = descriptor
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         return "utf-8"
 
     @property
-    def buffer(self) -> io.BufferedIOBase:
-        """Where programs that print bytes write: the descriptor itself."""
-        standard = sys.__stdout__ if self._descriptor == 1 else sys.__stderr__
-        return standard.buffer  # type: ignore[union-attr, return-value]
+    def name(self) -> str:
+        return f"<{self._name}>"
+
+    @property
+    def buffer(self) -> io.RawIOBase:
+        """Where programs that print bytes write."""
+        return _TaskBytes(self._output, self._name)
+
+    def reconfigure(self, **settings: object) -> None:
+        """Accept what programs ask of a standard stream; every text can be written here anyway."""
 
     def fileno(self) -> int:
-        return self._descriptor
+        return _DESCRIPTORS[self._name]
 
     def writable(self) -> bool:
         return True
@@ -107,3 +127,21 @@ class _TaskStream(io.TextIOBase):
     def write(self, text: str) -> int:
         self._output.write(self._name, text)
         return len(text)
+
+
+class _TaskBytes(io.RawIOBase):
+    """The byte stream below a text stream."""
+
+    def __init__(self, output: TaskOutput, name: str) -> None:
+        self._output = output
+        self._name = name
+
+    def fileno(self) -> int:
+        return _DESCRIPTORS[self._name]
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._output.write(self._name, bytes(data).decode(errors="replace"))
+        return len(data)

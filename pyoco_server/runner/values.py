@@ -14,12 +14,13 @@ def portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
 
     :return: what to store, and whether it was cut.
     """
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, bool):
         return value, False
     try:
         text = json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError, OverflowError):
-        return _described(value), False
+    except Exception:
+        # Not only what json raises: a value may have methods of its own, or change while it is encoded.
+        return _described(value)
     if len(text) <= limit_bytes:
         # What was encoded stands for the value: a task that goes on changing its result cannot change this.
         return json.loads(text), False
@@ -27,9 +28,13 @@ def portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
     return f"{shown[:_TEXT_CHARS]}… (cut: {len(text)} bytes in all)", True
 
 
-def _described(value: Any) -> str:
+def _described(value: Any) -> tuple[str, bool]:
+    if isinstance(value, (bytes, bytearray)):
+        # The whole of it as text may be four times as long.
+        text = repr(bytes(value[:_TEXT_CHARS]))
+        return (f"{text}… (cut: {len(value)} bytes in all)", True) if len(value) > _TEXT_CHARS else (text, False)
     try:
         text = repr(value)
     except Exception as exc:
         text = f"<{type(value).__name__} whose repr() raised {type(exc).__name__}>"
-    return text if len(text) <= _TEXT_CHARS else f"{text[:_TEXT_CHARS]}…"
+    return (text, False) if len(text) <= _TEXT_CHARS else (f"{text[:_TEXT_CHARS]}…", True)

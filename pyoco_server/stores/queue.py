@@ -6,8 +6,9 @@ Source: contract, section 2; design, section 5.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.client import Bus, unix_seconds
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.hints import Hints
 from pyoco_server.bridge.messages import Delivery, Write
@@ -16,6 +17,20 @@ from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.jobs import Job
 from pyoco_server.errors import InvalidJob, KeyMissing
+
+
+@dataclass(frozen=True)
+class QueueMemory:
+    """How long the work stream recognises a job that it has had.
+
+    :param created: names this life of the stream; a stream that was deleted or restored has another one.
+    :param window_sec: for how long it knows a message id.
+    :param server_time: the time by the server's clock, unix seconds.
+    """
+
+    created: str
+    window_sec: float
+    server_time: float
 
 
 class Queue:
@@ -47,10 +62,25 @@ class Queue:
         """Take at most one job of this tag; the caller owns its lease. See :meth:`Deliveries.pull`."""
         return self.deliveries.pull(names.WORK_STREAM, names.durable(tag), wait_sec=wait_sec)
 
+    def waiting(self, tags: Sequence[str]) -> dict[str, int]:
+        """Look up how many jobs of each tag could be taken now; see :meth:`Deliveries.waiting`."""
+        counts = self.deliveries.waiting(names.WORK_STREAM, [names.durable(tag) for tag in tags])
+        return dict(zip(tags, counts, strict=True))
+
     def hints(self, tags: Sequence[str], hear: Callable[[str], bool]) -> Hints:
         """Make the membership in the group of idle workers, to hear of new jobs of these tags."""
         subjects = {tag: names.work_subject(self._config.work_subject_prefix, tag) for tag in tags}
         return Hints(self._bus, subjects, hear)
+
+    def memory(self) -> QueueMemory:
+        """Ask how long the stream recognises a job: its operator may have set another time than we would.
+
+        :raises ResourceMissing: there is no work stream.
+        :raises BusUnavailable: no answer.
+        """
+        info = self._bus.api(f"STREAM.INFO.{names.WORK_STREAM}")
+        window_sec = info["config"].get("duplicate_window", 0) / 1e9
+        return QueueMemory(info["created"], window_sec, unix_seconds(info["ts"]))
 
     def run_ids(self) -> Iterator[str]:
         """Read the run ids of all queued jobs, one request each: for the check at a gateway's start.

@@ -5,7 +5,8 @@ Source: contract, section 2; design, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyoco_server.bridge.client import Bus
@@ -37,20 +38,35 @@ class RunStore:
         self._bucket = config.runs_bucket
         self._max_bytes = config.max_run_snapshot_bytes
 
-    def get(self, run_id: str) -> StoredRun:
+    def get(self, run_id: str, *, budget_sec: float | None = None) -> StoredRun:
         """Read a run from the leader.
 
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises RunNotFound: there is none, or the id cannot be one.
         :raises BusUnavailable: no answer.
         """
         if not names.is_key(run_id):
             raise RunNotFound(run_id[: names.MAX_NAME_CHARS])
+        subject = names.key_subject(self._bucket, run_id)
         try:
-            stored = self._bus.last(names.bucket_stream(self._bucket), names.key_subject(self._bucket, run_id))
+            stored = self._bus.last(names.bucket_stream(self._bucket), subject, budget_sec=budget_sec)
             return StoredRun(Snapshot.from_bytes(stored.payload), stored.seq, stored.stored_at)
         except (KeyMissing, ValueError) as exc:
             # A tombstone has an empty payload: such a run is gone, too.
             raise RunNotFound(run_id) from exc
+
+    def get_all(self, run_ids: Sequence[str]) -> list[Snapshot]:
+        """Read several runs from the leader, in this order; those that are gone are left out.
+
+        :raises BusUnavailable: no answer.
+        """
+        subjects = [names.key_subject(self._bucket, run_id) for run_id in run_ids]
+        found = []
+        for stored in self._bus.last_of_each(names.bucket_stream(self._bucket), subjects):
+            if stored is not None:
+                with contextlib.suppress(ValueError):
+                    found.append(Snapshot.from_bytes(stored.payload))
+        return found
 
     def creation(self, snapshot: Snapshot) -> Write:
         """Give the write that stores a run for the first time, to be sent together with its job.

@@ -29,25 +29,27 @@ class WorkerStore:
         """
         return self._read(worker_id)[0] if names.is_key(worker_id) else None
 
-    def put(self, record: WorkerRecord) -> None:
+    def put(self, record: WorkerRecord, *, budget_sec: float | None = None) -> None:
         """Write a worker's own record; what others set in it (``hidden``) is kept.
 
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
         subject = names.key_subject(self._bucket, record.worker_id)
         while True:
-            current, revision = self._read(record.worker_id)
+            current, revision = self._read(record.worker_id, budget_sec)
             if current is not None:
                 record = replace(record, hidden=current.hidden, extra=current.extra)
             try:
-                self._bus.write(Write(subject, record.to_bytes(), expected_revision=revision))
+                self._bus.write(Write(subject, record.to_bytes(), expected_revision=revision), budget_sec=budget_sec)
                 return
             except RevisionConflict:
                 continue
 
-    def _read(self, worker_id: str) -> tuple[WorkerRecord | None, int]:
+    def _read(self, worker_id: str, budget_sec: float | None = None) -> tuple[WorkerRecord | None, int]:
+        stream, subject = names.bucket_stream(self._bucket), names.key_subject(self._bucket, worker_id)
         try:
-            stored = self._bus.last(names.bucket_stream(self._bucket), names.key_subject(self._bucket, worker_id))
+            stored = self._bus.last(stream, subject, budget_sec=budget_sec)
         except KeyMissing:
             return None, 0
         try:

@@ -45,6 +45,11 @@ class WorkflowStore:
             if len(self._known) > _KNOWN_LIMIT:
                 self._known.popitem(last=False)
 
+    def forget_all(self) -> None:
+        """Take no text for stored any more, as when the bucket had to be created again."""
+        with self._lock:
+            self._known.clear()
+
     def get(self, sha256: str) -> str | None:
         """Read a text; ``None`` when it is not kept (any more)."""
         stream = names.bucket_stream(names.WORKFLOWS_BUCKET)

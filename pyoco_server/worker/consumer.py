@@ -5,19 +5,22 @@ ask them all at once and wait, for a pull that is open while the last slot fills
 for, and handing it back costs one of its twenty deliveries; and it must not wait for one after the other, which
 makes every job of the other tags wait. So one pull is open at a time, made only while a slot is free, and:
 
-- with a backlog the tags are asked in rotation, for what waits already; a tag that had nothing is left in peace for a
-  moment, so that empty tags cost little;
-- when no tag has anything, the worker joins the group of idle workers, asks once more for what came in between, and
-  waits for a hint. A hint leads to a pull of its tag that waits a little, because the job is only just being stored;
+- with a backlog the tags that have jobs are asked in rotation; how many wait is looked up for all tags together, now
+  and then, which takes none of them, so empty tags cost next to nothing;
+- when no tag has a job, the worker joins the group of idle workers, looks once more for what came in between, and waits
+  for a hint. A hint leads to a pull of its tag that waits a little, because the job is only just being stored;
 - when its last slot fills, it leaves the group, and what it heard and has no room for is passed on to the others;
-- each tag is asked now and then without a hint: jobs whose lease is over or whose delay has passed give none.
+- each tag is asked once a second whatever is known: jobs whose lease is over or whose delay has passed are not counted
+  among those that wait, and give no hint.
 
 Source: design, section 5.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -37,10 +40,10 @@ logger = logging.getLogger(__name__)
 _WAITING_JOB_SEC = 0.002
 #: How long a pull waits for a job of which a hint told: as long as storing it takes on a slow disk.
 _HINTED_JOB_SEC = 0.05
-#: How long a tag that had nothing is not asked while others have jobs.
-_EMPTY_SEC = 0.1
-#: How long an idle worker goes without asking a tag of which it hears nothing.
-_SILENT_SEC = 1.0
+#: How old what is known of the tags may grow under a backlog: so long a tag may wait until it has its turn.
+_LOOK_SEC = 0.1
+#: How long a tag may go without being asked.
+_ASK_SEC = 1.0
 _TROUBLE_PAUSE_SEC = 0.5
 #: Hints that are kept: when so many jobs come at once, everybody finds them without a hint.
 _MAX_HINTS = 100
@@ -75,9 +78,14 @@ class Consumer(Service):
         #: Whether this worker is a member of the group, and the tags of which it heard.
         self._is_idle = False
         self._heard: deque[str] = deque(maxlen=_MAX_HINTS)
-        #: When each tag is to be asked without a hint, by the monotonic clock; the one that is next stands first.
-        self._due_at = dict.fromkeys(tags, 0.0)
-        bus.on_reconnect(self._forget)
+        #: How many jobs wait, as far as is known: at first each tag is asked. The one whose turn it is stands first.
+        self._waiting = dict.fromkeys(tags, 1)
+        #: When to look that up, by the monotonic clock.
+        self._look_at = 0.0
+        #: Which tag is to be asked next whatever is known, and when.
+        self._round = itertools.cycle(tags)
+        self._ask_at = 0.0
+        bus.on_reconnect(self._look_again)
 
     def slot_is_free(self, slot: Slot) -> None:
         """Note a slot that can take a run."""
@@ -97,7 +105,10 @@ class Consumer(Service):
                 if patience.has_passed:
                     break
             try:
-                work = self._look()
+                work = self._step()
+            except ResourceMissing:
+                self._create_missing()
+                continue
             except (BusError, Unavailable) as exc:
                 self._report(exc)
                 continue
@@ -117,38 +128,41 @@ class Consumer(Service):
             self._changed.wait_for(lambda: self._free or self.is_stopping)
         return not self.is_stopping
 
-    def _look(self) -> Work | None:
-        """Do the next thing that may bring a job: ask a tag, or wait to hear of one."""
-        tag, wait_sec = self._next_tag()
-        if tag is not None:
-            return self._ask(tag, wait_sec)
+    def _step(self) -> Work | None:
+        """Do the next thing that may bring a job: ask a tag that was heard of or has jobs, else wait to hear of one."""
+        with self._changed:
+            heard = self._heard.popleft() if self._heard else None
+        if heard is not None:
+            return self._ask(heard, _HINTED_JOB_SEC)
+        self._refresh()
+        for tag, count in self._waiting.items():
+            if count > 0:
+                return self._ask(tag, _WAITING_JOB_SEC)
         if self._is_idle:
             self._wait_to_hear()
         else:
             self._be_idle()
         return None
 
-    def _next_tag(self) -> tuple[str | None, float]:
-        """Choose the tag to ask and how long; a hint comes first, then the tags that are due."""
-        with self._changed:
-            if self._heard:
-                return self._heard.popleft(), _HINTED_JOB_SEC
-            now = time.monotonic()
-            due = (tag for tag, due_at in self._due_at.items() if due_at <= now)
-            return next(due, None), _WAITING_JOB_SEC
+    def _refresh(self) -> None:
+        """Look up how many jobs wait, where that is due, and bring the next tag to be asked whatever is known."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            # An idle worker is told.
+            self._look_at = math.inf if self._is_idle else now + _LOOK_SEC
+            counts = self._queue.waiting(list(self._waiting))
+            self._waiting = {tag: counts[tag] for tag in self._waiting}
+        if now >= self._ask_at:
+            # One at a time, so that hints are not kept waiting.
+            self._ask_at = now + min(_ASK_SEC, self._poll_timeout_sec) / len(self._waiting)
+            tag = next(self._round)
+            self._waiting[tag] = max(1, self._waiting[tag])
 
     def _ask(self, tag: str, wait_sec: float) -> Work | None:
-        try:
-            delivery = self._queue.pull(tag, wait_sec=wait_sec)
-        except ResourceMissing:
-            self._queue.ensure(tag)
-            self.pause(_EMPTY_SEC)
-            return None
-        silent_sec = min(_SILENT_SEC, self._poll_timeout_sec) if self._is_idle else _EMPTY_SEC
-        with self._changed:
-            # Taken out and put in: it stands behind the others now, whose turn it is.
-            del self._due_at[tag]
-            self._due_at[tag] = 0.0 if delivery is not None else time.monotonic() + silent_sec
+        delivery = self._queue.pull(tag, wait_sec=wait_sec)
+        # Taken out and put in: it stands behind the others now, whose turn it is.
+        count = self._waiting.pop(tag)
+        self._waiting[tag] = 0 if delivery is None else max(0, count - 1)
         return Work(delivery, tag) if delivery is not None else None
 
     def _give(self, work: Work) -> None:
@@ -163,8 +177,8 @@ class Consumer(Service):
         with self._changed:
             self._is_idle = True
         self._hints.join()
-        # What was published between the last question and the joining gave no hint to us.
-        self._forget()
+        # What was published between the last look and the joining gave no hint to this worker.
+        self._look_at = 0.0
 
     def _be_busy(self) -> None:
         with self._changed:
@@ -173,7 +187,7 @@ class Consumer(Service):
             self._is_idle = False
             unused = list(self._heard)
             self._heard.clear()
-        self._forget()
+        self._look_at = time.monotonic() + _LOOK_SEC
         self._hints.leave(unused)
 
     def _hear(self, tag: str) -> bool:
@@ -187,13 +201,20 @@ class Consumer(Service):
     def _wait_to_hear(self) -> None:
         with self._changed:
             if not self._heard and not self.is_stopping:
-                self._changed.wait(max(0.0, min(self._due_at.values()) - time.monotonic()))
+                self._changed.wait(max(0.0, min(self._look_at, self._ask_at) - time.monotonic()))
 
-    def _forget(self) -> None:
-        """Have all tags asked again; also after a reconnect, from the loop thread."""
+    def _look_again(self) -> None:
+        """After a reconnect, on the loop thread: hints have been lost."""
         with self._changed:
-            self._due_at.update(dict.fromkeys(self._due_at, 0.0))
+            self._look_at = 0.0
             self._changed.notify_all()
+
+    def _create_missing(self) -> None:
+        try:
+            for tag in self._waiting:
+                self._queue.ensure(tag)
+        except (BusError, Unavailable) as exc:
+            self._report(exc)
 
     def _report(self, trouble: PyocoServerError) -> None:
         if not self.is_stopping and self._log_limit.allows("trouble"):

@@ -104,7 +104,7 @@ class Execution:
                 try:
                     self._write_progress()
                 except SnapshotTooLarge as exc:
-                    return self._outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc))
+                    return self.outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc))
 
     def _wait_sec(self) -> float:
         """Seconds until the snapshot is to be written: soon after a change, else for the sign of life."""
@@ -125,16 +125,17 @@ class Execution:
             self._is_cut = self._is_cut or message.is_cut
             self._is_dirty = True
         elif isinstance(message, Output):
-            self._log_output(message)
+            log_output(message, self.context)
         elif isinstance(message, Ended):
             self.is_child_reusable = message.is_reusable
             self._tasks.update(message.tasks)
-            return self._outcome(RunStatus(message.status), message.reason, message.error)
+            return self.outcome(RunStatus(message.status), message.reason, message.error)
         elif isinstance(message, Died):
             return self._died(message)
         return None
 
-    def _outcome(self, status: RunStatus, reason: str | None, error: str | None) -> Outcome:
+    def outcome(self, status: RunStatus, reason: str | None, error: str | None) -> Outcome:
+        """Give an end of the run, with its tasks as they stand."""
         return Outcome(status, reason, error, self._tasks, self._records, self._is_cut)
 
     def _died(self, message: Died) -> Outcome:
@@ -149,7 +150,7 @@ class Execution:
                     "ended_at": now,
                     "error": error,
                 }
-        return self._outcome(RunStatus.FAILED, deadletters.WORKER_PROCESS_DIED, error)
+        return self.outcome(RunStatus.FAILED, deadletters.WORKER_PROCESS_DIED, error)
 
     def _write_progress(self) -> None:
         """Write the sign of life and what is new; learn of a cancel request or of the run's loss."""
@@ -171,9 +172,7 @@ class Execution:
             self._is_cancel_sent = True
 
     def _progress(self, snapshot: Snapshot) -> Snapshot | None:
-        claim = self._stored.snapshot
-        assert claim.instance_id is not None and claim.job_seq is not None
-        if not snapshot.is_held_by(claim.instance_id, claim.job_seq):
+        if not snapshot.is_held_by(self._stored.snapshot):
             return None
         return snapshot.progressed(self._tasks, self._records, is_cut=self._is_cut, now=time.time())
 
@@ -183,7 +182,12 @@ class Execution:
         snapshot = self._stored.snapshot
         return {"run_id": snapshot.run_id, "flow_name": snapshot.flow_name, "tag": snapshot.tag}
 
-    def _log_output(self, message: Output) -> None:
-        context = {**self.context, "task": message.task}
-        for line in message.text.splitlines():
-            output_logger.info("%s", line, extra=context)
+
+def log_output(message: Output, context: dict[str, Any]) -> None:
+    """Pass on what a runner printed.
+
+    :param context: the fields of the run that printed it; empty where none did.
+    """
+    context = {**context, "task": message.task}
+    for line in message.text.splitlines():
+        output_logger.info("%s", line, extra=context)

@@ -10,6 +10,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pyoco_server
@@ -26,16 +28,27 @@ logger = logging.getLogger(__name__)
 
 #: Changes are written at most this often: hundreds of small runs a second must not write hundreds of records.
 _WRITE_SPACING_SEC = 0.5
+#: How long a stop waits for NATS to take the last record.
+_STOPPED_BUDGET_SEC = 3.0
 
 
 class Registry(Service):
     """Writes the record: soon after a change, else as a sign of life."""
 
     def __init__(
-        self, store: WorkerStore, config: Config, *, worker_id: str, instance_id: str, tags: list[str], concurrency: int
+        self,
+        store: WorkerStore,
+        config: Config,
+        *,
+        worker_id: str,
+        instance_id: str,
+        tags: list[str],
+        concurrency: int,
+        on_failure: Callable[[Service], None],
     ) -> None:
-        super().__init__("pyoco-registry")
+        super().__init__("pyoco-registry", on_failure)
         self._store = store
+        self._claiming: set[str] = set()
         self._interval_sec = config.worker_heartbeat_interval_sec
         self._lock = threading.Lock()
         self._changed = threading.Event()
@@ -53,6 +66,22 @@ class Registry(Service):
             pid=os.getpid(),
             version=pyoco_server.__version__,
         )
+
+    @contextmanager
+    def claiming(self, run_id: str) -> Iterator[bool]:
+        """Reserve a run for the slot that claims it, and say whether no other slot does so at this moment.
+
+        Between the claim and :meth:`run_begun` the run looks like one that this worker has forgotten.
+        """
+        with self._lock:
+            is_ours = run_id not in self._claiming
+            self._claiming.add(run_id)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                with self._lock:
+                    self._claiming.discard(run_id)
 
     def run_begun(self, run_id: str) -> None:
         """Note a run that begins."""
@@ -88,15 +117,16 @@ class Registry(Service):
         with self._lock:
             return run_id in self._record.current_run_ids
 
-    def write(self) -> None:
+    def write(self, *, budget_sec: float | None = None) -> None:
         """Write the record now.
 
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises BusUnavailable: not confirmed.
         """
         with self._lock:
             self._record = self._record.seen(time.time())
             record = self._record
-        self._store.put(record)
+        self._store.put(record, budget_sec=budget_sec)
 
     def write_stopped(self) -> None:
         """Write that the worker has stopped on purpose; the last thing it writes."""
@@ -110,7 +140,7 @@ class Registry(Service):
                 current_run_ids=[],
                 current_run_id=None,
             )
-        self.write()
+        self.write(budget_sec=_STOPPED_BUDGET_SEC)
 
     def wake(self) -> None:
         self._changed.set()
@@ -123,5 +153,7 @@ class Registry(Service):
             except (BusError, BusUnavailable) as exc:
                 if self._log_limit.allows("write"):
                     logger.warning("the worker's record cannot be written: %s", exc)
-            self.pause(_WRITE_SPACING_SEC)
-            self._changed.wait(max(0.0, self._interval_sec - _WRITE_SPACING_SEC))
+            spacing_sec = min(_WRITE_SPACING_SEC, self._interval_sec)
+            if self.pause(spacing_sec):
+                break
+            self._changed.wait(self._interval_sec - spacing_sec)

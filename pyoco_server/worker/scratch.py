@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 _PREFIX = "pyoco-worker-"
@@ -24,8 +25,29 @@ class Scratch:
     """
 
     def __init__(self) -> None:
+        self._guard = threading.Lock()
         for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             _remove_if_abandoned(path)
+        self._make_root()
+
+    def new_folder(self) -> str:
+        """Make an empty folder for a run.
+
+        :raises OSError: the disk is full, for instance.
+        """
+        with self._guard:
+            if not os.path.isdir(self._root):
+                # A cleaner of /tmp removes what nobody has touched for days.
+                self._unlock()
+                self._make_root()
+            return tempfile.mkdtemp(prefix="run-", dir=self._root)
+
+    def remove(self) -> None:
+        """Remove everything; works twice."""
+        shutil.rmtree(self._root, ignore_errors=True)
+        self._unlock()
+
+    def _make_root(self) -> None:
         while True:
             self._root = tempfile.mkdtemp(prefix=_PREFIX)
             self._lock = _locked(self._root)
@@ -33,20 +55,6 @@ class Scratch:
                 return
             # Another worker that has just started took it for an abandoned one.
             self._unlock()
-
-    def new_folder(self) -> str:
-        """Make an empty folder for a run.
-
-        :raises OSError: the disk is full, for instance.
-        """
-        # A cleaner of /tmp removes what nobody has touched for days.
-        os.makedirs(self._root, mode=0o700, exist_ok=True)
-        return tempfile.mkdtemp(prefix="run-", dir=self._root)
-
-    def remove(self) -> None:
-        """Remove everything; works twice."""
-        shutil.rmtree(self._root, ignore_errors=True)
-        self._unlock()
 
     def _unlock(self) -> None:
         lock, self._lock = self._lock, None

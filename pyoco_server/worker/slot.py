@@ -9,9 +9,9 @@ import contextlib
 import functools
 import itertools
 import logging
+import os
 import queue
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -22,24 +22,29 @@ from pyoco_server.bridge.messages import Delivery
 from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
 from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.runner_protocol import Output
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, PyocoServerError, SnapshotTooLarge
+from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, PyocoServerError, RunNotFound, SnapshotTooLarge
 from pyoco_server.operations.claim import Claim, Claims, Verdict
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Deadline, Service
+from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import RunStore, StoredRun
-from pyoco_server.worker.child import Child, ChildBootFailed
-from pyoco_server.worker.execution import Execution, HandedBack, LostRun
+from pyoco_server.worker.child import Child, ChildBootFailed, Died
+from pyoco_server.worker.execution import Execution, HandedBack, LostRun, log_output
+from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.registry import Registry
+from pyoco_server.worker.scratch import Scratch
 
 logger = logging.getLogger(__name__)
 
 _BOOT_SEC = 60.0
-#: Waits between runners that cannot boot: the last one is repeated.
-_BOOT_PAUSES_SEC = (1.0, 2.0, 5.0, 15.0, 30.0)
-#: How long a job waits that cannot be begun now: its holder is alive, or NATS is in trouble.
-_HAND_BACK_SEC = 2.0
+#: Waits between runners that cannot boot or folders that cannot be made: the last one is repeated.
+_EQUIP_PAUSES_SEC = (1.0, 2.0, 5.0, 15.0, 30.0)
+#: How much longer than the holder's next tick a job waits whose holder is alive. The tick makes the lease anew, and
+#: the job stays away for as long as its holder lives; without it a long run would use up its deliveries.
+_BEHIND_TICK_SEC = 1.0
 _FINISH_PAUSE_SEC = 1.0
 
 
@@ -56,7 +61,6 @@ class Tools:
     """What all slots of a worker share.
 
     :param must_stop: set when the time to let runs go on is over.
-    :param scratch_root: where each run gets a folder.
     """
 
     deliveries: Deliveries
@@ -67,14 +71,14 @@ class Tools:
     nursery: Nursery
     registry: Registry
     must_stop: threading.Event
-    scratch_root: str
+    scratch: Scratch
     max_runs_per_child: int
 
 
 class Slot(Service):
     """Executes the runs that it is given, one after the other.
 
-    :param is_free: called when the slot can take a run: its runner has booted.
+    :param is_free: called when the slot can take a run: its runner has booted, and the run will find its folder.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Slot(Service):
         self._is_free = is_free
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._child: Child | None = None
+        self._folder: str | None = None
         self._is_successor_ordered = False
 
     def give(self, work: Work) -> None:
@@ -97,36 +102,191 @@ class Slot(Service):
     def run(self) -> None:
         self._order_successor()
         try:
-            while not self.is_stopping:
-                if self._child is None:
-                    self._child = self._next_child()
-                    continue
+            while self._equip() is not None:
                 self._is_free(self)
                 work = self._work.get()
                 if work is not None:
-                    self._do(work, self._child)
+                    self._take(work)
         finally:
             self._hand_back_rest()
             if self._child is not None:
                 self._child.leave()
 
-    def _next_child(self) -> Child | None:
-        """Wait for a runner that has booted; ``None`` when the worker stops."""
-        pauses = itertools.chain(_BOOT_PAUSES_SEC, itertools.repeat(_BOOT_PAUSES_SEC[-1]))
+    def _equip(self) -> Child | None:
+        """Wait for a runner that has booted and make the folder of the next run; ``None`` when the worker stops.
+
+        Before a job is fetched: a worker that can begin nothing must not use up the deliveries of the queue.
+        """
+        pauses = itertools.chain(_EQUIP_PAUSES_SEC, itertools.repeat(_EQUIP_PAUSES_SEC[-1]))
         while not self.is_stopping:
-            child = self._tools.nursery.take()
-            self._is_successor_ordered = False
-            if child is None:
-                break
             try:
-                child.wait_ready(Deadline(_BOOT_SEC))
-                return child
+                if self._child is None:
+                    self._child = self._next_child()
+                if self._folder is None:
+                    self._folder = self._tools.scratch.new_folder()
+                return self._child
             except ChildBootFailed as exc:
-                child.kill()
-                logger.error("a runner cannot boot: %s", exc, exc_info=True)
+                if not self.is_stopping:
+                    logger.error("a runner cannot boot: %s", exc, exc_info=True)
+            except OSError as exc:
+                logger.error("no folder can be made for the next run: %s", exc, exc_info=True)
             self.pause(next(pauses))
-            self._order_successor()
         return None
+
+    def _next_child(self) -> Child | None:
+        """Wait for a runner that has booted; ``None`` when the worker stops.
+
+        :raises ChildBootFailed: there is none yet.
+        """
+        self._order_successor()
+        child = self._tools.nursery.take()
+        self._is_successor_ordered = False
+        if child is None:
+            return None
+        try:
+            child.wait_ready(Deadline(_BOOT_SEC), must_leave=lambda: self.is_stopping)
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    def _take(self, work: Work) -> None:
+        """Deal with a job; whatever goes wrong, its lease ends with it and this slot goes on."""
+        # From here on, and not from the claim: that may have to wait for NATS.
+        with self._lease(work.delivery) as lease:
+            try:
+                child = self._living_child()
+                if child is None:
+                    lease.hand_back(0.0)
+                else:
+                    self._do(lease, work.tag, child)
+            except Exception:
+                logger.exception("a job cannot be dealt with", extra={"tag": work.tag})
+                lease.hand_back()
+
+    def _living_child(self) -> Child | None:
+        """Give the runner, or another one where it has died while it was idle; ``None`` when the worker stops.
+
+        What it printed while it was idle is passed on here, so that it is not taken for the next run's.
+        """
+        while self._child is not None:
+            found = self._child.receive(0)
+            for message in found:
+                if isinstance(message, Output):
+                    log_output(message, {})
+                elif isinstance(message, Died):
+                    logger.warning("an idle runner %s", message.how)
+                    self._end_child()
+                    self._equip()
+            if not found:
+                break
+        return self._child
+
+    def _do(self, lease: Lease, tag: str, child: Child) -> None:
+        """Take a job from its delivery to its acknowledgement."""
+        delivery, finish, registry = lease.delivery, self._tools.finish, self._tools.registry
+        try:
+            job = Job.from_bytes(delivery.payload)
+        except InvalidJob as exc:
+            lease.settle(functools.partial(finish.reject, delivery, exc, tag))
+            return
+        with registry.claiming(job.run_id) as is_ours:
+            claim = self._claim(job, lease) if is_ours else None
+            if claim is not None and claim.verdict is Verdict.EXECUTE:
+                registry.run_begun(job.run_id)
+        if claim is None:
+            if not is_ours:
+                lease.hand_back()
+        elif claim.verdict is not Verdict.EXECUTE:
+            lease.settle(functools.partial(finish.drop, claim.stored, delivery))
+        elif claim.stored is not None:
+            self._execute(job, claim.stored, lease, child)
+
+    def _claim(self, job: Job, lease: Lease) -> Claim | None:
+        """Try to claim the run; ``None`` when its job has been dealt with or must wait.
+
+        A last delivery waits here, because the queue would not hand the job out again.
+        """
+        while True:
+            try:
+                claim = self._tools.claims.claim(job, lease.delivery, time.time())
+                if claim.verdict is not Verdict.WAIT:
+                    return claim
+                delay_sec = self._tools.config.ack_progress_interval_sec + _BEHIND_TICK_SEC
+            except SnapshotTooLarge as exc:
+                reason, error = deadletters.EXECUTION_ERROR, str(exc)
+                give_up = self._tools.finish.give_up
+                lease.settle(functools.partial(give_up, job.run_id, lease.delivery, reason, error))
+                return None
+            except (BusError, BusUnavailable) as exc:
+                logger.warning("a run cannot be claimed at the moment: %s", exc, extra={"run_id": job.run_id})
+                delay_sec = HAND_BACK_SEC
+            if not lease.is_last:
+                lease.hand_back(delay_sec)
+                return None
+            if self.pause(HAND_BACK_SEC):
+                return None
+
+    def _execute(self, job: Job, stored: StoredRun, lease: Lease, child: Child) -> None:
+        tools = self._tools
+        child.runs_done += 1
+        is_last_run = child.runs_done >= tools.max_runs_per_child
+        if is_last_run:
+            # Its successor boots while this runner works for the last time.
+            self._order_successor()
+        folder, self._folder = self._folder, None
+        assert folder is not None, "a slot without a folder took a job"
+        execution = Execution(job, stored, child, tools.runs, tools.config, tools.must_stop)
+        ended: Snapshot | None = None
+        try:
+            # It may have waited for days, and somebody may clean the place where it lies.
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            ended = self._finish(execution.stored, lease, execution.run(folder))
+        except LostRun:
+            logger.warning("a run is not this worker's any more", extra=execution.context)
+        except HandedBack:
+            logger.warning("a run is handed back because the worker stops", extra=execution.context)
+            self._end_child()
+            ended = self._leave_unfinished(execution, lease)
+        finally:
+            if is_last_run or not execution.is_child_reusable:
+                self._end_child()
+            shutil.rmtree(folder, ignore_errors=True)
+            tools.registry.run_ended(job.run_id, ended)
+
+    def _finish(self, stored: StoredRun, lease: Lease, outcome: Outcome) -> Snapshot | None:
+        """Write the end of a run; while NATS is away its result is kept here, for it would cost a second execution."""
+        while True:
+            try:
+                return self._tools.finish.finish(stored, lease.delivery, outcome)
+            except RunNotFound as exc:
+                raise LostRun from exc
+            except (BusError, BusUnavailable) as exc:
+                context = {"run_id": stored.snapshot.run_id, "err_id": "ERR-PYOCO-0008"}
+                logger.warning("the end of a run cannot be written yet: %s", exc, extra=context)
+            if self._tools.must_stop.wait(_FINISH_PAUSE_SEC):
+                raise HandedBack
+
+    def _leave_unfinished(self, execution: Execution, lease: Lease) -> Snapshot | None:
+        """Hand a run back whose worker stops, or fail it where its job would not be delivered again."""
+        if not lease.is_last:
+            # Until then the registry says that this worker has stopped, and the next one need not ask twice.
+            lease.hand_back()
+            return None
+        count = lease.delivery.num_delivered
+        error = f"{deadletters.MAX_DELIVERIES}: the job was delivered {count} times, and its last worker stops."
+        outcome = execution.outcome(RunStatus.FAILED, deadletters.MAX_DELIVERIES, error)
+        with contextlib.suppress(PyocoServerError):
+            return self._tools.finish.finish(execution.stored, lease.delivery, outcome)
+        return None
+
+    def _end_child(self) -> None:
+        """Part with the runner."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            if not self.is_stopping:
+                self._order_successor()
 
     def _order_successor(self) -> None:
         if not self._is_successor_ordered:
@@ -138,100 +298,7 @@ class Slot(Service):
         while not self._work.empty():
             work = self._work.get()
             if work is not None:
-                self._hand_back(work.delivery, 0.0)
+                self._lease(work.delivery).hand_back(0.0)
 
-    def _do(self, work: Work, child: Child) -> None:
-        """Take a job from its delivery to its acknowledgement."""
-        delivery = work.delivery
-        try:
-            job = Job.from_bytes(delivery.payload)
-            claim = self._claim(job, work)
-        except InvalidJob as exc:
-            self._settle(delivery, functools.partial(self._tools.finish.reject, delivery, exc, work.tag))
-            return
-        except SnapshotTooLarge as exc:
-            reason, error = deadletters.EXECUTION_ERROR, str(exc)
-            self._settle(delivery, functools.partial(self._tools.finish.give_up, job.run_id, delivery, reason, error))
-            return
-        except (BusError, BusUnavailable) as exc:
-            logger.warning("a job cannot be claimed at the moment: %s", exc, extra={"tag": work.tag})
-            self._hand_back(delivery)
-            return
-        if claim is not None and claim.stored is not None:
-            self._execute(job, claim.stored, delivery, child)
-
-    def _claim(self, job: Job, work: Work) -> Claim | None:
-        """Claim the run; ``None`` when it is not to be executed and its job has been dealt with."""
-        delivery = work.delivery
-        claim = self._tools.claims.claim(job, delivery, time.time())
-        if claim.verdict is Verdict.EXECUTE:
-            return claim
-        if claim.verdict is not Verdict.WAIT:
-            self._tools.finish.drop(claim.stored, delivery)
-        elif delivery.num_delivered >= self._tools.config.max_deliver:
-            error = (
-                f"{deadletters.MAX_DELIVERIES}: the job was delivered {delivery.num_delivered} times without an end."
-            )
-            self._tools.finish.give_up(job.run_id, delivery, deadletters.MAX_DELIVERIES, error)
-        else:
-            self._hand_back(delivery)
-        return None
-
-    def _execute(self, job: Job, stored: StoredRun, delivery: Delivery, child: Child) -> None:
-        tools = self._tools
-        child.runs_done += 1
-        is_last = child.runs_done >= tools.max_runs_per_child
-        if is_last:
-            # Its successor boots while this runner works for the last time.
-            self._order_successor()
-        tools.deliveries.keep_in_progress(delivery)
-        tools.registry.run_begun(job.run_id)
-        scratch = tempfile.mkdtemp(prefix="run-", dir=tools.scratch_root)
-        execution = Execution(job, stored, child, tools.runs, tools.config, tools.must_stop)
-        ended: Snapshot | None = None
-        try:
-            outcome = execution.run(scratch)
-            ended = self._finish(execution.stored, delivery, outcome)
-        except LostRun:
-            logger.warning("a run was taken over by another worker", extra=execution.context)
-        except HandedBack:
-            logger.warning("a run is handed back because the worker stops", extra=execution.context)
-            self._end_child()
-            # Until then the registry says that this worker has stopped, and the next one need not ask twice.
-            self._hand_back(delivery)
-        finally:
-            tools.deliveries.release(delivery)
-            if is_last or not execution.is_child_reusable:
-                self._end_child()
-            shutil.rmtree(scratch, ignore_errors=True)
-            tools.registry.run_ended(job.run_id, ended)
-
-    def _finish(self, stored: StoredRun, delivery: Delivery, outcome: Outcome) -> Snapshot | None:
-        """Write the end of a run; while NATS is away its result is kept here, for it would cost a second execution."""
-        while True:
-            try:
-                return self._tools.finish.finish(stored, delivery, outcome)
-            except (BusError, BusUnavailable) as exc:
-                context = {"run_id": stored.snapshot.run_id, "err_id": "ERR-PYOCO-0008"}
-                logger.warning("the end of a run cannot be written yet: %s", exc, extra=context)
-            if self._tools.must_stop.wait(_FINISH_PAUSE_SEC):
-                raise HandedBack
-
-    def _end_child(self) -> None:
-        """Part with the runner."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-            self._order_successor()
-
-    def _hand_back(self, delivery: Delivery, delay_sec: float = _HAND_BACK_SEC) -> None:
-        with contextlib.suppress(PyocoServerError):
-            self._tools.deliveries.nak(delivery, delay_sec)
-
-    def _settle(self, delivery: Delivery, work: Callable[[], object]) -> None:
-        """End a job that is not to be executed; while NATS is in trouble it is handed back and comes again."""
-        try:
-            work()
-        except (BusError, BusUnavailable) as exc:
-            logger.warning("a job cannot be ended at the moment: %s", exc)
-            self._hand_back(delivery)
+    def _lease(self, delivery: Delivery) -> Lease:
+        return Lease(self._tools.deliveries, delivery, self._tools.config.max_deliver)

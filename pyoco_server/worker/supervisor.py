@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import shutil
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pyoco_server.bridge.client import WORKER_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
-from pyoco_server.errors import InvalidCommand, PyocoServerError
+from pyoco_server.errors import BusError, BusUnavailable, InvalidCommand, PyocoServerError
 from pyoco_server.operations.claim import Claims
 from pyoco_server.operations.finish import Finish
 from pyoco_server.service import Deadline, Service
@@ -31,11 +27,11 @@ from pyoco_server.worker.child import Child, ChildBootFailed
 from pyoco_server.worker.consumer import Consumer
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.registry import Registry
+from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.slot import Slot, Tools
 
 logger = logging.getLogger(__name__)
 
-_SCRATCH_PREFIX = "pyoco-worker-"
 #: After the time to let runs go on is over: for killing runners and handing back their jobs.
 _HAND_BACK_SEC = 5.0
 
@@ -81,7 +77,6 @@ class Worker:
         self._bus: Bus | None = None
         self._must_stop = threading.Event()
         self._slots: list[Slot] = []
-        self._scratch_root = ""
 
     def connect(self, timeout_sec: float) -> None:
         """Connect and create what is missing.
@@ -106,17 +101,21 @@ class Worker:
         self._bus = bus
 
     def start(self) -> None:
-        """Start to serve; :meth:`connect` has succeeded before.
-
-        :raises BusUnavailable: NATS went away meanwhile.
-        """
+        """Start to serve; :meth:`connect` has succeeded before."""
         config, options, bus = self._config, self._options, self._bus
         assert bus is not None, "connect() comes first"
         instance_id = uuid.uuid4().hex
-        self._scratch_root = _make_scratch_root()
+        self._scratch = Scratch()
         runs, workers = RunStore(bus, config), WorkerStore(bus, config)
         identity = {"worker_id": options.worker_id, "instance_id": instance_id}
-        self._registry = Registry(workers, config, tags=options.tags, concurrency=options.concurrency, **identity)
+        self._registry = Registry(
+            workers,
+            config,
+            tags=options.tags,
+            concurrency=options.concurrency,
+            on_failure=self._on_failure,
+            **identity,
+        )
         self._nursery = Nursery(options.resolver, self._on_failure)
         work_queue = Queue(bus, config)
         self._consumer = Consumer(
@@ -139,11 +138,11 @@ class Worker:
             config,
             runs,
             claims,
-            Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), config, **identity),
+            Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), config, worker_id=options.worker_id),
             self._nursery,
             self._registry,
             self._must_stop,
-            self._scratch_root,
+            self._scratch,
             options.max_runs_per_child,
         )
         self._slots = [
@@ -151,7 +150,8 @@ class Worker:
             for number in range(1, options.concurrency + 1)
         ]
         # Before the first claim, so that a former life of this worker id counts as superseded.
-        self._registry.write()
+        with contextlib.suppress(BusError, BusUnavailable):
+            self._registry.write()
         work_queue.deliveries.start_ticks(config.ack_progress_interval_sec)
         for service in (self._registry, self._nursery, *self._slots, self._consumer):
             service.start()
@@ -174,7 +174,7 @@ class Worker:
         self._nursery.stop(end)
         assert self._bus is not None
         self._bus.close(end)
-        shutil.rmtree(self._scratch_root, ignore_errors=True)
+        self._scratch.remove()
 
     def hurry(self) -> None:
         """Let no run go on any longer: the second request to stop means now."""
@@ -193,22 +193,3 @@ def check_resolver(resolver: str | None) -> None:
         raise InvalidCommand(str(exc)) from exc
     finally:
         child.kill()
-
-
-def _make_scratch_root() -> str:
-    """Make the folder of this process's runs, and remove those of workers that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_SCRATCH_PREFIX}*"):
-        pid = path.name.removeprefix(_SCRATCH_PREFIX).partition("-")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-")
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -1,0 +1,58 @@
+"""The processes that a command leaves behind, told apart from all others by a mark in their environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.waiting import eventually
+
+MARK = "PYOCO_TEST_FAMILY"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process of a family."""
+
+    pid: int
+    command: str
+
+
+class Family:
+    """All processes that were started with this mark, however they were started."""
+
+    def __init__(self) -> None:
+        self.mark = uuid.uuid4().hex
+
+    def members(self, word: str = "") -> list[Member]:
+        """Give the living ones whose command line has the word in it, oldest first."""
+        found = []
+        wanted = f"{MARK}={self.mark}".encode()
+        for folder in Path("/proc").iterdir():
+            # It may end while it is looked at; one that has ended and is not reaped has no environment any more.
+            with contextlib.suppress(OSError):
+                if folder.name.isdigit() and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    if word in command:
+                        found.append(Member(int(folder.name), command.strip()))
+        return sorted(found, key=lambda member: member.pid)
+
+    def nats_server(self) -> int:
+        """Wait for the one nats-server, and give its process id."""
+        return eventually(lambda: self.members("nats-server.conf"), what="a nats-server")[-1].pid
+
+    def signal(self, word: str, number: int) -> None:
+        for member in self.members(word):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member.pid, number)
+
+    def wait_until_gone(self, *, timeout_sec: float = 20.0) -> None:
+        eventually(lambda: not self.members(), what="the end of " + str(self.members()), timeout_sec=timeout_sec)
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever the test has found."""
+        self.signal("", signal.SIGKILL)

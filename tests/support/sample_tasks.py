@@ -1,0 +1,252 @@
+"""Tasks for the tests of workers; copied into the folder in which a worker is started, and imported from there.
+
+A relative file name is taken in that folder: the working directory of a run is its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+HOME = Path(__file__).parent
+_PATIENCE_SEC = 20.0
+
+
+def _wait_for(name):
+    deadline = time.monotonic() + _PATIENCE_SEC
+    while not (HOME / name).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{name} did not come")
+        time.sleep(0.01)
+
+
+def _note(name, text):
+    # In one piece: a test that sees the file sees all of it.
+    (HOME / f"{name}.part").write_text(str(text))
+    (HOME / f"{name}.part").rename(HOME / name)
+
+
+# -- ordinary ones
+
+
+def quick():
+    return os.getpid()
+
+
+def echo(value):
+    return value
+
+
+def after(quick):
+    return "later"
+
+
+def cwd():
+    return os.getcwd()
+
+
+def fail():
+    raise ValueError("the disk is on fire")
+
+
+def hold(name="go"):
+    """Go on when a file is there; note who has begun."""
+    with (HOME / f"{name}.begun").open("a") as begun:
+        begun.write(f"{os.getpid()}\n")
+    _wait_for(name)
+    return os.getpid()
+
+
+def left():
+    _note("left-is-there", "x")
+    _wait_for("right-is-there")
+    return "left"
+
+
+def right():
+    _note("right-is-there", "x")
+    _wait_for("left-is-there")
+    return "right"
+
+
+def count_side_by_side(name):
+    """Say how many of these run at this moment, itself included."""
+    mine = HOME / f"{name}.{os.getpid()}.now"
+    mine.touch()
+    try:
+        time.sleep(0.3)
+        return len(list(HOME.glob(f"{name}.*.now")))
+    finally:
+        mine.unlink()
+
+
+def until_cancelled(ctx):
+    _note("waits-for-cancel", "x")
+    deadline = time.monotonic() + _PATIENCE_SEC
+    while not ctx.is_cancelled:
+        if time.monotonic() > deadline:
+            raise TimeoutError("no cancel came")
+        time.sleep(0.01)
+    return "stopped in order"
+
+
+# -- ends that are none
+
+
+def exit_at_once():
+    os._exit(7)
+
+
+def exit_in_order():
+    sys.exit("enough")
+
+
+def segfault():
+    ctypes.string_at(0)
+
+
+def kill_itself():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def out_of_memory():
+    raise MemoryError("no room for 9 GB")
+
+
+class _Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def raise_unspeakable():
+    raise _Unspeakable
+
+
+def raise_much():
+    raise ValueError("x" * 3_000_000)
+
+
+def _sleep_long():
+    time.sleep(600)
+
+
+def die_with_grandchildren():
+    """Leave a program and a fork of this process behind; the fork holds all our descriptors open."""
+    program = subprocess.Popen(["sleep", "600"])
+    fork = multiprocessing.get_context("fork").Process(target=_sleep_long)
+    fork.start()
+    _note("grandchildren", f"{program.pid} {fork.pid}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def corrupt_events():
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b'{"type": "Ended", "status"\n[]\n')
+        except OSError:
+            pass
+    time.sleep(600)
+
+
+# -- what is left behind
+
+
+def leave_thread():
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    return os.getpid()
+
+
+def leave_process():
+    process = subprocess.Popen(["sleep", "600"])
+    return [os.getpid(), process.pid]
+
+
+# -- output
+
+
+def print_everything():
+    print("from print")
+    print("to stderr", file=sys.stderr)
+    logging.getLogger("mine").warning("from logging")
+    os.write(1, b"from os.write\n")
+    subprocess.run([sys.executable, "-c", "print('from a program')"], check=True)
+    sys.stdout.buffer.write("from buffer: grün\n".encode())
+    os.write(2, b"broken \xff\xfe utf-8\n")
+    print("surrogate \ud800 alone")
+    print("no newline at the end", end="")
+    os.write(1, b"raw without newline")
+
+
+def print_in_thread():
+    thread = threading.Thread(target=print, args=("from a thread",))
+    thread.start()
+    thread.join()
+
+
+def print_side_a():
+    for number in range(50):
+        print(f"a{number}")
+
+
+def print_side_b():
+    for number in range(50):
+        print(f"b{number}")
+
+
+def print_much():
+    print("m" * 5_000_000)
+    os.write(1, b"w" * 100_000 + b"\n")
+    return "printed"
+
+
+def print_from_fork():
+    process = multiprocessing.get_context("fork").Process(target=print, args=("from a fork",))
+    process.start()
+    process.join()
+    # Not its exit status: a fork of a pool's thread, in which pyoco runs tasks, cannot end well on Python 3.11.
+    return "printed"
+
+
+def terminate_fork():
+    """A fork and a program must end by SIGTERM as they do elsewhere, although the runner itself ignores it."""
+    fork = multiprocessing.get_context("fork").Process(target=_sleep_long)
+    fork.start()
+    fork.terminate()
+    fork.join(10)
+    program = subprocess.Popen(["sleep", "600"])
+    program.terminate()
+    stopped_by_interrupt = subprocess.Popen(["sleep", "600"])
+    stopped_by_interrupt.send_signal(signal.SIGINT)
+    return [fork.exitcode, program.wait(10), stopped_by_interrupt.wait(10)]
+
+
+# -- results
+
+
+def _itself():
+    value = []
+    value.append(value)
+    return value
+
+
+def odd_value(kind):
+    return {
+        "object": object,
+        "set": lambda: {1},
+        "nan": lambda: float("nan"),
+        "bytes": lambda: b"\x00\xff",
+        "itself": _itself,
+        "huge text": lambda: "h" * 400_000,
+        "many bytes": lambda: b"b" * 1_000_000,
+        "huge number": lambda: 1 << 100_000,
+        "surrogate": lambda: "\ud800",
+        "tuple keys": lambda: {(1, 2): 3},
+    }[kind]()
