@@ -7,6 +7,7 @@ import importlib.resources
 from flask import Flask, Response
 
 from pyoco_server.gateway import health, problems, runs, watch
+from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach
 from pyoco_server.gateway.pages import overview
 
@@ -25,7 +26,9 @@ def create_app(gateway: Gateway) -> Flask:
     app = Flask("pyoco_server.gateway", template_folder=str(web / "templates"), static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes(gateway)
     app.config["MAX_FORM_MEMORY_SIZE"] = max_body_bytes(gateway)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = JsonAnswers(app)
+    # A redirect to the path with fewer slashes would be an HTML page.
+    app.url_map.merge_slashes = False
     attach(app, gateway)
     problems.install(app)
     for module in (health, runs, watch, overview):

@@ -6,33 +6,70 @@ import logging
 import time
 from collections.abc import Callable
 
-from pyoco_server.errors import BusError, Unavailable
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.config import Config
+from pyoco_server.contract import names
+from pyoco_server.errors import BusError, BusUnavailable, Unavailable
+from pyoco_server.logs import RateLimit
 from pyoco_server.operations.sweep import MIN_AGE_SEC, Sweep
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Service
+from pyoco_server.stores.workflows import WorkflowStore
 
 logger = logging.getLogger(__name__)
 
-#: How often it is looked whether the model is complete after a start.
-_WAIT_SEC = 0.5
+#: How often it is looked whether the connection and the read model are in order.
+_LOOK_SEC = 0.5
+#: When a sweep that failed is tried again.
+_RETRY_SEC = 3.0
 
 
 class Dispatcher(Service):
-    """Repairs half-made submissions every few seconds."""
+    """Repairs half-made submissions, and makes again what of the streams and buckets has vanished.
 
-    def __init__(self, model: ReadModel, sweep: Sweep, on_failure: Callable[[Service], None]) -> None:
+    A NATS server that came back with an empty store is usable again without a restart of the gateway.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        config: Config,
+        model: ReadModel,
+        workflows: WorkflowStore,
+        sweep: Sweep,
+        on_failure: Callable[[Service], None],
+    ) -> None:
         super().__init__("pyoco-dispatcher", on_failure)
+        self._bus = bus
+        self._config = config
         self._model = model
+        self._workflows = workflows
         self._sweep = sweep
+        self._log_limit = RateLimit()
 
     def run(self) -> None:
+        next_sweep = time.monotonic()
         while not self.is_stopping:
-            if not self._model.is_complete:
-                self.pause(_WAIT_SEC)
-                continue
+            if self._bus.has_ended:
+                # nats-py has given up, so a new process must try: better than one that answers 503 for ever.
+                raise BusUnavailable(f"NATS has ended the connection for good: {self._bus.last_error}")
+            is_due = time.monotonic() >= next_sweep
             try:
-                self._sweep.sweep(time.time())
-                self._sweep.sweep_old(time.time())
+                if self._bus.is_connected and (is_due or not self._model.is_complete):
+                    self._restore_resources()
+                if is_due and self._model.is_complete:
+                    self._sweep.sweep(time.time(), lambda: self.is_stopping)
+                    next_sweep = time.monotonic() + MIN_AGE_SEC
             except (BusError, Unavailable) as exc:
-                logger.warning("the sweep was cut short and goes on later: %s", exc)
-            self.pause(MIN_AGE_SEC)
+                next_sweep = time.monotonic() + _RETRY_SEC
+                if self._log_limit.allows("sweep"):
+                    logger.warning("the housekeeping was cut short and goes on later: %s", exc)
+            self.pause(_LOOK_SEC)
+
+    def _restore_resources(self) -> None:
+        created = ensure_resources(self._bus, self._config)
+        if created:
+            logger.warning("created again what had vanished from NATS: %s", ", ".join(created))
+        if names.bucket_stream(names.WORKFLOWS_BUCKET) in created:
+            self._workflows.forget_all()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
@@ -21,7 +22,11 @@ from pyoco_server.states import RunStatus
 
 T = TypeVar("T")
 
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
 MAX_LIST_LIMIT = 200
+#: Deeper JSON is refused: what reads it later, here and in workers, recurses.
+MAX_NESTING = 100
 _DEFAULT_LIST_LIMIT = 50
 
 
@@ -81,17 +86,36 @@ def read_json_object(payload: bytes, where: str) -> dict[str, Any]:
 
     :raises InvalidInput: anything else.
     """
+    too_deep = InvalidInput(faults=[Fault(where, f"is nested more than {MAX_NESTING} levels deep")])
     try:
-        value = json.loads(payload, parse_constant=_refuse_number, parse_float=_finite)
+        # Left to itself, json would also take UTF-16 and halves of surrogate pairs.
+        text = payload.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
     except RecursionError:
-        raise InvalidInput(faults=[Fault(where, "is nested too deeply")]) from None
+        raise too_deep from None
     except json.JSONDecodeError as exc:
         raise InvalidInput(faults=[Fault(where, f"is not JSON: {exc.msg}", exc.lineno, exc.colno)]) from None
-    except (ValueError, UnicodeDecodeError) as exc:
+    except UnicodeDecodeError as exc:
+        raise InvalidInput(
+            faults=[Fault(where, f"is not UTF-8: byte {exc.start} is {exc.object[exc.start]:#04x}")]
+        ) from None
+    except ValueError as exc:
         raise InvalidInput(faults=[Fault(where, f"is not JSON: {exc}")]) from None
     if not isinstance(value, dict):
         raise InvalidInput(faults=[Fault(where, "must be a JSON object")])
+    if text.count("{") + text.count("[") > MAX_NESTING and _nesting(value) > MAX_NESTING:
+        raise too_deep
     return value
+
+
+def _nesting(value: Any) -> int:
+    """Count the levels of a JSON value, without recursion."""
+    level, inner = 0, [value]
+    while inner:
+        level += 1
+        containers = (item for item in inner if isinstance(item, (dict, list)))
+        inner = [child for item in containers for child in (item.values() if isinstance(item, dict) else item)]
+    return level
 
 
 def read_run_query(query: MultiDict[str, str]) -> RunQuery:
@@ -102,11 +126,14 @@ def read_run_query(query: MultiDict[str, str]) -> RunQuery:
     faults: list[Fault] = []
 
     def take(name: str, parse: Callable[[str], T], default: T) -> T:
-        text = query.get(name, "")
-        if not text:
+        text = query.get(name)
+        if text is None:
             return default
         try:
             return parse(text)
+        except InvalidListQuery as exc:
+            faults.extend(exc.faults)
+            return default
         except ValueError as exc:
             faults.append(Fault(f"query.{name}", str(exc)))
             return default
@@ -126,7 +153,7 @@ def read_run_query(query: MultiDict[str, str]) -> RunQuery:
         updated_after=take("updated_after", _moment, None),
         created_after=take("created_after", _moment, None),
         prefix=query.get("q") or None,
-        cursor=Cursor.parse(query["cursor"]) if query.get("cursor") else None,
+        cursor=take("cursor", Cursor.parse, None) if query.get("cursor") else None,
     )
     if faults:
         raise InvalidListQuery(faults=faults)
@@ -142,7 +169,7 @@ def read_watch_query(query: MultiDict[str, str], last_event_id: str | None) -> t
     faults: list[Fault] = []
     since, timeout_sec, revision = None, 60, 0
     for name, text in (("since", query.get("since")), ("timeout_sec", query.get("timeout_sec"))):
-        if not text:
+        if text is None:
             continue
         try:
             if name == "since":
@@ -163,7 +190,7 @@ def read_watch_query(query: MultiDict[str, str], last_event_id: str | None) -> t
 
 def wants_records(query: MultiDict[str, str], words: Sequence[str] = ("records", "full", "all")) -> bool:
     """Say whether ``include`` asks for the large parts; a word that is not known asks for nothing."""
-    return query.get("include", "").lower() in words
+    return any(word.strip().lower() in words for word in query.get("include", "").split(","))
 
 
 def _integer(text: str, low: int, high: int) -> int:
@@ -174,10 +201,8 @@ def _integer(text: str, low: int, high: int) -> int:
 
 
 def _moment(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    # float() also takes blanks, underscores, words and digits of other scripts.
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise ValueError("must be a time in unix seconds, such as 1767225600.5")
     return value

@@ -12,11 +12,18 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
-from pyoco_server.errors import InvalidInput, PyocoServerError, SubmissionUncertain, TooLarge, Unavailable
+from pyoco_server.errors import (
+    InvalidInput,
+    PyocoServerError,
+    SubmissionUncertain,
+    TooLarge,
+    Unavailable,
+    WorkflowTooLarge,
+)
 
 logger = logging.getLogger(__name__)
 
-_CONTENT_TYPE = "application/problem+json"
+CONTENT_TYPE = "application/problem+json"
 
 
 def install(app: Flask) -> None:
@@ -42,7 +49,7 @@ def _ours(error: PyocoServerError) -> Response:
 
 def _of_http(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
-        return _ours(TooLarge())
+        return _ours(body_too_large(request.path, request.max_content_length or 0))
     headers: dict[str, str] = {}
     detail = error.description or ""
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
@@ -54,6 +61,12 @@ def _of_http(error: HTTPException) -> Response:
     return _problem(error.code or 500, error.name, detail, None, {}, headers)
 
 
+def body_too_large(path: str, max_bytes: int) -> TooLarge:
+    """Give the error for a body that is refused by its size alone."""
+    kind = WorkflowTooLarge if path == "/runs/yaml" else TooLarge
+    return kind(f"The body is larger than the {max_bytes} bytes that this gateway reads: send less.")
+
+
 def _unexpected(error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
     return _problem(500, "Internal error", "The gateway failed; its log says how.", None, {}, {})
@@ -62,14 +75,21 @@ def _unexpected(error: Exception) -> Response:
 def _problem(
     status: int, title: str, detail: str, err_id: str | None, extra: dict[str, Any], headers: dict[str, str]
 ) -> Response:
+    text = problem_document(status, title, detail, request.path, err_id, extra)
+    return Response(text, status, headers, content_type=CONTENT_TYPE)
+
+
+def problem_document(
+    status: int, title: str, detail: str, instance: str, err_id: str | None, extra: dict[str, Any]
+) -> str:
+    """Give the text of a problem document."""
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": request.path,
+        "instance": instance,
     }
     if err_id is not None:
         document["err_id"] = err_id
-    document.update(extra)
-    return Response(json.dumps(document), status, headers, content_type=_CONTENT_TYPE)
+    return json.dumps({**document, **extra})

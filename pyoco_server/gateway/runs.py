@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, request
 
 from pyoco_server.contract import projections
-from pyoco_server.errors import Fault, InvalidInput, RunNotFound
+from pyoco_server.errors import Fault, InvalidInput
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.inputs import (
     RunInput,
@@ -39,6 +39,7 @@ def submit_run() -> dict[str, Any]:
     """Submit a flow by its name."""
     given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
     tag = given.tag or gateway().config.default_tag
+    # An empty list counts as none, as in 0.5.1.
     tags = given.tags or [tag]
     return _submit(RunRequest(given.flow_name, tag, tags, given.params))
 
@@ -46,8 +47,8 @@ def submit_run() -> dict[str, Any]:
 @blueprint.post("/runs/yaml")
 def submit_workflow() -> dict[str, Any]:
     """Submit a flow.yaml, as a form with a file or as the body itself."""
-    text, fields = _workflow_of_request()
-    given = read_model(WorkflowInput, fields, "form")
+    text, fields, where = _workflow_of_request()
+    given = read_model(WorkflowInput, fields, where)
     config = gateway().config
     workflow = parse_workflow(text, max_bytes=config.workflow_yaml_max_bytes)
     tag = given.tag or config.default_tag
@@ -60,11 +61,12 @@ def list_runs() -> Any:
     query = read_run_query(request.args)
     page = gateway().model.list_runs(query)
     if wants_records(request.args, ("full", "all")):
-        items = [whole for document in page.documents if (whole := _whole(document["run_id"])) is not None]
+        snapshots = gateway().runs.get_all([document["run_id"] for document in page.documents])
+        items = [snapshot.to_document() for snapshot in snapshots]
     else:
         items = [projections.summary(document) for document in page.documents]
     if any(name in request.args for name in _PAGING_PARAMETERS):
-        return {"items": items, "next_cursor": page.next_cursor}
+        return {"items": items, "next_cursor": page.next_cursor and str(page.next_cursor)}
     return items
 
 
@@ -89,10 +91,10 @@ def _submit(run_request: RunRequest) -> dict[str, Any]:
     return {"run_id": submitted.run_id, "status": RunStatus.PENDING.value}
 
 
-def _workflow_of_request() -> tuple[bytes, dict[str, Any]]:
-    """Find the workflow's text and the fields beside it, in whichever way they were sent."""
+def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:
+    """Find the workflow's text, the fields beside it and where these stand, in whichever way they were sent."""
     kind = request.mimetype
-    if kind == "application/json":
+    if kind == "application/json" or kind.endswith("+json"):
         message = "send the file as multipart field 'workflow', or as the body with any other content type"
         raise InvalidInput(faults=[Fault("body", f"is JSON, which is not how a workflow is sent: {message}")])
     if kind == "multipart/form-data":
@@ -101,21 +103,15 @@ def _workflow_of_request() -> tuple[bytes, dict[str, Any]]:
         if upload is None and not text:
             raise InvalidInput(faults=[Fault("form.workflow", "is missing: send the flow.yaml in this field")])
         sent: Mapping[str, str] = request.form
+        where = "form"
     else:
         text = request.get_data(cache=False)
         sent = request.args
+        where = "query"
     fields: dict[str, Any] = {name: sent[name] for name in ("flow_name", "tag") if sent.get(name)}
     if sent.get("params"):
-        fields["params"] = read_json_object(sent["params"].encode(), "form.params")
-    return text, fields
-
-
-def _whole(run_id: str) -> dict[str, Any] | None:
-    """Read a run of a list from the store; ``None`` when it was removed after the list was made."""
-    try:
-        return gateway().runs.get(run_id).snapshot.to_document()
-    except RunNotFound:
-        return None
+        fields["params"] = read_json_object(sent["params"].encode(), f"{where}.params")
+    return text, fields, where
 
 
 def _worker_of(document: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Source: design, sections 1 and 8.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -19,12 +20,14 @@ from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
 from pyoco_server.errors import InvalidCommand, PyocoServerError
 from pyoco_server.gateway.app import create_app, max_body_bytes
+from pyoco_server.gateway.channel import Channel
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.sweep import Sweep
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Deadline, Service
+from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workflows import WorkflowStore
@@ -63,6 +66,7 @@ class HttpServer(Service):
             backlog=_BACKLOG,
             ident=None,
         )
+        self._server.channel_class = Channel
         self._drained = Deadline(0)
 
     def stop(self, deadline: Deadline) -> bool:
@@ -71,23 +75,32 @@ class HttpServer(Service):
         return super().stop(deadline)
 
     def wake(self) -> None:
-        self._server.pull_trigger()
+        with contextlib.suppress(OSError):
+            # It is closed when the server has ended before it was told to.
+            self._server.pull_trigger()
 
     def run(self) -> None:
         while not self.is_stopping:
             self._turn(1.0)
         self._server.accepting = False
-        while self._is_busy() and not self._drained.has_passed:
+        while self._close_idle() and not self._drained.has_passed:
             self._turn(0.05)
         self._server.task_dispatcher.shutdown(timeout=1)
         self._server.close()
+        self._server.asyncore.close_all(self._server._map, ignore_all=True)
 
     def _turn(self, timeout_sec: float) -> None:
         self._server.asyncore.loop(timeout=timeout_sec, map=self._server._map, use_poll=True, count=1)
 
-    def _is_busy(self) -> bool:
-        channels = list(self._server.active_channels.values())
-        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+    def _close_idle(self) -> bool:
+        """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left."""
+        is_busy = False
+        for channel in list(self._server.active_channels.values()):
+            if channel.requests or channel.total_outbufs_len:
+                is_busy = True
+            else:
+                channel.handle_close()
+        return is_busy
 
 
 class GatewayServer:
@@ -107,31 +120,16 @@ class GatewayServer:
     def start(self) -> None:
         """Connect and serve.
 
-        :raises BusUnavailable: NATS does not answer; nothing is left running.
+        :raises BusUnavailable: NATS does not answer.
+        :raises InvalidSetting: the file of the read model cannot be used. In both cases nothing is left running.
         """
         self._bus.connect(CONNECT_TIMEOUT_SEC)
         try:
             ensure_resources(self._bus, self._config)
+            self._start_parts()
         except PyocoServerError:
-            self._bus.close(Deadline(2))
+            self.stop(Deadline(5))
             raise
-        runs, queue, workflows = (
-            RunStore(self._bus, self._config),
-            Queue(self._bus, self._config),
-            WorkflowStore(self._bus),
-        )
-        origin = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        model = ReadModel(self._bus, self._config)
-        sweep = Sweep(model, runs, queue, workflows)
-        submission = Submission(self._bus, runs, queue, workflows, origin=origin, published=sweep.note_queued)
-        places = threading.Semaphore(self._config.max_watches)
-        self._gateway = Gateway(self._config, self._bus, runs, model, submission, places)
-        http = HttpServer(self._listener, self._gateway, self._on_failure)
-        dispatcher = Dispatcher(model, sweep, self._on_failure)
-        model.start()
-        for service in (dispatcher, http):
-            service.start()
-        self._services = [http, dispatcher]
         host, port = self._listener.getsockname()[:2]
         logger.info("the gateway serves at http://%s:%s", host, port)
 
@@ -146,6 +144,33 @@ class GatewayServer:
             self._gateway.model.stop(deadline)
         self._bus.close(deadline)
         self._listener.close()
+
+    def _start_parts(self) -> None:
+        runs, queue, workflows = (
+            RunStore(self._bus, self._config),
+            Queue(self._bus, self._config),
+            WorkflowStore(self._bus),
+        )
+        origin = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        model = ReadModel(self._bus, self._config, self._on_failure)
+        sweep = Sweep(model, runs, queue, workflows, DeadLetterStore(self._bus, self._config))
+        submission = Submission(
+            self._bus,
+            runs,
+            queue,
+            workflows,
+            origin=origin,
+            published=sweep.note_queued,
+            withdrawn=model.withdraw,
+        )
+        places = threading.Semaphore(self._config.max_watches)
+        self._gateway = Gateway(self._config, self._bus, runs, model, submission, places)
+        http = HttpServer(self._listener, self._gateway, self._on_failure)
+        dispatcher = Dispatcher(self._bus, self._config, model, workflows, sweep, self._on_failure)
+        self._services = [http, dispatcher]
+        model.start()
+        for service in (dispatcher, http):
+            service.start()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -5,7 +5,6 @@ Source: contract, section 3, row ``/watch``; the HTML standard, section "Server-
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,15 +13,17 @@ from flask import Blueprint, Response, request
 
 from pyoco_server.contract.projections import without_records
 from pyoco_server.errors import PyocoServerError, RunNotFound, TooManyWatches
+from pyoco_server.gateway.answers import to_json
 from pyoco_server.gateway.context import Gateway, gateway
 from pyoco_server.gateway.inputs import read_watch_query, wants_records
 from pyoco_server.service import Deadline
 from pyoco_server.states import RunStatus
+from pyoco_server.stores.runs import StoredRun
 
 blueprint = Blueprint("watch", __name__)
 
-#: The published clients give up after five seconds of silence.
-_COMMENT_SEC = 2.0
+#: The published clients give up after five seconds of silence; the contract says two.
+_COMMENT_SEC = 1.9
 _HEARTBEAT_SEC = 5.0
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -32,13 +33,15 @@ def watch_run(run_id: str) -> Response:
     """Follow a run until it ends or the time is over."""
     since, timeout_sec, revision = read_watch_query(request.args, request.headers.get("Last-Event-ID"))
     parts = gateway()
-    parts.runs.get(run_id)
+    life = parts.model.life
+    stored = parts.runs.get(run_id)
     stream = WatchStream(
         parts,
-        run_id,
+        stored,
         with_records=wants_records(request.args),
         since=since,
         after_revision=revision,
+        life=life,
         is_gone=request.environ.get("waitress.client_disconnected", lambda: False),
     )
     if not parts.watch_places.acquire(blocking=False):
@@ -52,49 +55,63 @@ def watch_run(run_id: str) -> Response:
 class WatchStream:
     """Turns the changes of one run into events.
 
-    :param since: nothing is sent of states that are older, unix seconds.
-    :param after_revision: nothing is sent up to this revision; 0 = send what stands there now.
+    :param stored: the run as it is now.
+    :param since: the run as it is now is not sent if it is older than this, unix seconds.
+    :param after_revision: nothing is sent up to this revision, which the client has seen; 0 = it has seen none.
+    :param life: of the read model, when ``stored`` was read.
     :param is_gone: says whether the client has left.
     """
 
     def __init__(
         self,
         parts: Gateway,
-        run_id: str,
+        stored: StoredRun,
         *,
         with_records: bool,
         since: float | None,
         after_revision: int,
+        life: int,
         is_gone: Callable[[], bool],
     ) -> None:
         self._parts = parts
-        self._run_id = run_id
+        self._run_id = stored.snapshot.run_id
         self._with_records = with_records
-        self._since = since
-        self._revision = after_revision
+        self._life = life
         self._is_gone = is_gone
+        self._revision = stored.revision
+        self._has_ended = stored.snapshot.status.is_terminal
+        self._first: dict[str, Any] | None = self._document(stored)
+        # A later revision than the store's is of a stream that is no more, and says nothing.
+        is_seen = after_revision == stored.revision
+        if is_seen or (since is not None and stored.snapshot.updated_at < since):
+            self._first = None
 
     def events(self, timeout_sec: float) -> Iterator[str]:
         """Give the stream's text, piece by piece."""
         deadline = Deadline(timeout_sec)
         with self._parts.model.watch(self._run_id) as watch:
-            last_event_at = time.monotonic()
-            while True:
+            # The first piece goes out at once, and with it the headers of the answer.
+            yield ": watching\n\n" if self._first is None else self._snapshot_event(self._first)
+            spoke_at = told_at = time.monotonic()
+            while not (self._has_ended or deadline.has_passed or self._is_over()):
                 document = self._news()
+                now = time.monotonic()
                 if document is not None:
                     yield self._snapshot_event(document)
-                    last_event_at = time.monotonic()
-                    if RunStatus(document["status"]).is_terminal:
-                        return
-                if deadline.has_passed or self._parts.stopping.is_set() or self._is_gone():
-                    return
-                if watch.wait(min(_COMMENT_SEC, deadline.remaining_sec)):
-                    continue
-                if time.monotonic() - last_event_at >= _HEARTBEAT_SEC:
+                    spoke_at = told_at = now
+                elif now - told_at >= _HEARTBEAT_SEC:
                     yield _event("heartbeat", {"run_id": self._run_id, "ts": time.time()})
-                    last_event_at = time.monotonic()
-                else:
+                    spoke_at = told_at = now
+                elif now - spoke_at >= _COMMENT_SEC:
                     yield ": alive\n\n"
+                    spoke_at = now
+                else:
+                    due_sec = min(spoke_at + _COMMENT_SEC, told_at + _HEARTBEAT_SEC) - now
+                    watch.wait(min(due_sec, deadline.remaining_sec))
+
+    def _is_over(self) -> bool:
+        """Say whether the stream is of no use any more: nobody reads it, or its revisions count anew."""
+        return self._parts.stopping.is_set() or self._is_gone() or self._parts.model.life != self._life
 
     def _news(self) -> dict[str, Any] | None:
         """Give the run's state if it is newer than what was sent."""
@@ -103,27 +120,26 @@ class WatchStream:
             return None
         document, revision = known or (None, 0)
         if document is None or self._with_records:
-            stored = self._stored()
-            if stored is None or stored[1] <= self._revision:
+            try:
+                # One try: whoever waits here for long does not tell the client that the gateway lives.
+                stored = self._parts.runs.get(self._run_id, budget_sec=0)
+            except RunNotFound:
+                # Removed: whoever asks again is told so.
+                self._has_ended = True
                 return None
-            document, revision = stored
-        if self._since is not None and document["updated_at"] < self._since:
-            return None
-        self._since = None
+            except PyocoServerError:
+                # NATS is away: the stream stays open and goes on when it is back.
+                return None
+            document, revision = self._document(stored), stored.revision
+            if revision <= self._revision:
+                return None
         self._revision = revision
+        self._has_ended = RunStatus(document["status"]).is_terminal
         return document
 
-    def _stored(self) -> tuple[dict[str, Any], int] | None:
-        """Read the run from the store: for its records, and when the model has not seen it yet."""
-        try:
-            stored = self._parts.runs.get(self._run_id)
-        except RunNotFound:
-            return None
-        except PyocoServerError:
-            # NATS is away: the stream stays open and goes on when it is back.
-            return None
+    def _document(self, stored: StoredRun) -> dict[str, Any]:
         document = stored.snapshot.to_document()
-        return (document if self._with_records else without_records(document)), stored.revision
+        return document if self._with_records else without_records(document)
 
     def _snapshot_event(self, document: dict[str, Any]) -> str:
         data = {"run_id": self._run_id, "snapshot": document, "ts": time.time()}
@@ -131,4 +147,4 @@ class WatchStream:
 
 
 def _event(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+    return f"event: {name}\ndata: {to_json(data)}\n\n"

@@ -58,6 +58,7 @@ class Submission:
 
     :param origin: names this gateway in the snapshots that it writes; only runs with an origin are repaired.
     :param published: told of every run whose job is known to be queued, so that the sweep leaves it alone.
+    :param withdrawn: told of every run whose snapshot was stored, as this revision, and removed again.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Submission:
         *,
         origin: str,
         published: Callable[[str], None],
+        withdrawn: Callable[[str, int], None],
     ) -> None:
         self._bus = bus
         self._runs = runs
@@ -76,6 +78,7 @@ class Submission:
         self._workflows = workflows
         self._origin = origin
         self._published = published
+        self._withdrawn = withdrawn
 
     def submit(self, request: RunRequest) -> Submitted:
         """Store and queue a run.
@@ -90,11 +93,12 @@ class Submission:
         nodes = list(task_names_of(workflow)) if workflow is not None else []
         snapshot = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
         creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
-        if len(publication.payload) > self._bus.max_payload_bytes:
-            raise TooLarge(
-                f"The job takes {len(publication.payload)} bytes and NATS carries {self._bus.max_payload_bytes}. "
-                "Pass large inputs as files or addresses."
-            )
+        for write in (creation, publication):
+            if not self._bus.accepts(write):
+                raise TooLarge(
+                    f"The run takes {len(write.payload)} bytes and NATS carries {self._bus.max_payload_bytes}, "
+                    "headers included. Pass large inputs as files or addresses."
+                )
         if workflow is not None:
             self._workflows.keep(workflow.sha256, workflow.text)
         try:
@@ -122,6 +126,7 @@ class Submission:
                 extra={"run_id": run_id, "err_id": "ERR-PYOCO-0004"},
             )
             raise SubmissionUncertain(run_id, str(exc)) from exc
+        self._withdrawn(run_id, revision)
 
 
 def job_of(snapshot: Snapshot, workflow_yaml: str | None) -> Job:

@@ -7,94 +7,195 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
+import time
+from collections.abc import Callable
 
-from pyoco_server.contract.names import DUPLICATE_WINDOW_SEC
-from pyoco_server.errors import RunNotFound
+from pyoco_server.contract import deadletters
+from pyoco_server.contract.deadletters import DeadLetter
+from pyoco_server.contract.runs import Snapshot
+from pyoco_server.errors import BusError, RunNotFound
 from pyoco_server.operations.submit import job_of
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.states import RunStatus
-from pyoco_server.stores.queue import Queue
-from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.deadletters import DeadLetterStore
+from pyoco_server.stores.queue import Queue, QueueMemory
+from pyoco_server.stores.runs import RunStore, StoredRun
 from pyoco_server.stores.workflows import WorkflowStore
 
 logger = logging.getLogger(__name__)
 
 #: A younger run may still be on its way from its snapshot to its job.
 MIN_AGE_SEC = 15.0
-#: How many run ids are remembered as queued; one costs about 150 bytes.
-_QUEUED_LIMIT = 100_000
+#: Of more runs than this the queue itself is read, one request a job, before two requests are spent on each.
+_MAX_TRIED = 100
+#: Share of the server's memory that is not relied on, for what a sweep itself takes; and at most so many seconds.
+_MARGIN = 0.1
+_MAX_MARGIN_SEC = 10.0
+#: A run that was noted this long ago and is not PENDING in the read model is no longer of interest.
+_NOTED_SEC = 60.0
 
 
 class Sweep:
     """Queues the jobs of runs that are PENDING and may have none.
 
-    Publishing again is harmless while the server remembers the message id, and after that the claim makes a second
-    copy harmless: so one publication per run and gateway is enough, and several gateways need no agreement.
+    Publishing again is harmless while the server remembers the message id. For longer than that only the queue itself
+    tells: it is read first and each snapshot after it, so that a run which a worker takes meanwhile is not queued
+    again. The claim makes a second copy harmless, so several gateways need no agreement.
+
+    :param min_age_sec: a younger run is left alone.
     """
 
-    def __init__(self, model: ReadModel, runs: RunStore, queue: Queue, workflows: WorkflowStore) -> None:
+    def __init__(
+        self,
+        model: ReadModel,
+        runs: RunStore,
+        queue: Queue,
+        workflows: WorkflowStore,
+        dead_letters: DeadLetterStore,
+        *,
+        min_age_sec: float = MIN_AGE_SEC,
+    ) -> None:
         self._model = model
         self._runs = runs
         self._queue = queue
         self._workflows = workflows
+        self._dead_letters = dead_letters
+        self._min_age_sec = min_age_sec
         self._lock = threading.Lock()
-        self._queued: OrderedDict[str, None] = OrderedDict()
+        #: Runs whose job is known to have been queued, with the moment when that was noted.
+        self._queued: dict[str, float] = {}
+        self._queue_created = ""
 
     def note_queued(self, run_id: str) -> None:
         """Remember that the job of this run is in the queue."""
         with self._lock:
-            self._queued[run_id] = None
-            if len(self._queued) > _QUEUED_LIMIT:
-                self._queued.popitem(last=False)
+            self._queued[run_id] = time.monotonic()
 
-    def sweep(self, now: float) -> int:
-        """Queue the runs that are older than :data:`MIN_AGE_SEC` and that the server still recognises.
+    def sweep(self, now: float, is_stopping: Callable[[], bool] = lambda: False) -> int:
+        """Queue what is missing.
 
-        :return: how many were published.
+        :param is_stopping: ends the sweep early when it says so.
+        :return: how many jobs were published, those included that the server recognised.
         :raises BusUnavailable: no answer; the next sweep goes on.
         """
-        window = (now - DUPLICATE_WINDOW_SEC, now - MIN_AGE_SEC)
-        return sum(self._publish(run_id) for run_id in self._candidates(*window))
+        memory = self._queue.memory()
+        candidates = self._candidates(now, memory.created)
+        count = 0
+        doubtful: list[str] = []
+        for run_id in candidates:
+            if is_stopping():
+                return count
+            stored = self._waiting(run_id, memory) if len(candidates) <= _MAX_TRIED else None
+            if len(candidates) > _MAX_TRIED or (stored is not None and not self._is_remembered(stored, memory)):
+                doubtful.append(run_id)
+            elif stored is not None:
+                count += self._publish(stored)
+        if doubtful:
+            count += self._sweep_doubtful(doubtful, memory, is_stopping)
+        return count
 
-    def sweep_old(self, now: float) -> int:
-        """Queue the runs that are too old for the server's memory of message ids and not in the queue.
+    def _sweep_doubtful(self, run_ids: list[str], memory: QueueMemory, is_stopping: Callable[[], bool]) -> int:
+        in_queue = set()
+        for run_id in self._queue.run_ids():
+            if is_stopping():
+                return 0
+            in_queue.add(run_id)
+        count = 0
+        for run_id in run_ids:
+            if is_stopping():
+                return count
+            if run_id in in_queue:
+                self.note_queued(run_id)
+                continue
+            stored = self._waiting(run_id, memory)
+            if stored is not None:
+                count += self._publish(stored)
+        return count
 
-        There are some after a gateway's start, and after NATS was away for longer than that memory lasts. The queue
-        is read first and each snapshot after it, so that a run which a worker takes meanwhile is not queued again.
-
-        :return: how many were published.
-        """
-        candidates = self._candidates(0.0, now - DUPLICATE_WINDOW_SEC)
-        if not candidates:
-            return 0
-        in_queue = set(self._queue.run_ids())
-        for run_id in in_queue.intersection(candidates):
-            self.note_queued(run_id)
-        return sum(self._publish(run_id) for run_id in candidates if run_id not in in_queue)
-
-    def _candidates(self, since: float, until: float) -> list[str]:
-        pending = [run_id for run_id, at in self._model.pending_runs(until=until) if at >= since]
+    def _candidates(self, now: float, queue_created: str) -> list[str]:
+        """Give the runs that wait and are not known to be queued, oldest first."""
+        pending = [run_id for run_id, _ in self._model.pending_runs(until=now - self._min_age_sec)]
+        waiting, noted_before = set(pending), time.monotonic() - _NOTED_SEC
         with self._lock:
+            if queue_created != self._queue_created:
+                # The queue is another one than when its jobs were noted, and empty or older.
+                self._queued.clear()
+                self._queue_created = queue_created
+            self._queued = {
+                run_id: noted_at
+                for run_id, noted_at in self._queued.items()
+                if noted_at > noted_before or run_id in waiting
+            }
             return [run_id for run_id in pending if run_id not in self._queued]
 
-    def _publish(self, run_id: str) -> bool:
+    def _waiting(self, run_id: str, memory: QueueMemory) -> StoredRun | None:
+        """Read a run; ``None`` when it does not wait for its job any more, or not for long enough."""
         try:
-            snapshot = self._runs.get(run_id).snapshot
+            stored = self._runs.get(run_id)
         except RunNotFound:
             # Its submission was refused and withdrawn.
             self._model.forget(run_id)
-            return False
+            return None
+        snapshot = stored.snapshot
         if snapshot.status is not RunStatus.PENDING or snapshot.origin is None:
+            return None
+        if snapshot.extra.get("retry_at") is not None:
+            # Not for its first job: whoever retries it publishes the next.
+            return None
+        # By the server's clock, since gateways on several machines do not agree on the time.
+        return stored if memory.server_time - stored.stored_at >= self._min_age_sec else None
+
+    def _is_remembered(self, stored: StoredRun, memory: QueueMemory) -> bool:
+        """Say whether the server would recognise the run's job, and its text is there to make it again."""
+        sha256 = stored.snapshot.workflow_yaml_sha256
+        if sha256 is not None and self._workflows.get(sha256) is None:
             return False
-        text = None
-        if snapshot.workflow_yaml_sha256 is not None:
-            text = self._workflows.get(snapshot.workflow_yaml_sha256)
-            if text is None:
-                logger.error("a run waits without a job, and its workflow is not kept", extra={"run_id": run_id})
-                self.note_queued(run_id)
-                return False
-        self._queue.publish(job_of(snapshot, text))
-        self.note_queued(run_id)
-        logger.info("queued a run that may have had no job", extra={"run_id": run_id, "tag": snapshot.tag})
+        margin_sec = min(_MAX_MARGIN_SEC, memory.window_sec * _MARGIN)
+        return memory.server_time - stored.stored_at < memory.window_sec - margin_sec
+
+    def _publish(self, stored: StoredRun) -> bool:
+        snapshot, text = stored.snapshot, None
+        try:
+            if snapshot.workflow_yaml_sha256 is not None:
+                text = self._workflows.get(snapshot.workflow_yaml_sha256)
+                if text is None:
+                    self._fail(stored)
+                    return False
+            self._queue.publish(job_of(snapshot, text))
+        except BusError as exc:
+            # This run's trouble alone: those behind it must not wait for it.
+            logger.warning("a run still has no job: %s", exc, extra={"run_id": snapshot.run_id})
+            return False
+        self.note_queued(snapshot.run_id)
+        logger.info("queued a run that may have had no job", extra={"run_id": snapshot.run_id, "tag": snapshot.tag})
         return True
+
+    def _fail(self, stored: StoredRun) -> None:
+        """End a run that has no job and of which none can be made: its workflow is not kept any more."""
+        error = (
+            f"{deadletters.FLOW_NOT_FOUND}: the run has no job, and its workflow is not kept any more. Submit again."
+        )
+
+        def intent(snapshot: Snapshot) -> Snapshot | None:
+            if snapshot.status is not RunStatus.PENDING:
+                return None
+            return snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
+
+        ended = self._runs.change(stored, intent)
+        if ended is None:
+            return
+        snapshot = ended.snapshot
+        letter = DeadLetter(
+            reason=deadletters.FLOW_NOT_FOUND,
+            error=snapshot.error,
+            timestamp=time.time(),
+            run_id=snapshot.run_id,
+            flow_name=snapshot.flow_name,
+            tag=snapshot.tag,
+            tags=snapshot.tags,
+            tenant_id=snapshot.tenant_id,
+            api_key_id=snapshot.api_key_id,
+            worker_id=None,
+        )
+        self._dead_letters.publish(letter, key=f"failed.{snapshot.run_id}")
+        logger.error("a run had no job, and its workflow is not kept", extra={"run_id": snapshot.run_id})

@@ -27,6 +27,9 @@ from pyoco_server.service import Deadline, Service
 
 logger = logging.getLogger(__name__)
 
+#: How long a snapshot that was removed at once may still be on its way here.
+_WITHDRAWAL_SEC = 0.5
+
 
 @dataclass(frozen=True)
 class RunPage:
@@ -57,10 +60,12 @@ class BucketTable:
         return row or ("", 0)
 
     def restart(self, created: str) -> None:
+        is_first = not self.position()[0]
         with self._model.writing() as database:
             database.execute(f"delete from {self._table}")
             database.execute("insert or replace into position values (?, ?, 0)", (self._stream, created))
-        self._model.begin_anew(self._table)
+        if not is_first:
+            self._model.begin_anew(self._table)
 
     def apply(self, changes: Sequence[Change]) -> None:
         keys = [change.subject.removeprefix(self._prefix) for change in changes]
@@ -241,6 +246,11 @@ class ReadModel:
     def forget(self, run_id: str) -> None:
         """Drop a run that was removed from the bucket without a message."""
         self._runs.forget(self._runs.subject(run_id))
+
+    def withdraw(self, run_id: str, revision: int) -> None:
+        """Drop a run that was stored as this revision and removed again, also when it is still on its way here."""
+        self.wait_for(revision, _WITHDRAWAL_SEC)
+        self.forget(run_id)
 
     @contextlib.contextmanager
     def watch(self, run_id: str) -> Iterator[Watch]:

@@ -1,0 +1,51 @@
+"""A gateway in the test's process, and a second way into its NATS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.gateway import LocalGateway
+from tests.support.nats import NatsServer
+from tests.support.parts import Parts
+
+
+@pytest.fixture
+def serve(nats: NatsServer) -> Iterator[Callable[..., LocalGateway]]:
+    """Starts gateways on the test's NATS; settings by their variables."""
+    started: list[LocalGateway] = []
+
+    def start_one(**env: str) -> LocalGateway:
+        started.append(LocalGateway(nats, **env))
+        return started[-1]
+
+    yield start_one
+    for gateway in started:
+        gateway.stop()
+
+
+@pytest.fixture
+def local(serve: Callable[..., LocalGateway]) -> LocalGateway:
+    """A gateway that is ready."""
+    gateway = serve()
+    gateway.wait_until_complete()
+    return gateway
+
+
+@pytest.fixture
+def parts(nats: NatsServer) -> Iterator[Parts]:
+    """Connection and stores of a program beside the gateway."""
+    with Parts(nats.url) as given:
+        yield given
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
+    """A gateway for all tests of a file that leave nothing behind which another would see."""
+    server = NatsServer(tmp_path_factory.mktemp("shared") / "nats").start()
+    gateway = LocalGateway(server)
+    gateway.wait_until_complete()
+    yield gateway
+    gateway.stop()
+    server.stop()
