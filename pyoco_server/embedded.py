@@ -109,19 +109,19 @@ class EmbeddedNats:
             path.unlink()
         settings = self._store / "nats-server.conf"
         settings.write_text(self._settings(), encoding="utf-8", errors="surrogateescape")
-        with self._log_path.open("ab") as log:
-            begin = log.tell()
-            self._program = Program(
-                Path(command[0]).name,
-                [*command, "-c", str(settings.resolve())],
-                output=log,
-                on_exit=lambda program: self._on_exit(
-                    f"{Path(command[0]).name} {program.ending}, time and again: {self._last_words(0)}"
-                ),
-                death_signal=self._death_signal,
-                pass_fds=(self._lock.fd,),
-            )
-            self._program.start()
+        begin = self._log_path.stat().st_size if self._log_path.exists() else 0
+        self._program = Program(
+            Path(command[0]).name,
+            [*command, "-c", str(settings.resolve())],
+            output=self._log_path,
+            on_exit=lambda program: self._on_exit(
+                f"{Path(command[0]).name} {program.ending}, time and again: {self._last_words(0)}"
+            ),
+            is_kept_up=False,
+            death_signal=self._death_signal,
+            pass_fds=(self._lock.fd,),
+        )
+        self._program.start()
         deadline = Deadline(self._start_sec)
         while not (port := self._answering_port()):
             if self._program.exit_status is not None:
@@ -132,6 +132,7 @@ class EmbeddedNats:
                     f"{self._last_words(begin)}"
                 )
             self._program.pause(0.02)
+        self._program.keep_up()
         self._port = port
         self._lock.note(self.url)
         # A later start must come up at the same port.

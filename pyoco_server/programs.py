@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO
+from pathlib import Path
 
 from pyoco_server.service import Deadline, Service
 
@@ -48,8 +48,10 @@ class Program(Service):
 
     :param command: absolute path and arguments.
     :param on_exit: called, from the waiting thread, when the program has ended by itself and is given up.
-    :param output: where its stdout and stderr go; this process's own when ``None``.
+    :param output: file to which its stdout and stderr are added; this process's own when ``None``.
     :param restart_pauses_sec: seconds before each start that follows an end of its own; empty = none follows.
+    :param is_kept_up: whether it is started again from the first start on, or only after :meth:`keep_up`; before
+        that its end is for the caller to notice.
     :param death_signal: what the program gets when this process dies.
     :param is_killed: whether SIGKILL follows when it has not ended in time. Never for nats-server: it would lose
         what it has not written yet.
@@ -62,20 +64,22 @@ class Program(Service):
         command: Sequence[str],
         *,
         on_exit: Callable[[Program], None],
-        output: IO[bytes] | None = None,
+        output: Path | None = None,
         env: Mapping[str, str] | None = None,
         restart_pauses_sec: Sequence[float] = RESTART_PAUSES_SEC,
+        is_kept_up: bool = True,
         death_signal: signal.Signals = signal.SIGTERM,
         is_killed: bool = False,
         pass_fds: Sequence[int] = (),
     ) -> None:
-        super().__init__(f"pyoco-{name}")
+        super().__init__(f"pyoco-{name}", on_failure=lambda service: on_exit(self))
         self._label = name
         self._command = list(command)
         self._on_exit = on_exit
         self._output = output
         self._env = dict(env) if env is not None else None
         self._restart_pauses_sec = tuple(restart_pauses_sec)
+        self._is_kept_up = is_kept_up
         self._death_signal = death_signal
         self._is_killed = is_killed
         self._pass_fds = tuple(pass_fds)
@@ -111,6 +115,10 @@ class Program(Service):
         if self._start_error is not None:
             raise self._start_error
 
+    def keep_up(self) -> None:
+        """Start the program again whenever it ends, from now on."""
+        self._is_kept_up = True
+
     def stop(self, deadline: Deadline) -> bool:
         """End the program, and what it has started, by SIGTERM."""
         if super().stop(deadline):
@@ -137,7 +145,7 @@ class Program(Service):
             self._end_group()
             if time.monotonic() - began > _STEADY_SEC:
                 pauses = iter(self._restart_pauses_sec)
-            if self.is_stopping or not self._is_restarted(pauses):
+            if self.is_stopping or not self._is_kept_up or not self._is_restarted(pauses):
                 return
 
     def _spawn(self) -> bool:
@@ -146,16 +154,17 @@ class Program(Service):
             if self.is_stopping:
                 return False
             try:
-                self._process = subprocess.Popen(
-                    _launched(self._command, self._death_signal),
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._output,
-                    stderr=self._output,
-                    env=self._env,
-                    pass_fds=self._pass_fds,
-                    # Ctrl-C reaches the whole terminal; when this program ends is for its parent to say.
-                    start_new_session=True,
-                )
+                with contextlib.nullcontext() if self._output is None else self._output.open("ab") as output:
+                    self._process = subprocess.Popen(
+                        _launched(self._command, self._death_signal),
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        env=self._env,
+                        pass_fds=self._pass_fds,
+                        # Ctrl-C reaches the whole terminal; when this program ends is for its parent to say.
+                        start_new_session=True,
+                    )
             except OSError as exc:
                 self._start_error = exc
                 if self._started.is_set():

@@ -52,20 +52,21 @@ def run_demo(args: argparse.Namespace) -> int:
     signals = StopSignals()
     say("Starting NATS, gateway and worker …")
     is_nats_named = args.nats_url is not None or "PYOCO_NATS_URL" in environ
-    with log_path.open("wb") as log:
-        stack = Stack(
-            args,
-            config,
-            signals,
-            is_nats_named=is_nats_named,
-            is_demo=True,
-            worker_command=["--tags", DEMO_TAG],
-            worker_output=log,
-        )
-        try:
-            status = _serve(args, stack, signals)
-        finally:
-            stack.stop()
+    # Of this demo alone; those before it are over.
+    log_path.write_bytes(b"")
+    stack = Stack(
+        args,
+        config,
+        signals,
+        is_nats_named=is_nats_named,
+        is_demo=True,
+        worker_command=["--tags", DEMO_TAG],
+        worker_output=log_path,
+    )
+    try:
+        status = _serve(args, stack, signals)
+    finally:
+        stack.stop()
     signals.raise_failure()
     return status
 

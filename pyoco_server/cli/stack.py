@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
 from pyoco_server.cli.signals import StopSignals
@@ -47,7 +46,7 @@ class Stack:
     :param is_demo: whether ports that nobody asked for may be others when they are in use, and a NATS server that
         happens to run on this machine is left alone.
     :param worker_command: arguments of the worker beside the gateway; ``None`` = no worker.
-    :param worker_output: where the worker's log goes; this process's own stdout when ``None``.
+    :param worker_output: file to which the worker's log is added; this process's own stdout when ``None``.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Stack:
         is_nats_named: bool,
         is_demo: bool = False,
         worker_command: list[str] | None,
-        worker_output: IO[bytes] | None = None,
+        worker_output: Path | None = None,
     ) -> None:
         self._args = args
         self._config = config

@@ -131,6 +131,8 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     worker.start()
     signals.on_second = worker.hurry
     signals.wait()
+    if signals.was_signalled:
+        logger.info("the worker stops; runs may go on for %g s", config.drain_sec)
     # What --run-once began may take as long as it needs.
     worker.stop(_ENDLESS_SEC if options.once and not signals.was_signalled else config.drain_sec)
     signals.raise_failure()

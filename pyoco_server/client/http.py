@@ -42,6 +42,7 @@ WATCH_STREAM_MAX_SEC = 600
 WATCH_OUTAGE_MAX_SEC = 30.0
 #: Answers that say "not now": a restart behind a proxy, NATS away, all places for watches taken.
 _PASSING_STATUS = frozenset({429, 502, 503, 504})
+_LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 #: Shortest and longest pause before a watch opens its next stream.
 _PAUSE_MIN_SEC, _PAUSE_MAX_SEC = 0.2, 2.0
 
@@ -70,6 +71,8 @@ class PyocoHttpClient:
         self._timeout_sec = timeout_sec
         self._closed = threading.Event()
         self._session = requests.Session()
+        # Whatever the environment says of a proxy, none is between a machine and itself.
+        self._session.trust_env = not self._base_url.startswith(_LOOPBACK)
         if api_key is not None:
             header = _header_text("API key header", api_key_header)
             self._session.headers[header] = _header_text("API key", api_key)
