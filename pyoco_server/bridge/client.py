@@ -105,6 +105,10 @@ class Bus:
         """
         return self._client.is_closed
 
+    def stop_waiting(self) -> None:
+        """Have calls fail at once from now on while the connection is lost: a stop must not wait for NATS."""
+        self._waits_when_down = False
+
     @property
     def last_error(self) -> str | None:
         """What the connection last complained about, for ``/ready`` and messages."""

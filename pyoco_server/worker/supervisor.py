@@ -159,6 +159,7 @@ class Worker:
 
     def stop(self, drain_sec: float) -> None:
         """Take no new work, let runs go on for ``drain_sec``, hand the rest back, say so, disconnect."""
+        assert self._bus is not None
         drain = Deadline(drain_sec)
         self._consumer.request_stop()
         for slot in self._slots:
@@ -166,13 +167,13 @@ class Worker:
         for slot in self._slots:
             slot.stop(drain)
         self._must_stop.set()
+        self._bus.stop_waiting()
         end = Deadline(_HAND_BACK_SEC)
         for service in (*self._slots, self._consumer, self._registry):
             service.stop(end)
         with contextlib.suppress(PyocoServerError):
             self._registry.write_stopped()
         self._nursery.stop(end)
-        assert self._bus is not None
         self._bus.close(end)
         self._scratch.remove()
 
