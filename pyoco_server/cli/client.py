@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
+from pyoco_server.errors import Fault
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
@@ -277,7 +278,10 @@ def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
 
 def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     text = read_text("--workflow-file", args.workflow_file, args.fail)
-    _print_json(client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag))
+    answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag)
+    _print_json(answer)
+    for warning in answer.get("warnings", []):
+        print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)
 
 
 def _get(args: argparse.Namespace, client: PyocoHttpClient) -> None:

@@ -124,7 +124,8 @@ class PyocoHttpClient:
 
         :param workflow_yaml: the text of the file.
         :param tag: routing tag; the gateway's default when ``None``.
-        :return: ``{run_id, status}``; the run is stored and queued.
+        :return: ``{run_id, status}``, with ``warnings`` (a list of ``{loc, msg, line, column}``) where something in
+            the file is allowed and probably not meant; the run is stored and queued.
         :raises GatewayRefused: with status 422 (``problem["errors"]`` names each fault and its place), 413
             for too large, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.

@@ -52,7 +52,10 @@ def submit_workflow() -> dict[str, Any]:
     config = gateway().config
     workflow = parse_workflow(text, max_bytes=config.workflow_yaml_max_bytes)
     tag = given.tag or config.default_tag
-    return _submit(RunRequest(given.flow_name, tag, [tag], given.params, workflow))
+    submitted = _submit(RunRequest(given.flow_name, tag, [tag], given.params, workflow))
+    if workflow.warnings:
+        submitted["warnings"] = [warning.as_dict() for warning in workflow.warnings]
+    return submitted
 
 
 @blueprint.get("/runs")
