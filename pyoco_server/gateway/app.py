@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib.resources
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 
-from pyoco_server.gateway import health, problems, runs, watch
+from pyoco_server.gateway import batch, health, problems, runs, watch
 from pyoco_server.gateway.answers import JsonAnswers
-from pyoco_server.gateway.context import Gateway, attach
+from pyoco_server.gateway.context import Gateway, attach, gateway
+from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.gateway.pages import overview
-
-#: Larger bodies are refused before they are read; the workflow's own limit is checked beside it.
-MAX_BODY_BYTES = 2 * 1024 * 1024
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
@@ -20,26 +18,25 @@ _CONTENT_SECURITY_POLICY = (
 )
 
 
-def create_app(gateway: Gateway) -> Flask:
+def create_app(parts: Gateway) -> Flask:
     """Make the WSGI application of a gateway."""
     web = importlib.resources.files("pyoco_server.web")
     app = Flask("pyoco_server.gateway", template_folder=str(web / "templates"), static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = max_body_bytes(gateway)
-    app.config["MAX_FORM_MEMORY_SIZE"] = max_body_bytes(gateway)
     app.json = JsonAnswers(app)
     # A redirect to the path with fewer slashes would be an HTML page.
     app.url_map.merge_slashes = False
-    attach(app, gateway)
+    attach(app, parts)
     problems.install(app)
-    for module in (health, runs, watch, overview):
+    for module in (health, runs, batch, watch, overview):
         app.register_blueprint(module.blueprint)
+    app.before_request(_limit_body)
     app.after_request(_harden)
     return app
 
 
-def max_body_bytes(gateway: Gateway) -> int:
-    """Give the largest body that any route but the wheels' takes."""
-    return max(MAX_BODY_BYTES, gateway.config.workflow_yaml_max_bytes + 64 * 1024)
+def _limit_body() -> None:
+    limit = max_body_bytes(gateway().config, request.path)
+    request.max_content_length = request.max_form_memory_size = limit
 
 
 def _harden(response: Response) -> Response:

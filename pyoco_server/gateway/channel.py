@@ -9,10 +9,14 @@ Source: RFC 9457; contract, section 3; RFC 9112, section 9.6 (how to close a con
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask
 from waitress.utilities import RequestEntityTooLarge
 
@@ -32,11 +36,11 @@ class ProblemTask(ErrorTask):
         path = getattr(self.request, "path", None) or "/"
         status, title, detail = error.code, error.reason, str(error.body)
         if isinstance(error, RequestEntityTooLarge):
-            ours = body_too_large(path, self.channel.adj.max_request_body_size)
+            ours = body_too_large(path, self.request.adj.max_request_body_size)
             title, detail, err_id = type(ours).title(), ours.detail, ours.err_id
         # The rest of a body, of a head or of what is no HTTP at all.
         self.channel.has_unread_input = True
-        body = problem_document(status, title, detail, path, err_id, {}).encode()
+        body = json.dumps(problem_document(status, title, detail, path, err_id)).encode()
         self.status = f"{status} {error.reason}"
         self.response_headers = [
             ("Content-Type", CONTENT_TYPE),
@@ -99,3 +103,21 @@ class Channel(HTTPChannel):
                 self.shutdown_writing()
                 return
         super().handle_close()
+
+
+def channel_class(max_body_bytes: Callable[[str], int]) -> type[Channel]:
+    """Make the class of a server's connections.
+
+    :param max_body_bytes: gives the largest body that a path takes; waitress itself knows one limit for all.
+    """
+
+    class Parser(HTTPRequestParser):
+        def parse_header(self, header_plus: bytes) -> None:
+            super().parse_header(header_plus)
+            # Nothing but the limit is read of the settings from here on.
+            self.adj = SimpleNamespace(max_request_body_size=max_body_bytes(self.path))
+
+    class LimitedChannel(Channel):
+        parser_class = Parser
+
+    return LimitedChannel

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from werkzeug.datastructures import MultiDict
 
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
@@ -25,6 +25,7 @@ T = TypeVar("T")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 MAX_LIST_LIMIT = 200
+MAX_BATCH_RUNS = 1_000
 #: Deeper JSON is refused: what reads it later, here and in workers, recurses.
 MAX_NESTING = 100
 _DEFAULT_LIST_LIMIT = 50
@@ -60,6 +61,30 @@ class WorkflowInput(BaseModel):
     flow_name: FlowName
     tag: RoutingTag | None = None
     params: dict[str, Any] = Field(default_factory=dict)
+
+
+class BatchInput(BaseModel):
+    """Body of ``POST /runs/batch``: runs of any flows, or a workflow with many sets of parameters.
+
+    The items of both lists are read one by one, so that a fault in one does not touch the others.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore", regex_engine="python-re")
+
+    runs: list[Any] | None = Field(default=None, max_length=MAX_BATCH_RUNS)
+    workflow: str | None = Field(default=None, min_length=1)
+    params: list[Any] | None = Field(default=None, max_length=MAX_BATCH_RUNS)
+    flow_name: FlowName | None = None
+    tag: RoutingTag | None = None
+    tags: list[Label] | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> BatchInput:
+        if (self.runs is None) == (self.workflow is None):
+            raise ValueError("give either 'runs', or 'workflow' with 'flow_name' and 'params'")
+        if self.workflow is not None and (self.flow_name is None or self.params is None):
+            raise ValueError("'workflow' needs 'flow_name' and 'params', a list with one object for each run")
+        return self
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, request
@@ -34,17 +35,25 @@ def install(app: Flask) -> None:
 
 
 def _ours(error: PyocoServerError) -> Response:
-    extra: dict[str, Any] = {}
     headers: dict[str, str] = {}
-    if isinstance(error, InvalidInput):
-        extra["errors"] = [fault.as_dict() for fault in error.faults]
-    if isinstance(error, SubmissionUncertain):
-        extra["run_id"] = error.run_id
     if error.http_status == Unavailable.http_status:
         headers["Retry-After"] = str(getattr(error, "retry_after_sec", Unavailable.retry_after_sec))
     if error.http_status >= 500:
         logger.warning("%s %s: %s", request.method, request.path, error, extra={"err_id": error.err_id})
-    return _problem(error.http_status, type(error).title(), error.detail, error.err_id, extra, headers)
+    return _answer(problem_of(error, request.path), headers)
+
+
+def problem_of(error: PyocoServerError, instance: str) -> dict[str, Any]:
+    """Give the problem document of an error of ours.
+
+    :param instance: the path of what was asked for.
+    """
+    extra: dict[str, Any] = {}
+    if isinstance(error, InvalidInput):
+        extra["errors"] = [fault.as_dict() for fault in error.faults]
+    if isinstance(error, SubmissionUncertain):
+        extra["run_id"] = error.run_id
+    return problem_document(error.http_status, type(error).title(), error.detail, instance, error.err_id, extra)
 
 
 def _of_http(error: HTTPException) -> Response:
@@ -58,7 +67,7 @@ def _of_http(error: HTTPException) -> Response:
         detail = f"{request.path} answers {allowed}, not {request.method}."
     elif error.code == 404:
         detail = f"There is nothing at {request.path}."
-    return _problem(error.code or 500, error.name, detail, None, {}, headers)
+    return _answer(problem_document(error.code or 500, error.name, detail, request.path), headers)
 
 
 def body_too_large(path: str, max_bytes: int) -> TooLarge:
@@ -69,20 +78,25 @@ def body_too_large(path: str, max_bytes: int) -> TooLarge:
 
 def _unexpected(error: Exception) -> Response:
     logger.error("%s %s failed", request.method, request.path, exc_info=error)
-    return _problem(500, "Internal error", "The gateway failed; its log says how.", None, {}, {})
+    return _answer(problem_document(500, "Internal error", "The gateway failed; its log says how.", request.path), {})
 
 
-def _problem(
-    status: int, title: str, detail: str, err_id: str | None, extra: dict[str, Any], headers: dict[str, str]
-) -> Response:
-    text = problem_document(status, title, detail, request.path, err_id, extra)
-    return Response(text, status, headers, content_type=CONTENT_TYPE)
+def _answer(document: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(json.dumps(document), document["status"], headers, content_type=CONTENT_TYPE)
 
 
 def problem_document(
-    status: int, title: str, detail: str, instance: str, err_id: str | None, extra: dict[str, Any]
-) -> str:
-    """Give the text of a problem document."""
+    status: int,
+    title: str,
+    detail: str,
+    instance: str,
+    err_id: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Give a problem document.
+
+    :param extra: its members beyond those of RFC 9457 and ``err_id``.
+    """
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
@@ -92,4 +106,4 @@ def problem_document(
     }
     if err_id is not None:
         document["err_id"] = err_id
-    return json.dumps({**document, **extra})
+    return {**document, **(extra or {})}

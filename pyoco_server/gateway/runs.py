@@ -24,12 +24,12 @@ from pyoco_server.gateway.inputs import (
 )
 from pyoco_server.operations.submit import RunRequest
 from pyoco_server.states import RunStatus
-from pyoco_server.workflow.flow_yaml import parse_workflow
+from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
 
 blueprint = Blueprint("runs", __name__)
 
 #: How long an answer waits for the list to show what the request has just done.
-_READ_YOUR_WRITE_SEC = 2.0
+READ_YOUR_WRITE_SEC = 2.0
 #: With one of these a list answers an object with a cursor, without them an array.
 _PAGING_PARAMETERS = ("updated_after", "cursor", "workflow_yaml_sha256")
 
@@ -38,10 +38,7 @@ _PAGING_PARAMETERS = ("updated_after", "cursor", "workflow_yaml_sha256")
 def submit_run() -> dict[str, Any]:
     """Submit a flow by its name."""
     given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
-    tag = given.tag or gateway().config.default_tag
-    # An empty list counts as none, as in 0.5.1.
-    tags = given.tags or [tag]
-    return _submit(RunRequest(given.flow_name, tag, tags, given.params))
+    return _submit(run_request(given.flow_name, given.tag, given.tags, given.params))
 
 
 @blueprint.post("/runs/yaml")
@@ -49,10 +46,8 @@ def submit_workflow() -> dict[str, Any]:
     """Submit a flow.yaml, as a form with a file or as the body itself."""
     text, fields, where = _workflow_of_request()
     given = read_model(WorkflowInput, fields, where)
-    config = gateway().config
-    workflow = parse_workflow(text, max_bytes=config.workflow_yaml_max_bytes)
-    tag = given.tag or config.default_tag
-    submitted = _submit(RunRequest(given.flow_name, tag, [tag], given.params, workflow))
+    workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
+    submitted = _submit(run_request(given.flow_name, given.tag, None, given.params, workflow))
     if workflow.warnings:
         submitted["warnings"] = [warning.as_dict() for warning in workflow.warnings]
     return submitted
@@ -88,9 +83,22 @@ def get_tasks(run_id: str) -> dict[str, Any]:
     return projections.tasks_view(gateway().runs.get(run_id).snapshot.to_document())
 
 
-def _submit(run_request: RunRequest) -> dict[str, Any]:
-    submitted = gateway().submission.submit(run_request)
-    gateway().model.wait_for(submitted.revision, _READ_YOUR_WRITE_SEC)
+def run_request(
+    flow_name: str,
+    tag: str | None,
+    tags: list[str] | None,
+    params: dict[str, Any],
+    workflow: Workflow | None = None,
+) -> RunRequest:
+    """Make the request for a run out of checked input."""
+    tag = tag or gateway().config.default_tag
+    # An empty list counts as none, as in 0.5.1.
+    return RunRequest(flow_name, tag, tags or [tag], params, workflow)
+
+
+def _submit(wanted: RunRequest) -> dict[str, Any]:
+    submitted = gateway().submission.submit(wanted)
+    gateway().model.wait_for(submitted.revision, READ_YOUR_WRITE_SEC)
     return {"run_id": submitted.run_id, "status": RunStatus.PENDING.value}
 
 

@@ -6,6 +6,7 @@ Source: design, sections 1 and 8.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -19,10 +20,11 @@ from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
 from pyoco_server.errors import InvalidCommand, PyocoServerError
-from pyoco_server.gateway.app import create_app, max_body_bytes
-from pyoco_server.gateway.channel import Channel
+from pyoco_server.gateway.app import create_app
+from pyoco_server.gateway.channel import channel_class
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
+from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.sweep import Sweep
 from pyoco_server.readmodel.model import ReadModel
@@ -62,11 +64,10 @@ class HttpServer(Service):
             channel_request_lookahead=1,
             asyncore_use_poll=True,
             channel_timeout=_CHANNEL_TIMEOUT_SEC,
-            max_request_body_size=max_body_bytes(gateway),
             backlog=_BACKLOG,
             ident=None,
         )
-        self._server.channel_class = Channel
+        self._server.channel_class = channel_class(functools.partial(max_body_bytes, gateway.config))
         self._drained = Deadline(0)
 
     def stop(self, deadline: Deadline) -> bool:

@@ -8,14 +8,23 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Write
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import BusError, BusTimeout, BusUnavailable, SubmissionUncertain, TooLarge
+from pyoco_server.errors import (
+    BusError,
+    BusTimeout,
+    BusUnavailable,
+    PyocoServerError,
+    SnapshotTooLarge,
+    SubmissionUncertain,
+    TooLarge,
+)
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workflows import WorkflowStore
@@ -23,6 +32,10 @@ from pyoco_server.workflow.flow_yaml import Workflow
 from pyoco_server.workflow.graph import task_names_of
 
 logger = logging.getLogger(__name__)
+
+#: Runs of a batch that are on their way at the same time. Each takes up to half a megabyte of memory meanwhile, its
+#: workflow's text included; more of them bring no more runs a second.
+_AT_A_TIME = 50
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,16 @@ class Submitted:
 
     run_id: str
     revision: int
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A run that is ready to be written."""
+
+    run_id: str
+    workflow: Workflow | None
+    creation: Write
+    publication: Write
 
 
 class Submission:
@@ -88,29 +111,72 @@ class Submission:
         :raises BusUnavailable: nothing was accepted; safe to submit again.
         :raises SubmissionUncertain: the answer was lost; the sweep completes the run if it was stored.
         """
+        (outcome,) = self.submit_each([request])
+        if isinstance(outcome, PyocoServerError):
+            raise outcome
+        return outcome
+
+    def submit_each(self, requests: Sequence[RunRequest]) -> list[Submitted | PyocoServerError]:
+        """Store and queue runs, each judged by itself, many of them on their way at the same time.
+
+        When NATS stops answering, what has not been tried by then is refused untried: nobody waits for the time-out
+        of a thousand runs.
+
+        :return: in the order of ``requests``, what :meth:`submit` would have given or raised for each.
+        """
+        outcomes: list[Submitted | PyocoServerError] = []
+        for start in range(0, len(requests), _AT_A_TIME):
+            some = self._submit_some(requests[start : start + _AT_A_TIME])
+            outcomes += some
+            if any(isinstance(outcome, BusUnavailable) for outcome in some):
+                break
+        untried = BusUnavailable("The run was not accepted: NATS stopped answering before its turn came.")
+        return outcomes + [untried] * (len(requests) - len(outcomes))
+
+    def _submit_some(self, requests: Sequence[RunRequest]) -> list[Submitted | PyocoServerError]:
+        prepared = [self._prepare(request) for request in requests]
+        ready = [item for item in prepared if isinstance(item, _Prepared)]
+        try:
+            for item in ready:
+                if item.workflow is not None:
+                    self._workflows.keep(item.workflow.sha256, item.workflow.text)
+        except (BusError, BusUnavailable) as exc:
+            return [exc if isinstance(item, _Prepared) else item for item in prepared]
+        written = iter(self._bus.write_each([(item.creation, item.publication) for item in ready]))
+        return [self._outcome(item, next(written)) if isinstance(item, _Prepared) else item for item in prepared]
+
+    def _prepare(self, request: RunRequest) -> _Prepared | PyocoServerError:
         job = _job(request)
         workflow = request.workflow
         nodes = list(task_names_of(workflow)) if workflow is not None else []
         snapshot = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
-        creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
+        try:
+            creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
+        except SnapshotTooLarge as exc:
+            return exc
         for write in (creation, publication):
             if not self._bus.accepts(write):
-                raise TooLarge(
+                return TooLarge(
                     f"The run takes {len(write.payload)} bytes and NATS carries {self._bus.max_payload_bytes}, "
                     "headers included. Pass large inputs as files or addresses."
                 )
-        if workflow is not None:
-            self._workflows.keep(workflow.sha256, workflow.text)
-        try:
-            revision, _ = self._bus.write(creation, publication)
-        except BusTimeout as exc:
-            raise SubmissionUncertain(job.run_id, str(exc)) from exc
-        except (BusError, BusUnavailable) as exc:
-            if exc.completed:
-                self._withdraw(job.run_id, exc.completed[0])
-            raise BusUnavailable(f"The run was not accepted: {exc}") from exc
-        self._published(job.run_id)
-        return Submitted(job.run_id, revision)
+        return _Prepared(job.run_id, workflow, creation, publication)
+
+    def _outcome(
+        self, prepared: _Prepared, written: list[int] | BusError | BusUnavailable
+    ) -> Submitted | PyocoServerError:
+        run_id = prepared.run_id
+        if isinstance(written, list):
+            self._published(run_id)
+            return Submitted(run_id, written[0])
+        if isinstance(written, BusTimeout):
+            return SubmissionUncertain(run_id, str(written))
+        if written.completed:
+            try:
+                self._withdraw(run_id, written.completed[0])
+            except SubmissionUncertain as exc:
+                return exc
+        return BusUnavailable(f"The run was not accepted: {written}")
 
     def _withdraw(self, run_id: str, revision: int) -> None:
         """Remove the snapshot of a run whose job was refused.

@@ -1,0 +1,25 @@
+"""How large a body each route reads; more is refused by its Content-Length, before any of it is read.
+
+Source: contract, section 3; design, section 8.
+"""
+
+from __future__ import annotations
+
+from pyoco_server.config import Config
+
+#: For every route that has no limit of its own.
+MAX_BODY_BYTES = 2 * 1024 * 1024
+#: What a form or a JSON body takes around the workflow in it.
+_AROUND_WORKFLOW_BYTES = 64 * 1024
+#: A batch: 8 KiB for each of its thousand runs.
+_MAX_BATCH_BYTES = 8 * 1024 * 1024
+#: A character of a text takes up to so many bytes in JSON (``\\u001f``).
+_JSON_BYTES_PER_BYTE = 6
+
+
+def max_body_bytes(config: Config, path: str) -> int:
+    """Give the largest body that a path takes."""
+    workflow_bytes = config.workflow_yaml_max_bytes
+    if path == "/runs/batch":
+        return _MAX_BATCH_BYTES + workflow_bytes * _JSON_BYTES_PER_BYTE
+    return max(MAX_BODY_BYTES, workflow_bytes + _AROUND_WORKFLOW_BYTES)
