@@ -352,6 +352,9 @@ class Bus:
             except (BusError, BusUnavailable) as exc:
                 return exc
 
+        if len(groups) == 1:
+            # The most frequent case by far, and tasks are not free.
+            return [await write_one(groups[0])]
         return list(await asyncio.gather(*(write_one(group) for group in groups)))
 
     async def _write(self, write: Write, deadline: float) -> int:

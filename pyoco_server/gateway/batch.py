@@ -15,7 +15,7 @@ from pyoco_server.errors import BusError, BusUnavailable, Fault, InvalidInput, P
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.inputs import BatchInput, RunInput, read_json_object, read_model
 from pyoco_server.gateway.problems import problem_of
-from pyoco_server.gateway.runs import READ_YOUR_WRITE_SEC, run_request
+from pyoco_server.gateway.runs import run_request
 from pyoco_server.operations.submit import RunRequest, Submitted
 from pyoco_server.states import RunStatus
 from pyoco_server.workflow.flow_yaml import parse_workflow
@@ -78,7 +78,7 @@ def _submit(requests: Sequence[RunRequest]) -> list[Submitted | PyocoServerError
     if unserved:
         logger.warning("%d of %d runs of a batch were not accepted: %s", len(unserved), len(outcomes), unserved[0])
     if revisions:
-        gateway().model.wait_for(max(revisions), READ_YOUR_WRITE_SEC)
+        gateway().model.note_written(max(revisions))
     is_safe_to_repeat = not any(isinstance(error, SubmissionUncertain) for error in unserved)
     if unserved and len(unserved) == len(outcomes) and is_safe_to_repeat:
         raise unserved[0]

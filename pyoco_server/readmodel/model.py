@@ -27,6 +27,8 @@ from pyoco_server.service import Deadline, Service
 
 logger = logging.getLogger(__name__)
 
+#: How long a list waits for what this gateway has just written.
+_OWN_WRITES_SEC = 2.0
 #: How long a snapshot that was removed at once may still be on its way here.
 _WITHDRAWAL_SEC = 0.5
 
@@ -145,6 +147,7 @@ class ReadModel:
         self._database = open_database(config.read_model_path)
         self._applied = threading.Condition()
         self._applied_seq = 0
+        self._written_seq = 0
         self._life = 0
         self._watches: dict[str, set[Watch]] = {}
         self._runs = BucketTable(self, config.runs_bucket, "runs", "run_id")
@@ -188,17 +191,20 @@ class ReadModel:
         if not self.is_complete:
             raise ReadModelLoading("The list of runs is not complete: it is being loaded, or NATS is away. Ask again.")
 
-    def wait_for(self, seq: int, timeout_sec: float) -> bool:
-        """Wait until a write of one's own is in the model.
+    def note_written(self, seq: int) -> None:
+        """Take note of a write of this gateway's own: no list is answered without it from now on.
+
+        The reader waits and not the writer, who would have to be woken once more for each of hundreds of writes.
 
         :param seq: the sequence that the write was given.
-        :return: whether it is.
         """
-        if not self.is_complete:
-            # No list is answered at the moment, so there is nothing to wait for.
-            return False
         with self._applied:
-            return self._applied.wait_for(lambda: self._applied_seq >= seq, timeout_sec)
+            self._written_seq = max(self._written_seq, seq)
+
+    def catch_up(self) -> None:
+        """Wait until what this gateway has written so far is in the model, for a while."""
+        with self._applied:
+            self._wait_for(self._written_seq, _OWN_WRITES_SEC)
 
     @property
     def life(self) -> int:
@@ -210,6 +216,7 @@ class ReadModel:
 
         :raises ReadModelLoading: see :meth:`require_complete`.
         """
+        self.catch_up()
         self.require_complete()
         statement, values = query.statement()
         with self.reading() as database:
@@ -249,7 +256,8 @@ class ReadModel:
 
     def withdraw(self, run_id: str, revision: int) -> None:
         """Drop a run that was stored as this revision and removed again, also when it is still on its way here."""
-        self.wait_for(revision, _WITHDRAWAL_SEC)
+        with self._applied:
+            self._wait_for(revision, _WITHDRAWAL_SEC)
         self.forget(run_id)
 
     @contextlib.contextmanager
@@ -289,7 +297,7 @@ class ReadModel:
         if table != "runs":
             return
         with self._applied:
-            self._applied_seq = 0
+            self._applied_seq = self._written_seq = 0
             self._life += 1
         self.wake_watches()
 
@@ -303,3 +311,10 @@ class ReadModel:
             waiting = [watch for key in keys for watch in self._watches.get(key, ())]
         for watch in waiting:
             watch.notify()
+
+    def _wait_for(self, seq: int, timeout_sec: float) -> None:
+        """Wait until a sequence is in the model; with the condition held, which is let go meanwhile."""
+        life = self._life
+        self._applied.wait_for(
+            lambda: self._applied_seq >= seq or self._life != life or not self.is_complete, timeout_sec
+        )
