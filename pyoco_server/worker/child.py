@@ -86,7 +86,7 @@ class Child:
         self._early: list[Message | Died] = []
         self._is_reaped = False
         self._is_closed = False
-        self._has_died = False
+        self._death: Died | None = None
         self.runs_done = 0
 
     @property
@@ -126,7 +126,7 @@ class Child:
         """Wait for messages and printed text; an empty list when nothing came in time.
 
         Whatever was written to the descriptors 1 and 2 before ``Ended`` stands before it. ``Died`` is the last
-        message there ever is.
+        message there ever is, and stands at the end of whatever is received after it.
         """
         messages, self._early = self._early, []
         events: list[Message | Died] | None = None
@@ -141,6 +141,9 @@ class Child:
         if events is None:
             # The end of the process does not end its pipe while a process that it has forked holds it open.
             events = list(self._last_events()) if self._process.poll() is not None else []
+        if self._death is not None:
+            # Again and again: who waited for the end of a run has not looked at what came after it.
+            events.append(self._death)
         if any(isinstance(event, (Ended, Died)) for event in events):
             for fd, raw in self._raw.items():
                 messages.extend(self._read_raw(fd))
@@ -213,10 +216,10 @@ class Child:
                 self._selector.unregister(fd)
             yield from raw.take(data)
 
-    def _read_events(self) -> Iterator[Message | Died]:
+    def _read_events(self) -> Iterator[Message]:
         for data in self._read(self._events_fd):
             if not data:
-                yield from self._died()
+                self._die()
                 return
             *lines, rest = data.split(b"\n")
             for line in lines:
@@ -226,20 +229,19 @@ class Child:
                     yield decode(whole)
                 except (ValueError, RecursionError):
                     # A task that writes to descriptors that are not its own: nothing of what follows can be trusted.
-                    yield from self._died("wrote into the pipe of its worker what is not a message")
+                    self._die("wrote into the pipe of its worker what is not a message")
                     return
             self._line += rest
 
-    def _last_events(self) -> Iterator[Message | Died]:
-        """Read what a process that has ended had still written, and say how it ended."""
-        if not self._has_died:
+    def _last_events(self) -> Iterator[Message]:
+        """Read what a process that has ended had still written."""
+        if self._death is None:
             yield from self._read_events()
-            yield from self._died()
+        if self._death is None:
+            self._die()
 
-    def _died(self, how: str | None = None) -> Iterator[Died]:
-        if self._has_died:
-            return
-        self._has_died = True
+    def _die(self, how: str | None = None) -> None:
+        """Note the end of the process, or what makes it of no use any more; ``None`` = say how it ended."""
         self._selector.unregister(self._events_fd)
         if how is None:
             try:
@@ -248,7 +250,7 @@ class Child:
                 how = "closed the pipe to its worker and went on"
         # Now, and not when the slot gets round to it: what it started must not go on without it.
         self._kill_group()
-        yield Died(how)
+        self._death = Died(how)
 
 
 class _RawOutput:

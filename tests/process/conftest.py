@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Daemon
+from tests.support.crew import Crew
 from tests.support.fleet import TAG, Fleet
 from tests.support.nats import NatsServer, free_port
 from tests.support.processes import MARK, Family
@@ -61,6 +62,41 @@ def fleet(nats: NatsServer, tmp_path: Path) -> Iterator[Fleet]:
     found.close()
 
 
+@pytest.fixture
+def crew(fleet: Fleet, nats: NatsServer) -> Iterator[Crew]:
+    """Workers on the test's own NATS."""
+    found = Crew(fleet, nats.url)
+    yield found
+    found.dismiss()
+
+
+@dataclass
+class Town:
+    """A NATS that all tests of a file share."""
+
+    fleet: Fleet
+    nats: NatsServer
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """A NATS which no test of the file disturbs."""
+    folder = tmp_path_factory.mktemp("town")
+    nats = NatsServer(folder / "nats").start()
+    found = Fleet(nats.url, folder)
+    yield Town(found, nats)
+    found.close()
+    nats.stop()
+
+
+@pytest.fixture
+def town_crew(town: Town) -> Iterator[Crew]:
+    """Workers on the NATS that the file's tests share."""
+    found = Crew(town.fleet, town.nats.url)
+    yield found
+    found.dismiss()
+
+
 @dataclass
 class Workshop:
     """A fleet with one worker, which all tests of a file share: for what must not disturb a worker."""
@@ -80,7 +116,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     )
     worker.wait_for_log("the worker serves")
     yield Workshop(found, worker)
-    status = worker.stop()
-    found.close()
-    nats.stop()
-    assert status == 0, worker.log
+    try:
+        assert worker.stop() == 0, worker.log
+    finally:
+        worker.kill()
+        found.close()
+        nats.stop()

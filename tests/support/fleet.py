@@ -149,10 +149,11 @@ class Fleet:
     # -- what else is in NATS -----------------------------------------------------------------------------------
 
     def has_job(self, run_id: str) -> bool:
-        return any(run_id.encode() in stored.payload for stored in self._all("PYOCO_WORK", "pyoco.work.>"))
+        return self.job_count(run_id) > 0
 
-    def job_count(self) -> int:
-        return int(self.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"])
+    def job_count(self, run_id: str) -> int:
+        """Count the copies of a run's job."""
+        return sum(run_id.encode() in stored.payload for stored in self._all("PYOCO_WORK", "pyoco.work.>"))
 
     def dead_letters(self, run_id: str | None = None) -> list[dict[str, Any]]:
         letters = [json.loads(stored.payload) for stored in self._all("PYOCO_DLQ", "pyoco.dlq.>")]

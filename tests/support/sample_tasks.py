@@ -59,10 +59,23 @@ def fail():
 
 def hold(name="go"):
     """Go on when a file is there; note who has begun."""
-    with (HOME / f"{name}.begun").open("a") as begun:
-        begun.write(f"{os.getpid()}\n")
+    _note_begin(name)
     _wait_for(name)
     return os.getpid()
+
+
+def hold_each(name):
+    """Go on when the file of this execution is there: ``name.1`` for the first one."""
+    _wait_for(f"{name}.{_note_begin(name)}")
+    return os.getpid()
+
+
+def _note_begin(name):
+    """Note who has begun, and say how many have."""
+    path = HOME / f"{name}.begun"
+    with path.open("a") as begun:
+        begun.write(f"{os.getpid()}\n")
+    return len(path.read_text().split())
 
 
 def left():
@@ -145,6 +158,12 @@ def die_with_grandchildren():
     fork.start()
     _note("grandchildren", f"{program.pid} {fork.pid}")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_soon(name):
+    """Have the kernel end this process a moment after the run is over."""
+    hold(name)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
 
 
 def corrupt_events():
