@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.config import Config
-from pyoco_server.contract import deadletters
+from pyoco_server.contract import deadletters, names
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.jobs import decode_object
 from pyoco_server.contract.runs import Snapshot
@@ -80,7 +80,7 @@ class Finish:
 
     def drop(self, stored: StoredRun | None, delivery: Delivery) -> None:
         """Acknowledge a job whose run is over, after completing what its worker may have left undone."""
-        if stored is not None and self._died_before_ack(stored.snapshot, delivery):
+        if stored is not None and _was_failed_by(delivery, stored.snapshot):
             reason, _, _ = (stored.snapshot.error or "").partition(":")
             known = reason in (deadletters.FLOW_NOT_FOUND, deadletters.WORKER_PROCESS_DIED)
             outcome = Outcome(RunStatus.FAILED, reason if known else deadletters.EXECUTION_ERROR, stored.snapshot.error)
@@ -89,14 +89,14 @@ class Finish:
 
     def reject(self, delivery: Delivery, error: InvalidJob, tag: str) -> None:
         """Take a job that cannot be read out of the queue, and fail its run where there is one."""
-        now = time.time()
         run_id = _readable_run_id(delivery.payload)
-        snapshot = self._fail(run_id, f"{deadletters.INVALID_JOB}: {error}") if run_id is not None else None
+        snapshot = self._fail(run_id, delivery, f"{deadletters.INVALID_JOB}: {error}") if run_id is not None else None
         letter = DeadLetter(
             reason=deadletters.INVALID_JOB,
             error=str(error),
-            timestamp=now,
-            run_id=run_id,
+            timestamp=time.time(),
+            # Whatever stands there: a letter that is too large could not be stored.
+            run_id=run_id and run_id[: names.MAX_NAME_CHARS],
             flow_name=snapshot.flow_name if snapshot else None,
             tag=tag,
             tags=snapshot.tags if snapshot else [],
@@ -117,8 +117,8 @@ class Finish:
 
     def give_up(self, run_id: str, delivery: Delivery, reason: str, error: str) -> None:
         """End a run that no worker can begin: delivered for the last time, or too large to be claimed."""
-        ended = self._fail(run_id, error)
-        if ended is not None:
+        ended = self._fail(run_id, delivery, error)
+        if ended is not None and _was_failed_by(delivery, ended):
             self._report(ended, Outcome(RunStatus.FAILED, reason, error))
         self._deliveries.ack(delivery)
 
@@ -163,17 +163,17 @@ class Finish:
         )
         self._dead_letters.publish(letter, key=f"failed.{snapshot.run_id}")
 
-    def _died_before_ack(self, snapshot: Snapshot, delivery: Delivery) -> bool:
-        """Say whether one of our workers failed this run and may not have come to its dead letter."""
-        return snapshot.status is RunStatus.FAILED and snapshot.job_seq == delivery.seq
+    def _fail(self, run_id: str, delivery: Delivery, error: str) -> Snapshot | None:
+        """Write FAILED over a run that has not ended, and that it is this job which failed it.
 
-    def _fail(self, run_id: str, error: str) -> Snapshot | None:
-        """Write FAILED over a run that nobody executes; ``None`` when it does not exist or has ended."""
+        :return: the run as it stands now; ``None`` when there is none.
+        """
 
         def intent(snapshot: Snapshot) -> Snapshot | None:
             if snapshot.status.is_terminal:
                 return None
-            return snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
+            ended = snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
+            return replace(ended, job_seq=delivery.seq)
 
         try:
             stored = self._runs.get(run_id)
@@ -181,9 +181,14 @@ class Finish:
                 ended = self._runs.change(stored, intent)
             except SnapshotTooLarge:
                 ended = self._runs.change(stored, lambda snapshot: intent(snapshot.reduced()))
+            return (ended or self._runs.get(run_id)).snapshot
         except RunNotFound:
             return None
-        return ended.snapshot if ended else None
+
+
+def _was_failed_by(delivery: Delivery, snapshot: Snapshot) -> bool:
+    """Say whether this job is the one with which the run failed, and so owes its dead letter."""
+    return snapshot.status is RunStatus.FAILED and snapshot.job_seq == delivery.seq
 
 
 def _readable_run_id(payload: bytes) -> str | None:

@@ -74,7 +74,13 @@ class Fleet:
     # -- runs ---------------------------------------------------------------------------------------------------
 
     def submit(self, workflow: str | None = None, *, params: dict[str, Any] | None = None, **fields: Any) -> str:
-        """Store a run and queue its job; gives the run id.
+        """Store a run and queue its job; gives the run id. See :meth:`store_pending`."""
+        job = self.store_pending(workflow, params=params, **fields)
+        self.queue(job.to_bytes(), msg_id=job.run_id, tag=job.tag)
+        return job.run_id
+
+    def store_pending(self, workflow: str | None = None, *, params: dict[str, Any] | None = None, **fields: Any) -> Job:
+        """Store a run, and give its job, which is not queued.
 
         :param params: laid over the defaults of the workflow, as a gateway does.
         :param fields: other fields of the job.
@@ -84,8 +90,7 @@ class Fleet:
         base = Job(str(uuid.uuid4()), "main", TAG, [TAG], values, time.time(), workflow_yaml=workflow)
         job = replace(base, **fields)
         self.store(Snapshot.pending(job, origin="test", tasks=list(document["tasks"]), now=time.time()))
-        self.queue(job.to_bytes(), msg_id=job.run_id, tag=job.tag)
-        return job.run_id
+        return job
 
     def queue(self, payload: bytes, *, msg_id: str | None = None, tag: str = TAG) -> int:
         """Publish whatever as a job; gives its sequence."""
@@ -122,6 +127,12 @@ class Fleet:
         )
         return document
 
+    def has_run(self, run_id: str) -> bool:
+        try:
+            return bool(self.run(run_id))
+        except KeyMissing:
+            return False
+
     def is_over(self, run_id: str) -> bool:
         return self.run(run_id)["status"] in {status.value for status in TERMINAL}
 
@@ -154,6 +165,9 @@ class Fleet:
     def job_count(self, run_id: str) -> int:
         """Count the copies of a run's job."""
         return sum(run_id.encode() in stored.payload for stored in self._all("PYOCO_WORK", "pyoco.work.>"))
+
+    def queue_is_empty(self) -> bool:
+        return self.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"] == 0
 
     def dead_letters(self, run_id: str | None = None) -> list[dict[str, Any]]:
         letters = [json.loads(stored.payload) for stored in self._all("PYOCO_DLQ", "pyoco.dlq.>")]
