@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 _RUN_ONCE_CONNECT_SEC = 8.0
 _CONNECT_SEC = 5.0
 _CONNECT_PAUSE_SEC = 1.0
-_ENDLESS_SEC = 10.0 * 365 * 24 * 3600
 
 _EPILOG = """\
 examples:
@@ -133,8 +132,7 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     signals.wait()
     if signals.was_signalled:
         logger.info("the worker stops; runs may go on for %g s", config.drain_sec)
-    # What --run-once began may take as long as it needs.
-    worker.stop(_ENDLESS_SEC if options.once and not signals.was_signalled else config.drain_sec)
+    worker.stop(config.drain_sec)
     signals.raise_failure()
     return EXIT_DONE
 

@@ -54,7 +54,7 @@ class Consumer(Service):
 
     :param poll_timeout_sec: how long an idle worker goes without asking (a second at most); with ``on_done``, how
         long it waits for its job.
-    :param on_done: where it is given, one job is fetched at most, and this is called after that.
+    :param on_done: where it is given, one job is fetched at most, and this is called when a slot has dealt with it.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Consumer(Service):
 
     def run(self) -> None:
         patience: Deadline | None = None
+        work: Work | None = None
         while self._wait_for_slot():
             if self._on_done is not None:
                 patience = patience or Deadline(self._poll_timeout_sec)
@@ -117,8 +118,11 @@ class Consumer(Service):
                 if self._on_done is not None:
                     break
         self._be_busy()
-        if self._on_done is not None and not self.is_stopping:
-            self._on_done()
+        if self._on_done is not None:
+            if work is not None:
+                work.is_done.wait()
+            if not self.is_stopping:
+                self._on_done()
 
     def _wait_for_slot(self) -> bool:
         """Wait for a free slot; ``False`` = it is time to stop."""
@@ -172,6 +176,7 @@ class Consumer(Service):
                 self._free.popleft().give(work)
                 return
         self._hand_back(work.delivery)
+        work.is_done.set()
 
     def _be_idle(self) -> None:
         with self._changed:

@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.messages import Delivery
@@ -50,10 +50,14 @@ _FINISH_PAUSE_SEC = 1.0
 
 @dataclass(frozen=True)
 class Work:
-    """A delivered job on its way to a slot."""
+    """A delivered job on its way to a slot.
+
+    :param is_done: set when the slot has no more to do with it.
+    """
 
     delivery: Delivery
     tag: str
+    is_done: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ class Slot(Service):
             except Exception:
                 logger.exception("a job cannot be dealt with", extra={"tag": work.tag})
                 lease.hand_back()
+        work.is_done.set()
 
     def _living_child(self) -> Child | None:
         """Give the runner, or another one where it has died while it was idle; ``None`` when the worker stops.
@@ -299,6 +304,7 @@ class Slot(Service):
             work = self._work.get()
             if work is not None:
                 self._lease(work.delivery).hand_back(0.0)
+                work.is_done.set()
 
     def _lease(self, delivery: Delivery) -> Lease:
         return Lease(self._tools.deliveries, delivery, self._tools.config.max_deliver)

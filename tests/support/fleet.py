@@ -154,6 +154,12 @@ class Fleet:
         self.wait_until(look, f"the run's beginning: {task}")
         return self.run(run_id)
 
+    def wait_for_life(self, run_id: str) -> None:
+        """Wait until a run's worker gives another sign of life, and see that the run goes on."""
+        before = self.run(run_id)["heartbeat_at"]
+        self.wait_until(lambda: self.run(run_id)["heartbeat_at"] > before, "a sign of life of the run")
+        assert self.run(run_id)["status"] == "RUNNING"
+
     def wait_until(self, look: Callable[[], object], what: str, timeout_sec: float = 20.0) -> None:
         eventually(look, what=what, timeout_sec=timeout_sec)
 

@@ -1,0 +1,38 @@
+"""Dead letters of runs that have failed, as an operator has asked for them."""
+
+from __future__ import annotations
+
+from tests.support.crew import Crew
+from tests.support.fleet import flow
+
+
+def test_operator_may_do_without_dead_letters_of_tasks_that_raise(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    crew.hire("quiet", PYOCO_DLQ_PUBLISH_EXECUTION_ERROR="false")
+    raised, unknown, died = crew.submit(flow("fail")), crew.submit(), crew.submit(flow("kill_itself"))
+    for run_id in (raised, unknown, died):
+        fleet.ended(run_id, "FAILED")
+    letters = [(letter["run_id"], letter["reason"]) for letter in fleet.dead_letters()]
+    assert letters == [(unknown, "flow_not_found"), (died, "worker_process_died")]
+
+
+def test_flow_that_no_worker_knows_is_told_by_its_name(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    (fleet.folder / "resolvers.py").write_text("def know_nothing(name):\n    return {}[name]\n")
+    worker = crew.hire("stranger", "--flow-resolver", "resolvers.py:know_nothing")
+    run_id = crew.submit(flow_name="nightly")
+    run = fleet.ended(run_id, "FAILED")
+    assert run["error"] == "flow_not_found: nightly (the resolver does not know it)"
+    (letter,) = fleet.dead_letters(run_id)
+    del letter["timestamp"]
+    assert letter == {
+        "reason": "flow_not_found",
+        "error": run["error"],
+        "run_id": run_id,
+        "flow_name": "nightly",
+        "tag": crew.tag,
+        "tags": ["t"],
+        "tenant_id": None,
+        "api_key_id": None,
+        "worker_id": worker.worker_id,
+    }
