@@ -119,6 +119,10 @@ class Snapshot:
             updated_at=now,
         )
 
+    def released(self, now: float) -> Snapshot:
+        """Give the snapshot of a run whose holder hands it back: nobody executes it, and anybody may claim it."""
+        return replace(self, worker_id=None, instance_id=None, heartbeat_at=now, updated_at=now)
+
     def ended(self, status: RunStatus, *, error: str | None, now: float) -> Snapshot:
         """Give the terminal snapshot; a cancelled run carries no error, and no task goes on after its run."""
         rest = TaskState.CANCELLED.value if status is RunStatus.CANCELLED else TaskState.FAILED.value

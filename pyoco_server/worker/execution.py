@@ -106,6 +106,19 @@ class Execution:
                 except SnapshotTooLarge as exc:
                     return self.outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc))
 
+    def release(self) -> bool:
+        """Let go of a run that has not ended, and say whether that was stored."""
+        claim = self._stored.snapshot
+
+        def intent(snapshot: Snapshot) -> Snapshot | None:
+            return snapshot.released(time.time()) if snapshot.is_held_by(claim) else None
+
+        try:
+            return self._runs.change(self._stored, intent, budget_sec=_PROGRESS_BUDGET_SEC) is not None
+        except (BusError, BusUnavailable, RunNotFound, SnapshotTooLarge) as exc:
+            logger.warning("a run cannot be released: %s", exc, extra=self.context)
+            return False
+
     def _wait_sec(self) -> float:
         """Seconds until the snapshot is to be written: soon after a change, else for the sign of life."""
         spacing = _WRITE_SPACING_SEC if self._is_dirty else self._config.run_heartbeat_interval_sec

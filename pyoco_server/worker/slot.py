@@ -251,6 +251,7 @@ class Slot(Service):
             logger.warning("a run is not this worker's any more", extra=execution.context)
         except HandedBack:
             logger.warning("a run is handed back because the worker stops", extra=execution.context)
+            # First of all: the run may begin elsewhere at once.
             self._end_child()
             ended = self._leave_unfinished(execution, lease)
         finally:
@@ -275,8 +276,8 @@ class Slot(Service):
     def _leave_unfinished(self, execution: Execution, lease: Lease) -> Snapshot | None:
         """Hand a run back whose worker stops, or fail it where its job would not be delivered again."""
         if not lease.is_last:
-            # Until then the registry says that this worker has stopped, and the next one need not ask twice.
-            lease.hand_back()
+            # Else the registry has to say first that this worker has stopped.
+            lease.hand_back(0.0 if execution.release() else HAND_BACK_SEC)
             return None
         count = lease.delivery.num_delivered
         error = f"{deadletters.MAX_DELIVERIES}: the job was delivered {count} times, and its last worker stops."

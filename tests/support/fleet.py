@@ -172,6 +172,10 @@ class Fleet:
         """Count the copies of a run's job."""
         return sum(run_id.encode() in stored.payload for stored in self._all("PYOCO_WORK", "pyoco.work.>"))
 
+    def redelivered_count(self, tag: str) -> int:
+        """Count the jobs of a tag that were delivered more than once and are not ended."""
+        return int(self.bus.api(f"CONSUMER.INFO.PYOCO_WORK.pyoco_workers_{tag}")["num_redelivered"])
+
     def queue_is_empty(self) -> bool:
         return self.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"] == 0
 
