@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: How long ``--run-once`` waits for NATS.
-_RUN_ONCE_CONNECT_SEC = 8.0
+#: How long ``--run-once`` waits for NATS: ten seconds with the start and the end of the process.
+_RUN_ONCE_CONNECT_SEC = 6.0
 _CONNECT_SEC = 5.0
 _CONNECT_PAUSE_SEC = 1.0
 

@@ -64,6 +64,10 @@ def hold(name="go"):
     return os.getpid()
 
 
+def after_hold(name, hold):
+    _note(f"{name}.after", hold)
+
+
 def hold_each(name):
     """Go on when the file of this execution is there: ``name.1`` for the first one."""
     _wait_for(f"{name}.{_note_begin(name)}")

@@ -1,0 +1,64 @@
+"""Workers and the absence of NATS: at the start, for good, and in the middle of a run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import run
+from tests.support.crew import Crew
+from tests.support.fleet import QUICK, flow
+from tests.support.nats import NatsServer, free_port
+
+
+def test_run_once_without_nats_ends_with_the_address_that_it_tried(tmp_path: Path) -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    started_at = time.monotonic()
+    done = run("pyoco-worker", "--nats-url", url, "--run-once", cwd=tmp_path)
+    assert time.monotonic() - started_at < 10
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ERR-PYOCO-0003") and url in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_worker_waits_for_nats_and_serves_when_it_comes_unless_it_is_stopped(crew: Crew, nats: NatsServer) -> None:
+    nats.stop()
+    patient, stopped = crew.begin("patient"), crew.begin("stopped")
+    for worker in (patient, stopped):
+        assert nats.url in worker.wait_for_log("waiting for NATS: .*")[0]
+    assert stopped.stop(timeout_sec=8) == 0
+    nats.start()
+    patient.wait_for_log("the worker serves")
+    crew.fleet.ended(crew.submit(flow("quick")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_run_completes_once_when_nats_goes_and_comes_back_in_the_middle_of_it(
+    crew: Crew, nats: NatsServer, number: signal.Signals
+) -> None:
+    fleet = crew.fleet
+    worker = crew.hire("only", **QUICK)
+    run_id = crew.submit_held("hold >> after_hold")
+    crew.wait_for_begin()
+    nats.stop(number)
+    worker.wait_for_log("the connection to NATS was lost")
+    # A task ends and another one begins and ends while nobody can be told.
+    crew.let_go()
+    fleet.wait_for_file(f"{crew.tag}.after")
+    nats.start()
+    run = fleet.ended(run_id)
+    assert (run["attempt"], run["worker_id"]) == (1, worker.worker_id)
+    assert run["tasks"] == {"hold": "SUCCEEDED", "after_hold": "SUCCEEDED"}
+    assert len(crew.begun()) == 1
+    # And the worker fetches jobs again.
+    fleet.ended(crew.submit(flow("quick")))
+
+
+def test_worker_whose_queue_vanished_makes_it_anew(crew: Crew) -> None:
+    fleet = crew.fleet
+    crew.hire("only")
+    fleet.bus.api(f"CONSUMER.DELETE.PYOCO_WORK.pyoco_workers_{crew.tag}")
+    fleet.ended(crew.submit(flow("quick")))
