@@ -21,7 +21,7 @@ from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import KeyMissing
+from pyoco_server.errors import KeyMissing, RevisionConflict
 from pyoco_server.service import Deadline
 from pyoco_server.states import TERMINAL
 from tests.support.commands import Daemon
@@ -109,16 +109,22 @@ class Fleet:
 
     def change(self, run_id: str, **fields: Any) -> dict[str, Any]:
         """Change fields of a snapshot by compare-and-set, as another program of the fleet would."""
-        subject = names.key_subject("pyoco_runs", run_id)
+        return self._change("pyoco_runs", run_id, fields)
+
+    def change_worker(self, worker_id: str, **fields: Any) -> dict[str, Any]:
+        """Change fields of a worker's record in the same way."""
+        return self._change("pyoco_workers", worker_id, fields)
+
+    def _change(self, bucket: str, key: str, fields: dict[str, Any]) -> dict[str, Any]:
+        subject = names.key_subject(bucket, key)
         while True:
-            stored = self.bus.last("KV_pyoco_runs", subject)
+            stored = self.bus.last(names.bucket_stream(bucket), subject)
             document: dict[str, Any] = {**json.loads(stored.payload), **fields}
             try:
                 self.bus.write(Write(subject, json.dumps(document).encode(), expected_revision=stored.seq))
                 return document
-            except Exception as exc:
-                if type(exc).__name__ != "RevisionConflict":
-                    raise
+            except RevisionConflict:
+                continue
 
     def run(self, run_id: str) -> dict[str, Any]:
         """Give a snapshot as it is stored."""
