@@ -172,12 +172,12 @@ def read_run_query(query: MultiDict[str, str]) -> RunQuery:
     read = RunQuery(
         limit=take("limit", lambda text: _integer(text, 1, MAX_LIST_LIMIT), _DEFAULT_LIST_LIMIT),
         statuses=tuple(dict.fromkeys(statuses)),
-        flow_name=query.get("flow") or None,
-        tag=query.get("tag") or None,
+        flow_name=take("flow", lambda text: _at_most(MAX_NAME_CHARS, text), None) or None,
+        tag=take("tag", lambda text: _at_most(MAX_TAG_CHARS, text), None) or None,
         sha256=query.get("workflow_yaml_sha256") or None,
         updated_after=take("updated_after", _moment, None),
         created_after=take("created_after", _moment, None),
-        prefix=query.get("q") or None,
+        prefix=take("q", lambda text: _at_most(MAX_NAME_CHARS, text), None) or None,
         cursor=take("cursor", Cursor.parse, None) if query.get("cursor") else None,
     )
     if faults:
@@ -223,6 +223,12 @@ def _integer(text: str, low: int, high: int) -> int:
     if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and low <= int(text) <= high):
         raise ValueError(f"must be a whole number from {low} to {high}")
     return int(text)
+
+
+def _at_most(max_chars: int, text: str) -> str:
+    if len(text) > max_chars:
+        raise ValueError(f"must have at most {max_chars} characters")
+    return text
 
 
 def _moment(text: str) -> float:

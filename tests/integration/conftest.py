@@ -49,3 +49,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalGateway]:
     yield gateway
     gateway.stop()
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_parts(shared: LocalGateway) -> Iterator[Parts]:
+    """Connection and stores of a program beside the shared gateway."""
+    with Parts(shared.config.nats_url) as given:
+        yield given

@@ -60,6 +60,10 @@ class LocalGateway:
         """Wait until lists are answered."""
         eventually(lambda: self.get("/ready").status_code == 200, what="the gateway being ready")
 
+    def wait_until_applied(self, revision: int) -> None:
+        """Wait until lists show what somebody else stored as this revision."""
+        assert self.parts.model.wait_for(revision, 10), f"revision {revision} is not in the list"
+
     def raw(self, data: bytes, *, timeout_sec: float = REQUEST_TIMEOUT_SEC) -> bytes:
         """Send bytes over a connection of their own and give all that comes until the gateway closes it."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout_sec) as connection:

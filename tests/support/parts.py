@@ -105,14 +105,24 @@ class Parts:
         payload = document if isinstance(document, bytes) else json.dumps(document).encode()
         return self.bus.write(Write(names.key_subject(bucket, run_id), payload))[0]
 
-    def put_many(self, documents: list[dict[str, Any]]) -> None:
-        """Store many runs, a hundred a hop."""
+    def tombstone(self, key: str, operation: str = "DEL", *, bucket: str = "pyoco_runs") -> int:
+        """Remove a key as KV clients do it (ADR-8), by a marker: ``DEL`` or ``PURGE``; gives the marker's revision."""
+        headers = {"KV-Operation": operation}
+        if operation == "PURGE":
+            headers["Nats-Rollup"] = "sub"
+        request = self.bus.request(names.key_subject(bucket, key), b"", headers)
+        return int(json.loads(self.bus.call(request, timeout_sec=5).data)["seq"])
+
+    def put_many(self, documents: list[dict[str, Any]]) -> int:
+        """Store many runs, a hundred a hop; gives the revision of the last."""
+        revision = 0
         writes = [
             Write(names.key_subject("pyoco_runs", document["run_id"]), json.dumps(document).encode())
             for document in documents
         ]
         for start in range(0, len(writes), 100):
-            self.bus.write(*writes[start : start + 100])
+            revision = self.bus.write(*writes[start : start + 100])[-1]
+        return revision
 
     def change(self, run_id: str, **changes: Any) -> float:
         """Change fields of a stored run; gives the time when that was confirmed, ``time.monotonic()``."""
