@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -40,10 +41,21 @@ class NatsServer:
         eventually(lambda: answers("127.0.0.1", self.port), what="nats-server answering")
         return self
 
+    def send(self, number: int) -> None:
+        """Send it a signal; ``SIGSTOP`` makes it a server that keeps its connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def empty(self) -> None:
+        """Throw its store away; it must not run."""
+        shutil.rmtree(self._folder / "jetstream")
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End it by a signal and wait for its end; works twice."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
+            # One that was suspended would not hear it.
+            self._process.send_signal(signal.SIGCONT)
             self._process.wait(20)
 
     @contextlib.contextmanager
