@@ -176,11 +176,7 @@ class Finish:
             return replace(ended, job_seq=delivery.seq)
 
         try:
-            stored = self._runs.get(run_id)
-            try:
-                ended = self._runs.change(stored, intent)
-            except SnapshotTooLarge:
-                ended = self._runs.change(stored, lambda snapshot: intent(snapshot.reduced()))
+            ended = self._runs.end(self._runs.get(run_id), intent)
             return (ended or self._runs.get(run_id)).snapshot
         except RunNotFound:
             return None

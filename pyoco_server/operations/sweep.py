@@ -181,7 +181,7 @@ class Sweep:
                 return None
             return snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
 
-        ended = self._runs.change(stored, intent)
+        ended = self._runs.end(stored, intent)
         if ended is None:
             return
         snapshot = ended.snapshot

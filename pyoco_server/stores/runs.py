@@ -14,7 +14,7 @@ from pyoco_server.bridge.messages import Write
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.runs import RESERVED_BYTES, Snapshot
-from pyoco_server.errors import KeyMissing, RevisionConflict, RunNotFound
+from pyoco_server.errors import KeyMissing, RevisionConflict, RunNotFound, SnapshotTooLarge
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,20 @@ class RunStore:
                 return StoredRun(snapshot, revision, stored.stored_at)
             except RevisionConflict:
                 stored = self.get(stored.snapshot.run_id)
+
+    def end(self, stored: StoredRun, intent: Callable[[Snapshot], Snapshot | None]) -> StoredRun | None:
+        """Apply an intent that ends a run nobody executes; see :meth:`change`.
+
+        :return: ``None`` also when the run has been removed. A snapshot over the cap, as after its operator lowered
+            it, is written without what makes it large: such a run must end, too.
+        """
+        try:
+            try:
+                return self.change(stored, intent)
+            except SnapshotTooLarge:
+                return self.change(stored, lambda snapshot: intent(snapshot.reduced()))
+        except RunNotFound:
+            return None
 
     def remove(self, run_id: str, revision: int) -> None:
         """Remove a run of which nothing but its first snapshot was ever written; a newer one stays.

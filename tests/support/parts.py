@@ -73,20 +73,32 @@ class Parts:
     def sweep(self, min_age_sec: float = 0.0) -> Sweep:
         return Sweep(self.model, self.runs, self.queue, self.workflows, self.dead_letters, min_age_sec=min_age_sec)
 
+    def configure(self, stream: str, **settings: Any) -> None:
+        """Change settings of a stream, as an operator does."""
+        self.bus.api(f"STREAM.UPDATE.{stream}", {**self.info(stream)["config"], **settings})
+
     # -- what is in NATS ---------------------------------------------------------------------------------------
 
     def info(self, stream: str, **body: Any) -> dict[str, Any]:
         return self.bus.api(f"STREAM.INFO.{stream}", body or None)
 
-    def jobs(self) -> list[Stored]:
-        """Give the messages of the work queue."""
+    def messages(self, stream: str) -> list[Stored]:
+        """Give the messages of a stream."""
         found: list[Stored] = []
         while True:
             seq = found[-1].seq + 1 if found else 1
             try:
-                found.append(self.bus.following(names.WORK_STREAM, "pyoco.work.>", seq))
+                found.append(self.bus.following(stream, ">", seq))
             except KeyMissing:
                 return found
+
+    def jobs(self) -> list[Stored]:
+        """Give the messages of the work queue."""
+        return self.messages(names.WORK_STREAM)
+
+    def queued_ids(self) -> list[str]:
+        """Give the run ids of the work queue, sorted."""
+        return sorted(json.loads(job.payload)["run_id"] for job in self.jobs())
 
     def keys(self, bucket: str = "pyoco_runs") -> set[str]:
         info = self.info(names.bucket_stream(bucket), subjects_filter=">")
