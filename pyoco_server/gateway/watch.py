@@ -99,6 +99,8 @@ class WatchStream:
                 if document is not None:
                     yield self._snapshot_event(document)
                     spoke_at = told_at = now
+                elif self._has_ended:
+                    return
                 elif now - told_at >= _HEARTBEAT_SEC:
                     yield _event("heartbeat", {"run_id": self._run_id, "ts": time.time()})
                     spoke_at = told_at = now
