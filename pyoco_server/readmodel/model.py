@@ -203,8 +203,19 @@ class ReadModel:
 
     def catch_up(self) -> None:
         """Wait until what this gateway has written so far is in the model, for a while."""
+        self.wait_for(self._written_seq, _OWN_WRITES_SEC)
+
+    def wait_for(self, seq: int, timeout_sec: float) -> bool:
+        """Wait until a sequence is in the model.
+
+        :return: whether it is; ``False`` at once when nothing will come at the moment.
+        """
         with self._applied:
-            self._wait_for(self._written_seq, _OWN_WRITES_SEC)
+            life = self._life
+            self._applied.wait_for(
+                lambda: self._applied_seq >= seq or self._life != life or not self.is_complete, timeout_sec
+            )
+            return self._applied_seq >= seq
 
     @property
     def life(self) -> int:
@@ -256,8 +267,7 @@ class ReadModel:
 
     def withdraw(self, run_id: str, revision: int) -> None:
         """Drop a run that was stored as this revision and removed again, also when it is still on its way here."""
-        with self._applied:
-            self._wait_for(revision, _WITHDRAWAL_SEC)
+        self.wait_for(revision, _WITHDRAWAL_SEC)
         self.forget(run_id)
 
     @contextlib.contextmanager
@@ -311,10 +321,3 @@ class ReadModel:
             waiting = [watch for key in keys for watch in self._watches.get(key, ())]
         for watch in waiting:
             watch.notify()
-
-    def _wait_for(self, seq: int, timeout_sec: float) -> None:
-        """Wait until a sequence is in the model; with the condition held, which is let go meanwhile."""
-        life = self._life
-        self._applied.wait_for(
-            lambda: self._applied_seq >= seq or self._life != life or not self.is_complete, timeout_sec
-        )

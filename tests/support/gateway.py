@@ -24,7 +24,7 @@ class LocalGateway:
     """
 
     def __init__(self, nats: NatsServer, **env: str) -> None:
-        self.config = Config.from_env({"PYOCO_NATS_URL": nats.url, "PYOCO_MAX_WATCHES": "16", **env})
+        self.config = Config.from_env({"PYOCO_NATS_URL": nats.url, "PYOCO_MAX_WATCHES": "64", **env})
         self.failures: list[Service] = []
         listener = listen("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
