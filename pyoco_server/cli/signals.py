@@ -11,6 +11,9 @@ from types import FrameType
 from pyoco_server.errors import PyocoServerError
 from pyoco_server.service import Service
 
+#: How long a signal may go unnoticed that came to another thread than the main one.
+_LOOK_SEC = 0.5
+
 
 class StopSignals:
     """Waits for SIGINT or SIGTERM, for a part that fails, or for the work to be done."""
@@ -69,7 +72,9 @@ class StopSignals:
 
     def wait(self) -> None:
         """Wait until the command is to end."""
-        self.stopping.wait()
+        while not self.stopping.wait(_LOOK_SEC):
+            # The kernel may give a signal to another thread. That does not wake this one, which alone runs the handler.
+            pass
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         is_ours, self._is_waking = self._is_waking, False
