@@ -15,7 +15,7 @@ import nats.aio.msg
 import nats.errors
 
 from pyoco_server.bridge.client import TRY_TIMEOUT_SEC, Bus
-from pyoco_server.bridge.messages import Delivery, delivery_counts
+from pyoco_server.bridge.messages import Delivery, Waiting, delivery_counts
 from pyoco_server.bridge.translate import api_answer, translate
 from pyoco_server.contract import names
 from pyoco_server.errors import BusTimeout, BusUnavailable, ResourceMissing
@@ -49,20 +49,13 @@ class Deliveries:
         """
         return self._bus.call(self._pull(stream, durable, wait_sec), timeout_sec=wait_sec + _GRACE_SEC + 1)
 
-    def waiting(self, stream: str, durables: Sequence[str]) -> list[int]:
+    def waiting(self, stream: str, durables: Sequence[str]) -> list[Waiting]:
         """Look up how many jobs each durable could deliver now, without taking one.
-
-        Jobs that were handed back or whose lease is over are not among them.
 
         :raises ResourceMissing: one of the consumers does not exist.
         :raises BusUnavailable: no answer; may be repeated.
         """
         return self._bus.call(self._waiting(stream, durables), timeout_sec=TRY_TIMEOUT_SEC + 1)
-
-    @property
-    def surplus_count(self) -> int:
-        """How many jobs came when nobody waited for them any more, and were handed back."""
-        return sum(pulls.surplus_count for pulls in self._pulls.values())
 
     def ack(self, delivery: Delivery) -> None:
         """End the job; returns when the server has confirmed it.
@@ -114,15 +107,16 @@ class Deliveries:
             raise ResourceMissing(f"Nobody serves the queue {durable} of {stream}: it is to be created.")
         raise BusUnavailable(f"NATS ended a pull from {durable} with {status} {description}.")
 
-    async def _waiting(self, stream: str, durables: Sequence[str]) -> list[int]:
+    async def _waiting(self, stream: str, durables: Sequence[str]) -> list[Waiting]:
         return list(await asyncio.gather(*(self._waiting_one(stream, durable) for durable in durables)))
 
-    async def _waiting_one(self, stream: str, durable: str) -> int:
+    async def _waiting_one(self, stream: str, durable: str) -> Waiting:
         endpoint = f"CONSUMER.INFO.{stream}.{durable}"
         answer = await self._bus.request(f"$JS.API.{endpoint}", b"")
         info = api_answer(answer.data, endpoint)
         count, limit = int(info["num_pending"]), int(info["config"].get("max_ack_pending", -1))
-        return min(count, max(0, limit - int(info["num_ack_pending"]))) if limit > 0 else count
+        room = max(0, limit - int(info["num_ack_pending"])) if limit > 0 else count
+        return Waiting(min(count, room), is_held_back=count > room)
 
     def _give_up_pulls(self) -> None:
         for pulls in self._pulls.values():
@@ -155,7 +149,6 @@ class _Pulls:
         self._is_open = False
         self._count = 0
         self._answer: asyncio.Future[nats.aio.msg.Msg] | None = None
-        self.surplus_count = 0
 
     async def next(self, wait_sec: float) -> nats.aio.msg.Msg:
         """Pull once, and give the job or the status that ended the pull.
@@ -193,7 +186,6 @@ class _Pulls:
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(message)
         elif is_job:
-            self.surplus_count += 1
             # Not awaited here: the answers of later pulls come in behind this one.
             self._bus.spawn(self._hand_back(message))
 

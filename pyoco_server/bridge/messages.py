@@ -62,6 +62,18 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """What waits for a consumer. Jobs that were handed back or whose lease is over are not counted.
+
+    :param count: jobs that could be delivered now.
+    :param is_held_back: whether more wait, which MaxAckPending keeps back until others have ended.
+    """
+
+    count: int
+    is_held_back: bool
+
+
+@dataclass(frozen=True)
 class Change:
     """One message of a followed stream.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pyoco_server.bridge.client import Bus, unix_seconds
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.hints import Hints
-from pyoco_server.bridge.messages import Delivery, Write
+from pyoco_server.bridge.messages import Delivery, Waiting, Write
 from pyoco_server.bridge.resources import ensure_consumer
 from pyoco_server.config import Config
 from pyoco_server.contract import names
@@ -62,10 +62,10 @@ class Queue:
         """Take at most one job of this tag; the caller owns its lease. See :meth:`Deliveries.pull`."""
         return self.deliveries.pull(names.WORK_STREAM, names.durable(tag), wait_sec=wait_sec)
 
-    def waiting(self, tags: Sequence[str]) -> dict[str, int]:
-        """Look up how many jobs of each tag could be taken now; see :meth:`Deliveries.waiting`."""
-        counts = self.deliveries.waiting(names.WORK_STREAM, [names.durable(tag) for tag in tags])
-        return dict(zip(tags, counts, strict=True))
+    def waiting(self, tags: Sequence[str]) -> dict[str, Waiting]:
+        """Look up what waits under each tag; see :meth:`Deliveries.waiting`."""
+        found = self.deliveries.waiting(names.WORK_STREAM, [names.durable(tag) for tag in tags])
+        return dict(zip(tags, found, strict=True))
 
     def hints(self, tags: Sequence[str], hear: Callable[[str], bool]) -> Hints:
         """Make the membership in the group of idle workers, to hear of new jobs of these tags."""

@@ -3,21 +3,24 @@
 A work-queue stream gives each tag a consumer of its own, so a worker with five tags has five to ask. It must not
 ask them all at once and wait, for a pull that is open while the last slot fills brings a job that nobody has room
 for, and handing it back costs one of its twenty deliveries; and it must not wait for one after the other, which
-makes every job of the other tags wait. So one pull is open at a time, made only while a slot is free, and:
+makes every job of the other tags wait. So one pull is open at a time, made only while a slot is free, of a tag that is
+known to have jobs, in rotation. Three things tell of jobs:
 
-- with a backlog the tags that have jobs are asked in rotation; how many wait is looked up for all tags together, now
-  and then, which takes none of them, so empty tags cost next to nothing;
-- when no tag has a job, the worker joins the group of idle workers, looks once more for what came in between, and waits
-  for a hint. A hint leads to a pull of its tag that waits a little, because the job is only just being stored;
-- when its last slot fills, it leaves the group, and what it heard and has no room for is passed on to the others;
-- each tag is asked once a second whatever is known: jobs whose lease is over or whose delay has passed are not counted
-  among those that wait, and give no hint.
+- a look at the counts of all tags, which takes none: under a backlog now and then;
+- a hint: when no tag has a job, the worker joins the group of idle workers, looks once more for what came in between,
+  and waits to hear. A hinted pull waits a little, because the job is only just being stored. When its last slot fills,
+  the worker leaves the group, and what it heard and has no room for is passed on to the others;
+- a turn: each tag is asked once a second whatever is known. Jobs whose lease is over or whose delay has passed are not
+  counted, and give no hint.
+
+After any trouble nothing of this counts any more, and the worker looks again.
 
 Source: design, section 5.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
@@ -25,6 +28,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Delivery
@@ -40,13 +44,23 @@ logger = logging.getLogger(__name__)
 _WAITING_JOB_SEC = 0.002
 #: How long a pull waits for a job of which a hint told: as long as storing it takes on a slow disk.
 _HINTED_JOB_SEC = 0.05
-#: How old what is known of the tags may grow under a backlog: so long a tag may wait until it has its turn.
+#: How old the counts may grow where no hint tells of jobs: so long a tag may wait until it has its turn.
 _LOOK_SEC = 0.1
 #: How long a tag may go without being asked.
 _ASK_SEC = 1.0
 _TROUBLE_PAUSE_SEC = 0.5
-#: Hints that are kept: when so many jobs come at once, everybody finds them without a hint.
-_MAX_HINTS = 100
+
+
+@dataclass
+class _Known:
+    """What is known of the jobs of one tag.
+
+    :ivar waiting_count: jobs that could be taken at the last look, less those taken since.
+    :ivar hint_count: hints that came since and were not followed.
+    """
+
+    waiting_count: int = 0
+    hint_count: int = 0
 
 
 class Consumer(Service):
@@ -75,13 +89,14 @@ class Consumer(Service):
         self._log_limit = RateLimit()
         self._changed = threading.Condition()
         self._free: deque[Slot] = deque()
-        #: Whether this worker is a member of the group, and the tags of which it heard.
+        #: Whether this worker is a member of the group.
         self._is_idle = False
-        self._heard: deque[str] = deque(maxlen=_MAX_HINTS)
-        #: How many jobs wait, as far as is known: at first each tag is asked. The one whose turn it is stands first.
-        self._waiting = dict.fromkeys(tags, 1)
-        #: When to look that up, by the monotonic clock.
+        #: The tag whose turn it is stands first.
+        self._known = {tag: _Known() for tag in tags}
+        #: When to look at the counts, by the monotonic clock.
         self._look_at = 0.0
+        #: Whether the last look found jobs beyond MaxAckPending: nobody tells when they may be had.
+        self._is_held_back = False
         #: Which tag is to be asked next whatever is known, and when.
         self._round = itertools.cycle(tags)
         self._ask_at = 0.0
@@ -91,6 +106,9 @@ class Consumer(Service):
         """Note a slot that can take a run."""
         with self._changed:
             self._free.append(slot)
+            if self._is_held_back:
+                # Its last run may have made room.
+                self._look_at = 0.0
             self._changed.notify_all()
 
     def wake(self) -> None:
@@ -107,11 +125,8 @@ class Consumer(Service):
                     break
             try:
                 work = self._step()
-            except ResourceMissing:
-                self._create_missing()
-                continue
             except (BusError, Unavailable) as exc:
-                self._report(exc)
+                self._recover(exc)
                 continue
             if work is not None:
                 self._give(work)
@@ -133,15 +148,11 @@ class Consumer(Service):
         return not self.is_stopping
 
     def _step(self) -> Work | None:
-        """Do the next thing that may bring a job: ask a tag that was heard of or has jobs, else wait to hear of one."""
-        with self._changed:
-            heard = self._heard.popleft() if self._heard else None
-        if heard is not None:
-            return self._ask(heard, _HINTED_JOB_SEC)
+        """Do the next thing that may bring a job: ask the next tag that is known to have one, else wait to hear."""
         self._refresh()
-        for tag, count in self._waiting.items():
-            if count > 0:
-                return self._ask(tag, _WAITING_JOB_SEC)
+        tag = next((tag for tag, known in self._known.items() if known.hint_count or known.waiting_count), None)
+        if tag is not None:
+            return self._ask(tag)
         if self._is_idle:
             self._wait_to_hear()
         else:
@@ -149,24 +160,39 @@ class Consumer(Service):
         return None
 
     def _refresh(self) -> None:
-        """Look up how many jobs wait, where that is due, and bring the next tag to be asked whatever is known."""
+        """Look at the counts, where that is due, and give the next tag its turn."""
         now = time.monotonic()
         if now >= self._look_at:
-            # An idle worker is told.
-            self._look_at = math.inf if self._is_idle else now + _LOOK_SEC
-            counts = self._queue.waiting(list(self._waiting))
-            self._waiting = {tag: counts[tag] for tag in self._waiting}
+            # An idle worker is told of what comes. Before the look, so that a reconnect during it is not forgotten.
+            self._look_at = math.inf
+            found = self._queue.waiting(list(self._known))
+            for tag, waiting in found.items():
+                self._known[tag].waiting_count = waiting.count
+            with self._changed:
+                self._is_held_back = any(waiting.is_held_back for waiting in found.values())
+                if self._is_held_back or not self._is_idle:
+                    self._look_at = min(self._look_at, now + _LOOK_SEC)
         if now >= self._ask_at:
             # One at a time, so that hints are not kept waiting.
-            self._ask_at = now + min(_ASK_SEC, self._poll_timeout_sec) / len(self._waiting)
-            tag = next(self._round)
-            self._waiting[tag] = max(1, self._waiting[tag])
+            self._ask_at = now + min(_ASK_SEC, self._poll_timeout_sec) / len(self._known)
+            known = self._known[next(self._round)]
+            known.waiting_count = max(1, known.waiting_count)
 
-    def _ask(self, tag: str, wait_sec: float) -> Work | None:
-        delivery = self._queue.pull(tag, wait_sec=wait_sec)
-        # Taken out and put in: it stands behind the others now, whose turn it is.
-        count = self._waiting.pop(tag)
-        self._waiting[tag] = 0 if delivery is None else max(0, count - 1)
+    def _ask(self, tag: str) -> Work | None:
+        with self._changed:
+            # Taken out and put in: it stands behind the others now, whose turn it is.
+            known = self._known[tag] = self._known.pop(tag)
+            hint_count = known.hint_count
+        delivery = self._queue.pull(tag, wait_sec=_HINTED_JOB_SEC if hint_count else _WAITING_JOB_SEC)
+        with self._changed:
+            if delivery is None:
+                # All that was known has been taken by others; what was heard meanwhile is news.
+                known.waiting_count = 0
+                known.hint_count -= hint_count
+            elif hint_count:
+                known.hint_count -= 1
+            else:
+                known.waiting_count = max(0, known.waiting_count - 1)
         return Work(delivery, tag) if delivery is not None else None
 
     def _give(self, work: Work) -> None:
@@ -190,22 +216,24 @@ class Consumer(Service):
             if not self._is_idle:
                 return
             self._is_idle = False
-            unused = list(self._heard)
-            self._heard.clear()
-        self._look_at = time.monotonic() + _LOOK_SEC
+            unused = []
+            for tag, known in self._known.items():
+                unused += [tag] * known.hint_count
+                known.hint_count = 0
+            self._look_at = time.monotonic() + _LOOK_SEC
         self._hints.leave(unused)
 
     def _hear(self, tag: str) -> bool:
         """Take a hint; ``False`` = there is no use for it here."""
         with self._changed:
             if self._is_idle:
-                self._heard.append(tag)
+                self._known[tag].hint_count += 1
                 self._changed.notify_all()
             return self._is_idle
 
     def _wait_to_hear(self) -> None:
         with self._changed:
-            if not self._heard and not self.is_stopping:
+            if not self.is_stopping and not any(known.hint_count for known in self._known.values()):
                 self._changed.wait(max(0.0, min(self._look_at, self._ask_at) - time.monotonic()))
 
     def _look_again(self) -> None:
@@ -214,17 +242,16 @@ class Consumer(Service):
             self._look_at = 0.0
             self._changed.notify_all()
 
-    def _create_missing(self) -> None:
-        try:
-            for tag in self._waiting:
-                self._queue.ensure(tag)
-        except (BusError, Unavailable) as exc:
-            self._report(exc)
-
-    def _report(self, trouble: PyocoServerError) -> None:
+    def _recover(self, trouble: PyocoServerError) -> None:
+        """Create what somebody has deleted, and begin anew after a pause."""
         if not self.is_stopping and self._log_limit.allows("trouble"):
             logger.warning("no jobs can be fetched at the moment: %s", trouble)
+        if isinstance(trouble, ResourceMissing):
+            with contextlib.suppress(BusError, Unavailable):
+                for tag in self._known:
+                    self._queue.ensure(tag)
         self.pause(_TROUBLE_PAUSE_SEC)
+        self._look_at = 0.0
 
     def _hand_back(self, delivery: Delivery) -> None:
         try:
