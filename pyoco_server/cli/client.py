@@ -8,24 +8,17 @@ Source: contract, section 5.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least, print_json
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
 from pyoco_server.errors import Fault
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
-
-PROG = "pyoco-client"
-DEFAULT_SERVER = "http://127.0.0.1:8000"
-DEFAULT_API_KEY_HEADER = "X-API-Key"
-
-#: A command: what it was asked, and the client that it asks.
-Action = Callable[[argparse.Namespace, "PyocoHttpClient"], None]
 
 _EPILOG = f"""\
 examples:
@@ -103,7 +96,7 @@ def get_parser() -> CommandParser:
         example=f"{PROG} submit --flow-name main --param x=1 --tag hello",
     )
     parser.add_argument("--version", action=ShowVersion)
-    _add_connection(parser, top=True)
+    add_connection(parser, top=True)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_submit(commands)
     _add_submit_yaml(commands)
@@ -129,44 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_DONE
 
 
-def _add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
-    """Add what every command needs, also after the subcommand: there without defaults, which would win."""
-    group = parser.add_argument_group("connection")
-    group.add_argument(
-        "--server",
-        default=DEFAULT_SERVER if top else argparse.SUPPRESS,
-        metavar="URL",
-        help=f"address of the gateway (default: {DEFAULT_SERVER})",
-    )
-    group.add_argument(
-        "--api-key",
-        default=None if top else argparse.SUPPRESS,
-        metavar="KEY",
-        help="API key, where the gateway asks for one",
-    )
-    group.add_argument(
-        "--api-key-header",
-        default=DEFAULT_API_KEY_HEADER if top else argparse.SUPPRESS,
-        metavar="NAME",
-        help=f"header that carries the key (default: {DEFAULT_API_KEY_HEADER})",
-    )
-
-
-def _add_command(
-    commands: argparse._SubParsersAction[CommandParser], name: str, run: Action, help: str, epilog: str
-) -> CommandParser:
-    # The first example of the epilog is the one that errors show.
-    example = epilog.partition("examples:\n")[2].splitlines()[0].strip()
-    parser = commands.add_parser(
-        name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=epilog, example=example
-    )
-    _add_connection(parser)
-    parser.set_defaults(run=run, fail=parser.error)
-    return parser
-
-
 def _add_submit(commands: argparse._SubParsersAction[CommandParser]) -> None:
-    parser = _add_command(commands, "submit", _submit, "submit a run of a flow that workers know", _SUBMIT_EPILOG)
+    parser = add_command(commands, "submit", _submit, "submit a run of a flow that workers know", _SUBMIT_EPILOG)
     parser.add_argument("--flow-name", default="main", metavar="NAME", help="flow to run (default: main)")
     parser.add_argument("--params", metavar="JSON", help="parameters, as a JSON object")
     parser.add_argument(
@@ -184,7 +141,7 @@ def _add_submit(commands: argparse._SubParsersAction[CommandParser]) -> None:
 
 
 def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> None:
-    parser = _add_command(
+    parser = add_command(
         commands, "submit-yaml", _submit_yaml, "submit a run of the flow in a file", _SUBMIT_YAML_EPILOG
     )
     parser.add_argument("--workflow-file", required=True, metavar="FILE", help="the flow.yaml; - is stdin")
@@ -193,22 +150,20 @@ def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> Non
 
 
 def _add_reads(commands: argparse._SubParsersAction[CommandParser]) -> None:
-    get = _add_command(commands, "get", _get, "print the snapshot of a run", _GET_EPILOG)
+    get = add_command(commands, "get", _get, "print the snapshot of a run", _GET_EPILOG)
     get.add_argument("run_id", metavar="RUN_ID")
     get.add_argument(
         "--records",
         action="store_true",
         help="with times, inputs, output and error of each task (task_records)",
     )
-    tasks = _add_command(commands, "tasks", _tasks, "print the tasks of a run with their records", _TASKS_EPILOG)
+    tasks = add_command(commands, "tasks", _tasks, "print the tasks of a run with their records", _TASKS_EPILOG)
     tasks.add_argument("run_id", metavar="RUN_ID")
 
 
 def _add_lists(commands: argparse._SubParsersAction[CommandParser]) -> None:
-    plain = _add_command(commands, "list", _list, "list runs, newest first", _LIST_EPILOG)
-    paged = _add_command(
-        commands, "list-vnext", _list_vnext, "list runs page by page, newest first", _LIST_VNEXT_EPILOG
-    )
+    plain = add_command(commands, "list", _list, "list runs, newest first", _LIST_EPILOG)
+    paged = add_command(commands, "list-vnext", _list_vnext, "list runs page by page, newest first", _LIST_VNEXT_EPILOG)
     for parser in (plain, paged):
         parser.add_argument("--status", help="only runs in this state, such as RUNNING")
         parser.add_argument("--flow", metavar="NAME", help="only runs of this flow")
@@ -228,20 +183,20 @@ def _add_lists(commands: argparse._SubParsersAction[CommandParser]) -> None:
 
 
 def _add_watch(commands: argparse._SubParsersAction[CommandParser]) -> None:
-    parser = _add_command(commands, "watch", _watch, "follow a run as it changes", _WATCH_EPILOG)
+    parser = add_command(commands, "watch", _watch, "follow a run as it changes", _WATCH_EPILOG)
     parser.add_argument("run_id", metavar="RUN_ID")
     parser.add_argument("--records", action="store_true", help="snapshots with task_records")
     parser.add_argument("--since", type=float, metavar="TIME", help="only snapshots newer than this, in unix seconds")
     parser.add_argument(
         "--timeout-sec",
-        type=_at_least(1),
+        type=at_least(1),
         metavar="SEC",
         help="stop after this many seconds, 1 to 600 (default: 60); with --until-terminal any number "
         "(default: no limit)",
     )
     parser.add_argument(
         "--max-events",
-        type=_at_least(0),
+        type=at_least(0),
         default=0,
         metavar="N",
         help="stop after N events (default: 0, no limit)",
@@ -254,48 +209,32 @@ def _add_watch(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser.add_argument("--output", choices=("json", "status"), help="default: see below")
 
 
-def _at_least(low: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        number = int(text)
-        if number < low:
-            raise argparse.ArgumentTypeError(f"must be at least {low}, not {number}")
-        return number
-
-    # argparse names the type in its message for text that is no number.
-    whole.__name__ = "whole number"
-    return whole
-
-
-def _print_json(document: object) -> None:
-    print(json.dumps(document), flush=True)
-
-
 def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     tags = None if args.tags is None else [tag.strip() for tag in args.tags.split(",") if tag.strip()]
     params = gather(args.params_file, args.params, args.param, args.fail)
-    _print_json(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags))
+    print_json(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags))
 
 
 def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     text = read_text("--workflow-file", args.workflow_file, args.fail)
     answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag)
-    _print_json(answer)
+    print_json(answer)
     for warning in answer.get("warnings", []):
         print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)
 
 
 def _get(args: argparse.Namespace, client: PyocoHttpClient) -> None:
-    _print_json(client.get_run_with_records(args.run_id) if args.records else client.get_run(args.run_id))
+    print_json(client.get_run_with_records(args.run_id) if args.records else client.get_run(args.run_id))
 
 
 def _tasks(args: argparse.Namespace, client: PyocoHttpClient) -> None:
-    _print_json(client.get_tasks(args.run_id))
+    print_json(client.get_tasks(args.run_id))
 
 
 def _list(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     runs = client.list_runs(status=args.status, flow=args.flow, tag=args.tag, full=args.full, limit=args.limit)
     if args.output == "json":
-        _print_json(runs)
+        print_json(runs)
     else:
         _print_runs(runs)
 
@@ -312,7 +251,7 @@ def _list_vnext(args: argparse.Namespace, client: PyocoHttpClient) -> None:
         workflow_yaml_sha256=args.workflow_yaml_sha256,
     )
     if args.output == "json":
-        _print_json(page)
+        print_json(page)
         return
     _print_runs(page["items"])
     if page["next_cursor"]:
@@ -383,7 +322,7 @@ def _show(events: _WantedEvents) -> None:
 def _print_event(event: Mapping[str, Any], output: str) -> None:
     data = event["data"]
     if output == "json":
-        _print_json({"event": event["event"], "data": data})
+        print_json({"event": event["event"], "data": data})
     else:
         fields = (data.get("ts"), event["event"], _status(event), data.get("run_id"))
         print("\t".join("-" if field is None else str(field) for field in fields), flush=True)

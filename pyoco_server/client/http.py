@@ -9,27 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-import requests
-from requests.exceptions import (
-    ConnectTimeout,
-    InvalidSchema,
-    InvalidURL,
-    MissingSchema,
-    RequestException,
-    Timeout,
-)
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pyoco_server.client.event_stream import EventDecoder
-from pyoco_server.client.refusals import reason, refusal, was_refused
+from pyoco_server.client.refusals import reason
+from pyoco_server.client.transport import Transport
 from pyoco_server.errors import GatewayRefused, GatewayUnreachable, InvalidInput
 from pyoco_server.states import TERMINAL
 
@@ -42,53 +32,16 @@ WATCH_STREAM_MAX_SEC = 600
 WATCH_OUTAGE_MAX_SEC = 30.0
 #: Answers that say "not now": a restart behind a proxy, NATS away, all places for watches taken.
 _PASSING_STATUS = frozenset({429, 502, 503, 504})
-_LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 #: Shortest and longest pause before a watch opens its next stream.
 _PAUSE_MIN_SEC, _PAUSE_MAX_SEC = 0.2, 2.0
 
 
-class PyocoHttpClient:
+class PyocoHttpClient(Transport):
     """A client of one gateway; not to be shared between threads, except for :meth:`close`.
 
-    Use it as a context manager, or call :meth:`close`, so that its connections are returned.
-
-    :param base_url: address of the gateway, with scheme.
-    :param api_key: sent with every request; ``None`` sends none.
-    :param api_key_header: the header that carries the key.
-    :param timeout_sec: seconds to wait for a connection, and again for each piece of an answer.
-    :raises InvalidInput: key or header name has characters that HTTP cannot carry.
+    Use it as a context manager, or call :meth:`close`, so that its connections are returned. Its parameters
+    are those of :class:`Transport`.
     """
-
-    def __init__(
-        self,
-        base_url: str = "http://127.0.0.1:8000",
-        *,
-        api_key: str | None = None,
-        api_key_header: str = "X-API-Key",
-        timeout_sec: float = 10.0,
-    ) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._timeout_sec = timeout_sec
-        self._closed = threading.Event()
-        self._session = requests.Session()
-        # Whatever the environment says of a proxy, none is between a machine and itself.
-        self._session.trust_env = not self._base_url.startswith(_LOOPBACK)
-        if api_key is not None:
-            header = _header_text("API key header", api_key_header)
-            self._session.headers[header] = _header_text("API key", api_key)
-
-    def __enter__(self) -> PyocoHttpClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Return the connections; works twice. A watch that waits for its next stream ends."""
-        self._closed.set()
-        self._session.close()
 
     def submit_run(
         self,
@@ -320,57 +273,6 @@ class PyocoHttpClient:
             except ValueError as exc:
                 raise self._nonsense("GET", path, "an event's data is not a JSON object") from exc
 
-    def _object(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        answer = self._json(method, path, **request)
-        if not isinstance(answer, dict):
-            raise self._nonsense(method, path, "a JSON object was expected")
-        return answer
-
-    def _json(self, method: str, path: str, **request: Any) -> Any:
-        with closing(self._send(method, path, timeout=self._timeout_sec, **request)) as answer:
-            try:
-                return answer.json()
-            except ValueError as exc:
-                raise self._nonsense(method, path, "JSON was expected") from exc
-
-    def _send(
-        self, method: str, path: str, *, timeout: float | tuple[float, float], **request: Any
-    ) -> requests.Response:
-        """Send a request; the caller closes the answer, which is a 2xx.
-
-        Redirects are not followed: they would turn a POST into a GET and carry the API key to another host.
-        """
-        try:
-            answer = self._session.request(
-                method, self._base_url + path, timeout=timeout, allow_redirects=False, **request
-            )
-            if answer.ok and not answer.is_redirect:
-                return answer
-            with closing(answer):
-                raise refusal(answer, method, path)
-        except (InvalidSchema, InvalidURL, MissingSchema):
-            raise GatewayUnreachable(
-                f"{self._base_url!r} is not the address of a gateway; give one such as http://127.0.0.1:8000."
-            ) from None
-        except RequestException as exc:
-            raise self._unreachable(method, exc) from exc
-
-    def _unreachable(self, method: str, exc: RequestException) -> GatewayUnreachable:
-        if isinstance(exc, ConnectTimeout):
-            what = f"No connection to the gateway at {self._base_url} within {self._timeout_sec:g} s."
-        elif isinstance(exc, Timeout):
-            what = f"No answer from the gateway at {self._base_url} within {self._timeout_sec:g} s."
-        else:
-            what = f"No connection to the gateway at {self._base_url}: {reason(exc)}."
-        never_sent = isinstance(exc, ConnectTimeout) or was_refused(exc)
-        if method == "GET" or never_sent:
-            return GatewayUnreachable(f"{what} Check the address and that the gateway runs.")
-        return GatewayUnreachable(f"{what} The request may have been carried out: look before you repeat it.")
-
-    def _nonsense(self, method: str, path: str, expected: str) -> GatewayRefused:
-        detail = f"{expected}; is {self._base_url} the address of a Pyoco gateway?"
-        return GatewayRefused(200, method, path, detail)
-
 
 def _segment(run_id: str) -> str:
     if run_id in ("", ".", ".."):
@@ -380,13 +282,6 @@ def _segment(run_id: str) -> str:
 
 def _query(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _header_text(what: str, value: str) -> str:
-    if not value or not value.isascii() or not value.isprintable() or value != value.strip():
-        # The value stays out of the message: it may be a secret.
-        raise InvalidInput(f"The {what} must be printable ASCII text without spaces around it.")
-    return value
 
 
 def _is_passing(exc: GatewayUnreachable | GatewayRefused) -> bool:
