@@ -24,6 +24,7 @@
     │   └── ResourceMissing          no such stream, bucket or consumer
     ├── GatewayUnreachable           ERR-PYOCO-HTTP  the client found no gateway
     ├── GatewayRefused               ERR-PYOCO-HTTP  the gateway answered with an error
+    ├── RunsRefused                  ERR-PYOCO-HTTP  the gateway refused some of many runs
     └── InvalidCommand               ERR-PYOCO-0018  bad argument, setting or file
         └── InvalidSetting           a setting that does not parse or contradicts another
 
@@ -249,6 +250,12 @@ class GatewayRefused(PyocoServerError):
         super().__init__(f"HTTP {status} {method} {path}: {detail}")
         self.status = status
         self.problem = problem or {}
+
+
+class RunsRefused(PyocoServerError):
+    """The gateway refused some of the runs."""
+
+    err_id = "ERR-PYOCO-HTTP"
 
 
 class InvalidCommand(PyocoServerError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least, print_json
@@ -45,8 +46,14 @@ examples:
 """
 
 _SUBMIT_YAML_EPILOG = f"""\
+Parameters are laid over the defaults of the file. Later wins where one is given twice: --params-file, then --params,
+then --param. With --each stdout has a line for each run, in the order of the file: {{run_id, status}}, or the problem
+of a run that was refused. The exit status is 1 then; a fault in the file is found before anything is submitted.
+
 examples:
   {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello
+  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello --param x=2
+  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello --params-file sweep.jsonl --each
   make-flow | {PROG} submit-yaml --workflow-file - --flow-name main --tag hello
 """
 
@@ -125,17 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _add_submit(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser = add_command(commands, "submit", _submit, "submit a run of a flow that workers know", _SUBMIT_EPILOG)
     parser.add_argument("--flow-name", default="main", metavar="NAME", help="flow to run (default: main)")
-    parser.add_argument("--params", metavar="JSON", help="parameters, as a JSON object")
-    parser.add_argument(
-        "--params-file", metavar="FILE", help="file with the parameters, a JSON or YAML mapping; - is stdin"
-    )
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one parameter; the value is JSON where it parses, else text; may be repeated",
-    )
+    _add_params(parser)
     parser.add_argument("--tag", help="routing tag: which workers may run it (default: the gateway's)")
     parser.add_argument("--tags", metavar="A,B", help="labels for display and filters, separated by commas")
 
@@ -147,6 +144,27 @@ def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> Non
     parser.add_argument("--workflow-file", required=True, metavar="FILE", help="the flow.yaml; - is stdin")
     parser.add_argument("--flow-name", required=True, metavar="NAME", help="name of the flow")
     parser.add_argument("--tag", required=True, help="routing tag: which workers may run it")
+    _add_params(parser)
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="a run for each set of parameters in --params-file: a JSON object a line, or a list in JSON or YAML; "
+        "--params and --param are laid over each",
+    )
+
+
+def _add_params(parser: CommandParser) -> None:
+    parser.add_argument("--params", metavar="JSON", help="parameters, as a JSON object")
+    parser.add_argument(
+        "--params-file", metavar="FILE", help="file with the parameters, a JSON or YAML mapping; - is stdin"
+    )
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one parameter; the value is JSON where it parses, else text; may be repeated",
+    )
 
 
 def _add_reads(commands: argparse._SubParsersAction[CommandParser]) -> None:
@@ -217,10 +235,20 @@ def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
 
 def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     text = read_text("--workflow-file", args.workflow_file, args.fail)
-    answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag)
-    print_json(answer)
-    for warning in answer.get("warnings", []):
-        print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)
+    if not args.each:
+        params = gather(args.params_file, args.params, args.param, args.fail)
+        answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag, params=params)
+        print_json(answer)
+        for warning in answer.get("warnings", []):
+            print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)
+        return
+    from pyoco_server.cli.submit_each import ParameterSets, submit_each
+
+    if args.params_file is None:
+        args.fail("--each needs --params-file, the file with the sets of parameters")
+    over = gather(None, args.params, args.param, args.fail)
+    with closing(ParameterSets(args.params_file, args.fail)) as sets:
+        submit_each(client, text, sets, over, flow_name=args.flow_name, tag=args.tag)
 
 
 def _get(args: argparse.Namespace, client: PyocoHttpClient) -> None:

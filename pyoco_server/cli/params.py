@@ -42,16 +42,16 @@ def gather(
         params.update(_from_file(file, fail))
     if text is not None:
         try:
-            given = _json(text)
+            given = parse_json(text)
         except ValueError as exc:
             fail(f"--params is not JSON: {exc}")
-        params.update(_mapping("--params", given, fail))
+        params.update(as_mapping("--params", given, fail))
     for assignment in assignments:
         key, separator, value = assignment.partition("=")
         if not separator or not key.strip():
             fail(f"--param {assignment!r} is not KEY=VALUE")
         try:
-            params[key.strip()] = _json(value)
+            params[key.strip()] = parse_json(value)
         except ValueError:
             params[key.strip()] = value
     return params
@@ -60,28 +60,33 @@ def gather(
 def _from_file(name: str, fail: Callable[[str], NoReturn]) -> dict[str, Any]:
     text = read_text("--params-file", name, fail)
     try:
-        content = _json(text)
+        content = parse_json(text)
     except ValueError:
-        content = _yaml(name, text, fail)
-    params = _mapping(f"--params-file {name}", content, fail)
-    try:
-        # YAML knows dates, sets and infinities, which cannot be sent.
-        json.dumps(params, allow_nan=False)
-    except (TypeError, ValueError) as exc:
-        fail(f"--params-file {name} has a value that JSON cannot carry: {exc}; put it in quotes")
-    return params
+        content = parse_yaml(f"--params-file {name}", text, fail)
+    return as_mapping(f"--params-file {name}", content, fail)
 
 
-def _yaml(name: str, text: str, fail: Callable[[str], NoReturn]) -> Any:
+def parse_yaml(what: str, text: str, fail: Callable[[str], NoReturn]) -> Any:
+    """Read YAML that is to be sent as JSON.
+
+    :param what: names the text in messages.
+    """
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        fail(f"--params-file {name} is neither JSON nor YAML: {' '.join(str(exc).split())}")
+        fail(f"{what} is neither JSON nor YAML: {' '.join(str(exc).split())}")
+    try:
+        # YAML knows dates, sets and infinities, which cannot be sent.
+        json.dumps(content, allow_nan=False)
+    except (TypeError, ValueError) as exc:
+        fail(f"{what} has a value that JSON cannot carry: {exc}; put it in quotes")
+    return content
 
 
-def _mapping(what: str, value: object, fail: Callable[[str], NoReturn]) -> dict[str, Any]:
+def as_mapping(what: str, value: object, fail: Callable[[str], NoReturn]) -> dict[str, Any]:
+    """Check that a value is an object of names and values."""
     if not isinstance(value, dict):
         fail(f"{what} must be an object of names and values, not {_KINDS.get(type(value), 'a scalar')}")
     for key in value:
@@ -90,7 +95,7 @@ def _mapping(what: str, value: object, fail: Callable[[str], NoReturn]) -> dict[
     return value
 
 
-def _json(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """Read JSON strictly.
 
     :raises ValueError: also for what Python reads and no gateway could be sent: NaN, Infinity, numbers that

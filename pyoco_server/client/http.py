@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote
@@ -30,10 +30,15 @@ WATCH_SILENCE_SEC = 15.0
 WATCH_STREAM_MAX_SEC = 600
 #: How long a watch until the run's end puts up with a gateway that is away; a restart takes less.
 WATCH_OUTAGE_MAX_SEC = 30.0
+#: Runs that one batch may have (contract 3).
+BATCH_MAX_RUNS = 1_000
+#: A batch takes half a second on a quick disk; a slow one gets the time that it needs.
+BATCH_TIMEOUT_SEC = 60.0
 #: Answers that say "not now": a restart behind a proxy, NATS away, all places for watches taken.
 _PASSING_STATUS = frozenset({429, 502, 503, 504})
 #: Shortest and longest pause before a watch opens its next stream.
 _PAUSE_MIN_SEC, _PAUSE_MAX_SEC = 0.2, 2.0
+_JSON = {"Content-Type": "application/json"}
 
 
 class PyocoHttpClient(Transport):
@@ -66,16 +71,15 @@ class PyocoHttpClient(Transport):
             body["tag"] = tag
         if tags is not None:
             body["tags"] = tags
-        try:
-            content = json.dumps(body, allow_nan=False).encode()
-        except (TypeError, ValueError) as exc:
-            raise InvalidInput(f"The parameters of a run must be JSON values: {exc}.") from exc
-        return self._object("POST", "/runs", data=content, headers={"Content-Type": "application/json"})
+        return self._object("POST", "/runs", data=_json_body(body), headers=_JSON)
 
-    def submit_run_yaml(self, workflow_yaml: str, *, flow_name: str, tag: str | None = None) -> dict[str, Any]:
+    def submit_run_yaml(
+        self, workflow_yaml: str, *, flow_name: str, tag: str | None = None, params: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Submit a run of the flow in a flow.yaml (``POST /runs/yaml``).
 
         :param workflow_yaml: the text of the file.
+        :param params: laid over the defaults of the file; gateways of 0.5.1 ignore them.
         :param tag: routing tag; the gateway's default when ``None``.
         :return: ``{run_id, status}``, with ``warnings`` (a list of ``{loc, msg, line, column}``) where something in
             the file is allowed and probably not meant; the run is stored and queued.
@@ -83,9 +87,56 @@ class PyocoHttpClient(Transport):
             for too large, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
         """
-        fields = {"flow_name": flow_name} if tag is None else {"flow_name": flow_name, "tag": tag}
+        fields: dict[str, str | bytes] = {"flow_name": flow_name}
+        if tag is not None:
+            fields["tag"] = tag
+        if params:
+            fields["params"] = _json_body(dict(params))
         files = {"workflow": ("flow.yaml", workflow_yaml.encode(), "application/x-yaml")}
         return self._object("POST", "/runs/yaml", data=fields, files=files)
+
+    def submit_batch(self, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Submit up to :data:`BATCH_MAX_RUNS` runs of flows that workers know (``POST /runs/batch``).
+
+        :param runs: of each run what :meth:`submit_run` takes: ``{flow_name, params, tag, tags}``.
+        :return: in the order of ``runs``, for each ``{run_id, status: "PENDING"}``, or its problem document (RFC
+            9457), whose ``status`` is a number; where that has a ``run_id``, the run may have been accepted.
+        :raises InvalidInput: a value that JSON cannot carry; nothing was sent.
+        :raises GatewayRefused: with status 422 for a body that makes no sense as a whole, 413 for too large, 503
+            when NATS took none of the runs; nothing was submitted.
+        :raises GatewayUnreachable: no answer; the runs may have been submitted, so look before you repeat.
+        """
+        return self._batch({"runs": [dict(run) for run in runs]}, len(runs))
+
+    def submit_batch_yaml(
+        self,
+        workflow_yaml: str,
+        params: Sequence[Mapping[str, Any]],
+        *,
+        flow_name: str,
+        tag: str | None = None,
+        tags: list[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Submit the flow in a flow.yaml once for each set of parameters (``POST /runs/batch``).
+
+        :param workflow_yaml: the text of the file.
+        :param params: up to :data:`BATCH_MAX_RUNS` sets, each laid over the defaults of the file.
+        :param tag: routing tag; the gateway's default when ``None``.
+        :param tags: free labels for display and filters.
+        :return: see :meth:`submit_batch`.
+        :raises InvalidInput: all errors as for :meth:`submit_batch`; a fault in the file is one of the whole batch.
+        """
+        body: dict[str, Any] = {"workflow": workflow_yaml, "flow_name": flow_name}
+        body["params"] = [dict(one) for one in params]
+        return self._batch({**body, **_query(tag=tag, tags=tags)}, len(params))
+
+    def _batch(self, body: dict[str, Any], count: int) -> list[dict[str, Any]]:
+        timeout_sec = max(self._timeout_sec, BATCH_TIMEOUT_SEC)
+        answer = self._object("POST", "/runs/batch", timeout=timeout_sec, data=_json_body(body), headers=_JSON)
+        results = answer.get("runs")
+        if not isinstance(results, list) or len(results) != count:
+            raise self._nonsense("POST", "/runs/batch", "one result for each run was expected")
+        return results
 
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Read the snapshot of a run, without task records (``GET /runs/{run_id}``).
@@ -278,6 +329,13 @@ def _segment(run_id: str) -> str:
     if run_id in ("", ".", ".."):
         raise InvalidInput(f"{run_id!r} is not the id of a run.")
     return quote(run_id, safe="")
+
+
+def _json_body(body: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError) as exc:
+        raise InvalidInput(f"The parameters of a run must be JSON values: {exc}.") from exc
 
 
 def _query(**values: Any) -> dict[str, Any]:

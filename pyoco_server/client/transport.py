@@ -77,7 +77,7 @@ class Transport:
         return answer
 
     def _json(self, method: str, path: str, **request: Any) -> Any:
-        with closing(self._send(method, path, timeout=self._timeout_sec, **request)) as answer:
+        with closing(self._send(method, path, **{"timeout": self._timeout_sec, **request})) as answer:
             try:
                 return answer.json()
             except ValueError as exc:
