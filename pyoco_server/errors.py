@@ -25,6 +25,7 @@
     ├── GatewayUnreachable           ERR-PYOCO-HTTP  the client found no gateway
     ├── GatewayRefused               ERR-PYOCO-HTTP  the gateway answered with an error
     ├── RunsRefused                  ERR-PYOCO-HTTP  the gateway refused some of many runs
+    ├── CancelNotFinished            ERR-PYOCO-CANCEL  a cancelled run has not ended in time
     └── InvalidCommand               ERR-PYOCO-0018  bad argument, setting or file
         └── InvalidSetting           a setting that does not parse or contradicts another
 
@@ -256,6 +257,12 @@ class RunsRefused(PyocoServerError):
     """The gateway refused some of the runs."""
 
     err_id = "ERR-PYOCO-HTTP"
+
+
+class CancelNotFinished(PyocoServerError):
+    """The cancelled run has not ended in time."""
+
+    err_id = "ERR-PYOCO-CANCEL"
 
 
 class InvalidCommand(PyocoServerError):

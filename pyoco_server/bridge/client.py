@@ -15,7 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import nats
@@ -198,6 +198,16 @@ class Bus:
         :raises KeyMissing: there is none.
         """
         return _stored(self.api(f"STREAM.MSG.GET.{stream}", {"seq": seq, "next_by_subj": subject}))
+
+    def first_since(self, stream: str, subject: str, moment: float) -> Stored:
+        """Read the first message that was stored at ``moment`` (unix seconds) or later and whose subject matches.
+
+        A server before 2.11 knows no such moment and gives the first message of all.
+
+        :raises KeyMissing: there is none.
+        """
+        body = {"start_time": _rfc3339(moment), "next_by_subj": subject}
+        return _stored(self.api(f"STREAM.MSG.GET.{stream}", body))
 
     def server_time(self, stream: str) -> float:
         """Give the time by the clock of the stream's leader, unix seconds."""
@@ -434,6 +444,10 @@ def unix_seconds(text: str) -> float:
     # Python 3.10 reads fractions of three or six digits only.
     text = re.sub(r"\.(\d+)", lambda match: "." + match[1].ljust(6, "0"), text)
     return datetime.fromisoformat(text).timestamp()
+
+
+def _rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(max(0.0, moment), timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def _public(urls: list[str]) -> list[str]:

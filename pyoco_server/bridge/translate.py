@@ -18,6 +18,9 @@ from pyoco_server.errors import BusError, BusTimeout, BusUnavailable, KeyMissing
 WRONG_LAST_SEQUENCE = 10071
 #: JetStream: no message found.
 NO_MESSAGE_FOUND = 10037
+#: JetStream: the message to be deleted is not there; nor is any of a later sequence.
+SEQUENCE_NOT_FOUND = 10043
+STREAM_END = 10057
 #: JetStream: stream not found; consumer not found; bucket streams answer with the first.
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014

@@ -1,4 +1,4 @@
-"""``pyoco-client``: submit runs, read them, watch them.
+"""``pyoco-client``: submit runs, read them, watch them, cancel them.
 
 JSON goes to stdout, one document on one line; what is said about it goes to stderr.
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from pyoco_server.cli.client_cancel import add_cancel
 from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least, print_json
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
@@ -98,7 +99,7 @@ def get_parser() -> CommandParser:
     """Give the parser; its namespace has ``run``, an :data:`Action`, and ``fail``, the parser's ``error``."""
     parser = CommandParser(
         prog=PROG,
-        description="Submit runs to a Pyoco gateway, read them, watch them.",
+        description="Submit runs to a Pyoco gateway, read them, watch them, cancel them.",
         epilog=_EPILOG,
         example=f"{PROG} submit --flow-name main --param x=1 --tag hello",
     )
@@ -110,6 +111,7 @@ def get_parser() -> CommandParser:
     _add_reads(commands)
     _add_lists(commands)
     _add_watch(commands)
+    add_cancel(commands)
     return parser
 
 

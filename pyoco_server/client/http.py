@@ -163,6 +163,16 @@ class PyocoHttpClient(Transport):
         """
         return self._object("GET", f"/runs/{_segment(run_id)}/tasks")
 
+    def cancel_run(self, run_id: str) -> dict[str, Any]:
+        """Ask for the end of a run (``POST /runs/{run_id}/cancel``); a second request changes nothing.
+
+        :return: the snapshot as marked, without task records: ``status`` is ``CANCELLING``, or the terminal one of a
+            run that had ended before. Follow the run (:meth:`watch_run`) to see its end.
+        :raises GatewayRefused: with status 404 where there is no such run, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        return self._object("POST", f"/runs/{_segment(run_id)}/cancel")
+
     def list_runs(
         self,
         *,
@@ -229,7 +239,7 @@ class PyocoHttpClient(Transport):
         *,
         include_records: bool = False,
         since: float | None = None,
-        timeout_sec: int | None = None,
+        timeout_sec: float | None = None,
         until_terminal: bool = False,
     ) -> Generator[dict[str, Any], None, None]:
         """Follow a run (``GET /runs/{run_id}/watch``); the request is made at the first ``next()``.
@@ -238,7 +248,7 @@ class PyocoHttpClient(Transport):
 
         :param include_records: snapshots carry ``task_records``.
         :param since: unix seconds; a snapshot that is not newer is not sent.
-        :param timeout_sec: seconds after which the stream ends, 1 to 600; the gateway's 60 when ``None``.
+        :param timeout_sec: whole seconds after which the stream ends, 1 to 600; the gateway's 60 when ``None``.
         :param until_terminal: go on with new streams until the terminal snapshot was given. ``timeout_sec``
             then bounds all streams together (no bound when ``None``, and more than 600 is allowed), and a
             connection that breaks is opened again, unless the gateway stays away for
@@ -255,7 +265,7 @@ class PyocoHttpClient(Transport):
         return self._watch_once(run_id, include_records, since, timeout_sec, None)
 
     def _watch_until_terminal(
-        self, run_id: str, include_records: bool, since: float | None, timeout_sec: int | None
+        self, run_id: str, include_records: bool, since: float | None, timeout_sec: float | None
     ) -> Generator[dict[str, Any], None, None]:
         end = math.inf if timeout_sec is None else time.monotonic() + timeout_sec
         last_event_id: str | None = None
@@ -293,7 +303,7 @@ class PyocoHttpClient(Transport):
         run_id: str,
         include_records: bool,
         since: float | None,
-        timeout_sec: int | None,
+        timeout_sec: float | None,
         last_event_id: str | None,
     ) -> Generator[dict[str, Any], None, None]:
         path = f"/runs/{_segment(run_id)}/watch"

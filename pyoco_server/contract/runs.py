@@ -123,6 +123,23 @@ class Snapshot:
         """Give the snapshot of a run whose holder hands it back: nobody executes it, and anybody may claim it."""
         return replace(self, worker_id=None, instance_id=None, heartbeat_at=now, updated_at=now)
 
+    def cancelling(self, *, requested_by: str | None, now: float) -> Snapshot:
+        """Give the snapshot of a run whose end somebody asks for; it is no sign of life of its holder.
+
+        :param requested_by: ``api_key:<key_id>``; ``None`` without auth.
+        """
+        return replace(
+            self,
+            status=RunStatus.CANCELLING,
+            cancel_requested_at=now,
+            cancel_requested_by=requested_by,
+            updated_at=now,
+        )
+
+    def as_marked(self) -> Snapshot:
+        """Give a cancelled run as it was before its end: what a request is told that took part in marking it."""
+        return replace(self, status=RunStatus.CANCELLING, end_time=None)
+
     def ended(self, status: RunStatus, *, error: str | None, now: float) -> Snapshot:
         """Give the terminal snapshot; a cancelled run carries no error, and no task goes on after its run."""
         rest = TaskState.CANCELLED.value if status is RunStatus.CANCELLED else TaskState.FAILED.value

@@ -9,6 +9,7 @@ from flask import Flask, current_app
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
+from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.submit import Submission
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.stores.runs import RunStore
@@ -29,6 +30,7 @@ class Gateway:
     runs: RunStore
     model: ReadModel
     submission: Submission
+    cancellation: Cancellation
     watch_places: threading.Semaphore
     stopping: threading.Event = field(default_factory=threading.Event)
 

@@ -21,10 +21,14 @@ from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
 from pyoco_server.errors import InvalidCommand, PyocoServerError
 from pyoco_server.gateway.app import create_app
+from pyoco_server.gateway.canceller import Canceller
 from pyoco_server.gateway.channel import channel_class
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
 from pyoco_server.gateway.limits import max_body_bytes
+from pyoco_server.operations.cancel import Cancellation
+from pyoco_server.operations.holder import Holders
+from pyoco_server.operations.job_search import JobSearch
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.sweep import Sweep
 from pyoco_server.readmodel.model import ReadModel
@@ -32,6 +36,7 @@ from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.stores.workflows import WorkflowStore
 
 logger = logging.getLogger(__name__)
@@ -165,12 +170,19 @@ class GatewayServer:
             withdrawn=model.withdraw,
         )
         places = threading.Semaphore(self._config.max_watches)
-        self._gateway = Gateway(self._config, self._bus, runs, model, submission, places)
+        holders = Holders(
+            runs,
+            WorkerStore(self._bus, self._config),
+            disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec,
+        )
+        cancellation = Cancellation(runs, holders, model, JobSearch(queue))
+        self._gateway = Gateway(self._config, self._bus, runs, model, submission, cancellation, places)
         http = HttpServer(self._listener, self._gateway, self._on_failure)
         dispatcher = Dispatcher(self._bus, self._config, model, workflows, sweep, self._on_failure)
-        self._services = [http, dispatcher]
+        canceller = Canceller(cancellation, model, self._on_failure)
+        self._services = [http, dispatcher, canceller]
         model.start()
-        for service in (dispatcher, http):
+        for service in (dispatcher, canceller, http):
             service.start()
 
 

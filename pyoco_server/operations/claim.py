@@ -16,9 +16,9 @@ from enum import Enum
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.contract.jobs import Job
 from pyoco_server.errors import RevisionConflict, RunNotFound
-from pyoco_server.states import RunStatus, WorkerState
+from pyoco_server.operations.holder import Holders
+from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import RunStore, StoredRun
-from pyoco_server.stores.workers import WorkerStore
 
 logger = logging.getLogger(__name__)
 
@@ -49,18 +49,16 @@ class Claims:
     def __init__(
         self,
         runs: RunStore,
-        workers: WorkerStore,
+        holders: Holders,
         *,
         worker_id: str,
         instance_id: str,
-        disconnect_timeout_sec: float,
         is_active: Callable[[str], bool],
     ) -> None:
         self._runs = runs
-        self._workers = workers
         self._worker_id = worker_id
         self._instance_id = instance_id
-        self._disconnect_timeout_sec = disconnect_timeout_sec
+        self._holders = holders
         self._is_active = is_active
 
     def claim(self, job: Job, delivery: Delivery, now: float) -> Claim:
@@ -97,21 +95,14 @@ class Claims:
         if snapshot.status is RunStatus.PENDING:
             return Verdict.EXECUTE
         is_cancelling = snapshot.status is RunStatus.CANCELLING
-        if snapshot.worker_id is None or self._is_holder_gone(stored):
+        if self._is_holder_gone(stored):
             return Verdict.CANCELLED if is_cancelling else Verdict.EXECUTE
         if snapshot.job_seq is not None and snapshot.job_seq != delivery.seq:
             return Verdict.DROP
         return Verdict.WAIT
 
     def _is_holder_gone(self, stored: StoredRun) -> bool:
-        """Say whether nobody executes the run any more; three ways to know, the surest first."""
-        snapshot = stored.snapshot
-        if snapshot.instance_id == self._instance_id:
-            return not self._is_active(snapshot.run_id)
-        record = self._workers.get(snapshot.worker_id or "")
-        if record is not None and snapshot.instance_id is not None:
-            is_same_life = record.instance_id == snapshot.instance_id
-            if not is_same_life or record.lost_at is not None or record.state is WorkerState.STOPPED_GRACEFUL:
-                return True
-        # Both times are the server's: clocks of workers that disagree must not make a live run look dead.
-        return self._runs.server_time() - stored.stored_at > self._disconnect_timeout_sec
+        """Say whether nobody executes the run any more."""
+        if stored.snapshot.instance_id == self._instance_id:
+            return not self._is_active(stored.snapshot.run_id)
+        return self._holders.is_gone(stored)

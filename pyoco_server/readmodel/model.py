@@ -261,6 +261,16 @@ class ReadModel:
         with self.reading() as database:
             return database.execute(statement, (until,)).fetchall()
 
+    def cancelling_runs(self) -> list[tuple[str, bool]]:
+        """Give the ids of the CANCELLING runs, oldest mark first, with whether a worker has begun them."""
+        statement = (
+            "select run_id, document from runs indexed by runs_by_status"
+            " where status = 'CANCELLING' order by updated_at"
+        )
+        with self.reading() as database:
+            rows = database.execute(statement).fetchall()
+        return [(run_id, json.loads(document).get("worker_id") is not None) for run_id, document in rows]
+
     def forget(self, run_id: str) -> None:
         """Drop a run that was removed from the bucket without a message."""
         self._runs.forget(self._runs.subject(run_id))

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pyoco_server.bridge.client import Bus, unix_seconds
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.hints import Hints
-from pyoco_server.bridge.messages import Delivery, Waiting, Write
+from pyoco_server.bridge.messages import Delivery, Stored, Waiting, Write
 from pyoco_server.bridge.resources import ensure_consumer
+from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.jobs import Job
-from pyoco_server.errors import InvalidJob, KeyMissing
+from pyoco_server.errors import BusError, InvalidJob, KeyMissing
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,18 @@ class QueueMemory:
     created: str
     window_sec: float
     server_time: float
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job as it lies in the queue.
+
+    :param seq: its sequence, which no other job ever has.
+    :param run_id: ``None`` where it cannot be read.
+    """
+
+    seq: int
+    run_id: str | None
 
 
 class Queue:
@@ -87,14 +100,47 @@ class Queue:
 
         :raises BusUnavailable: no answer.
         """
-        seq = 1
-        while True:
-            try:
-                stored = self._bus.following(names.WORK_STREAM, f"{self._config.work_subject_prefix}.>", seq)
-            except KeyMissing:
-                return
-            seq = stored.seq + 1
-            try:
-                yield Job.from_bytes(stored.payload).run_id
-            except InvalidJob:
-                continue
+        job = self.next_job(1)
+        while job is not None:
+            if job.run_id is not None:
+                yield job.run_id
+            job = self.next_job(job.seq + 1)
+
+    def next_job(self, seq: int) -> QueuedJob | None:
+        """Look at the first job from this sequence on; ``None`` when there is none.
+
+        :raises BusUnavailable: no answer.
+        """
+        return self._look(lambda: self._bus.following(names.WORK_STREAM, self._subjects, seq))
+
+    def first_job_since(self, moment: float) -> QueuedJob | None:
+        """Look at the first job that was queued at this moment or later, unix seconds by the server's clock.
+
+        :raises BusUnavailable: no answer.
+        """
+        return self._look(lambda: self._bus.first_since(names.WORK_STREAM, self._subjects, moment))
+
+    def remove(self, job: QueuedJob) -> None:
+        """Take a job out of the queue, whoever holds it; one that is gone already is no error.
+
+        :raises BusUnavailable: no answer; safe to repeat.
+        """
+        try:
+            self._bus.api(f"STREAM.MSG.DELETE.{names.WORK_STREAM}", {"seq": job.seq, "no_erase": True})
+        except BusError as exc:
+            if exc.err_code not in (SEQUENCE_NOT_FOUND, STREAM_END):
+                raise
+
+    @property
+    def _subjects(self) -> str:
+        return f"{self._config.work_subject_prefix}.>"
+
+    def _look(self, read: Callable[[], Stored]) -> QueuedJob | None:
+        try:
+            stored = read()
+        except KeyMissing:
+            return None
+        try:
+            return QueuedJob(stored.seq, Job.from_bytes(stored.payload).run_id)
+        except InvalidJob:
+            return QueuedJob(stored.seq, None)

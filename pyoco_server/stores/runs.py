@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.key_hints import KeyHints
 from pyoco_server.bridge.messages import Write
 from pyoco_server.config import Config
 from pyoco_server.contract import names
@@ -140,3 +141,15 @@ class RunStore:
     def _write(self, snapshot: Snapshot, revision: int, max_bytes: int) -> Write:
         subject = names.key_subject(self._bucket, snapshot.run_id)
         return Write(subject, snapshot.to_bytes(max_bytes), expected_revision=revision)
+
+
+class RunHints:
+    """Word of writes to single runs, as they are made; see :class:`KeyHints` for what a hint is worth."""
+
+    def __init__(self, bus: Bus, config: Config) -> None:
+        self._hints = KeyHints(bus)
+        self._bucket = config.runs_bucket
+
+    def listen(self, run_id: str, hear: Callable[[bytes], None]) -> contextlib.AbstractContextManager[None]:
+        """Hear of writes to this run for as long as the ``with`` block lasts; see :meth:`KeyHints.listen`."""
+        return self._hints.listen(names.key_subject(self._bucket, run_id), hear)

@@ -68,6 +68,8 @@ class Execution:
         self._is_dirty = False
         self._written_at = time.monotonic()
         self._is_cancel_sent = False
+        #: Set on the bridge's thread when the run may have been changed by somebody else.
+        self._is_news_hinted = threading.Event()
         self.is_child_reusable = False
 
     @property
@@ -119,8 +121,19 @@ class Execution:
             logger.warning("a run cannot be released: %s", exc, extra=self.context)
             return False
 
+    def hear(self, written: bytes) -> None:
+        """Take the hint that somebody writes this run; empty when the connection was lost and such hints with it.
+
+        Only a cancel request needs haste. Whether it was stored, the next write tells, which is then made at once.
+        """
+        if self._is_cancel_sent or (written and not _is_cancel_request(written)):
+            return
+        self._is_news_hinted.set()
+
     def _wait_sec(self) -> float:
         """Seconds until the snapshot is to be written: soon after a change, else for the sign of life."""
+        if self._is_news_hinted.is_set():
+            return 0.0
         spacing = _WRITE_SPACING_SEC if self._is_dirty else self._config.run_heartbeat_interval_sec
         due = self._written_at + spacing - time.monotonic()
         # Looked at in between, because the request to stop comes without a message of the runner.
@@ -168,6 +181,7 @@ class Execution:
     def _write_progress(self) -> None:
         """Write the sign of life and what is new; learn of a cancel request or of the run's loss."""
         self._written_at = time.monotonic()
+        self._is_news_hinted.clear()
         try:
             written = self._runs.change(self._stored, self._progress, budget_sec=_PROGRESS_BUDGET_SEC)
         except RunNotFound as exc:
@@ -194,6 +208,16 @@ class Execution:
         """What a log line about this run carries."""
         snapshot = self._stored.snapshot
         return {"run_id": snapshot.run_id, "flow_name": snapshot.flow_name, "tag": snapshot.tag}
+
+
+def _is_cancel_request(written: bytes) -> bool:
+    # Nearly all that is heard are this worker's own writes, which need not be decoded.
+    if RunStatus.CANCELLING.value.encode() not in written:
+        return False
+    try:
+        return Snapshot.from_bytes(written).status is RunStatus.CANCELLING
+    except ValueError:
+        return False
 
 
 def log_output(message: Output, context: dict[str, Any]) -> None:

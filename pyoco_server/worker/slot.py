@@ -29,7 +29,7 @@ from pyoco_server.operations.claim import Claim, Claims, Verdict
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Deadline, Service
 from pyoco_server.states import RunStatus
-from pyoco_server.stores.runs import RunStore, StoredRun
+from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
 from pyoco_server.worker.child import Child, ChildBootFailed, Died
 from pyoco_server.worker.execution import Execution, HandedBack, LostRun, log_output
 from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
@@ -70,6 +70,7 @@ class Tools:
     deliveries: Deliveries
     config: Config
     runs: RunStore
+    run_hints: RunHints
     claims: Claims
     finish: Finish
     nursery: Nursery
@@ -246,7 +247,9 @@ class Slot(Service):
         try:
             # It may have waited for days, and somebody may clean the place where it lies.
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            ended = self._finish(execution.stored, lease, execution.run(folder))
+            with tools.run_hints.listen(job.run_id, execution.hear):
+                outcome = execution.run(folder)
+            ended = self._finish(execution.stored, lease, outcome)
         except LostRun:
             logger.warning("a run is not this worker's any more", extra=execution.context)
         except HandedBack:

@@ -18,10 +18,11 @@ from pyoco_server.config import Config
 from pyoco_server.errors import BusError, BusUnavailable, InvalidCommand, PyocoServerError
 from pyoco_server.operations.claim import Claims
 from pyoco_server.operations.finish import Finish
+from pyoco_server.operations.holder import Holders
 from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.queue import Queue
-from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.runs import RunHints, RunStore
 from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.worker.child import Child, ChildBootFailed
 from pyoco_server.worker.consumer import Consumer
@@ -128,8 +129,7 @@ class Worker:
         )
         claims = Claims(
             runs,
-            workers,
-            disconnect_timeout_sec=config.worker_disconnect_timeout_sec,
+            Holders(runs, workers, disconnect_timeout_sec=config.worker_disconnect_timeout_sec),
             is_active=self._registry.is_active,
             **identity,
         )
@@ -137,6 +137,7 @@ class Worker:
             work_queue.deliveries,
             config,
             runs,
+            RunHints(bus, config),
             claims,
             Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), config, worker_id=options.worker_id),
             self._nursery,

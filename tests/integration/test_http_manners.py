@@ -22,6 +22,7 @@ ALLOWED = {
     "/runs/x": "GET, HEAD, OPTIONS",
     "/runs/x/tasks": "GET, HEAD, OPTIONS",
     "/runs/x/watch": "GET, HEAD, OPTIONS",
+    "/runs/x/cancel": "OPTIONS, POST",
     "/": "GET, HEAD, OPTIONS",
 }
 

@@ -50,7 +50,7 @@ def submit_backlog(fleet: Fleet, tags: list[str], count: int) -> list[str]:
 
 def all_ended(fleet: Fleet, run_ids: list[str], *, timeout_sec: float = 25.0) -> list[dict[str, Any]]:
     """Wait until the queue is empty; give the snapshots, which must all be COMPLETED."""
-    fleet.wait_until(lambda: fleet.job_count() == 0, "the end of all runs", timeout_sec)
+    fleet.wait_until(lambda: fleet.queue_length() == 0, "the end of all runs", timeout_sec)
     runs = [fleet.run(run_id) for run_id in run_ids]
     assert Counter(run["status"] for run in runs) == {"COMPLETED": len(runs)}
     return runs
@@ -144,7 +144,7 @@ def test_fetching_goes_on_after_a_restart_of_nats_idle_or_under_a_backlog(
     run_ids = submit_backlog(fleet, FIVE, 40)
     nats.stop(number)
     nats.start()
-    rest = fleet.job_count()
+    rest = fleet.queue_length()
     assert rest > 0, "the backlog was done before the restart: this shows nothing"
     all_ended(fleet, run_ids)
 
@@ -155,11 +155,11 @@ def test_workers_stopped_under_a_backlog_strand_no_job(
     """With the usual AckWait of 30 s: what a stopped worker has kept would not be done in time."""
     run_ids = submit_backlog(fleet, FIVE, 40)
     workers = start_workers(3, FIVE)
-    fleet.wait_until(lambda: fleet.job_count() < 190, "the work being under way")
+    fleet.wait_until(lambda: fleet.queue_length() < 190, "the work being under way")
     for worker in workers[:2]:
         worker.process.send_signal(signal.SIGTERM)
     assert [worker.process.wait(30) for worker in workers[:2]] == [0, 0]
-    assert fleet.job_count() > 0, "the backlog was done before the workers stopped: this shows nothing"
+    assert fleet.queue_length() > 0, "the backlog was done before the workers stopped: this shows nothing"
     runs = all_ended(fleet, run_ids, timeout_sec=20)
     assert {run["attempt"] for run in runs} == {1}
     # A worker that stops may hand back the one job for which it had asked.

@@ -1,0 +1,73 @@
+"""``pyoco-client cancel``: ask for a run's end, and wait for it.
+
+Source: contract, section 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from pyoco_server.cli.client_command import PROG, add_command, print_json
+from pyoco_server.cli.exits import CommandParser
+
+if TYPE_CHECKING:
+    from pyoco_server.client.http import PyocoHttpClient
+
+_EPILOG = f"""\
+Without --wait the run is printed as marked: CANCELLING, or how it ended before. With --wait it is printed when it has
+ended; if it has not within --timeout-sec the exit status is 1, and the request stands all the same.
+
+examples:
+  {PROG} cancel --run-id RUN_ID
+  {PROG} cancel --run-id RUN_ID --wait --timeout-sec 60 | jq -r .status
+"""
+
+
+def add_cancel(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "cancel", _cancel, "ask for the end of a run", _EPILOG)
+    parser.add_argument("--run-id", required=True, metavar="RUN_ID", help="the run")
+    parser.add_argument("--wait", action="store_true", help="wait until it has ended")
+    parser.add_argument(
+        "--timeout-sec", type=_seconds, default=30.0, metavar="SEC", help="how long --wait waits (default: 30)"
+    )
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, not {text}")
+    return number
+
+
+# argparse names the type in its message for text that is no number.
+_seconds.__name__ = "number of seconds"
+
+
+def _cancel(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    run = client.cancel_run(args.run_id)
+    print_json(_ended(run, args.timeout_sec, client) if args.wait else run)
+
+
+def _ended(run: dict[str, Any], timeout_sec: float, client: PyocoHttpClient) -> dict[str, Any]:
+    """Wait for the end of a run.
+
+    :raises CancelNotFinished: it has not ended in time.
+    """
+    from pyoco_server.errors import CancelNotFinished
+    from pyoco_server.states import TERMINAL
+
+    run_id = run["run_id"]
+    if run["status"] not in TERMINAL:
+        with closing(client.watch_run(run_id, timeout_sec=timeout_sec, until_terminal=True)) as events:
+            for event in events:
+                run = event["data"].get("snapshot") or run
+    if run["status"] not in TERMINAL:
+        raise CancelNotFinished(
+            f"Run {run_id} is still {run['status']} after {timeout_sec:g} s; the request stands.\n"
+            f"  example: {PROG} watch {run_id} --until-terminal"
+        )
+    return run

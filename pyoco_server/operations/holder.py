@@ -1,0 +1,44 @@
+"""Who holds a run, and whether that worker is still there.
+
+Source: design, section 5.
+"""
+
+from __future__ import annotations
+
+from pyoco_server.contract.runs import Snapshot
+from pyoco_server.states import WorkerState
+from pyoco_server.stores.runs import RunStore, StoredRun
+from pyoco_server.stores.workers import WorkerStore
+
+
+class Holders:
+    """Judges the holders of runs by the registry and by their silence.
+
+    :param disconnect_timeout_sec: silence after which a holder counts as gone.
+    """
+
+    def __init__(self, runs: RunStore, workers: WorkerStore, *, disconnect_timeout_sec: float) -> None:
+        self._runs = runs
+        self._workers = workers
+        self._disconnect_timeout_sec = disconnect_timeout_sec
+
+    def is_gone(self, stored: StoredRun) -> bool:
+        """Say whether nobody executes this run, the surest way to know first.
+
+        :raises BusUnavailable: no answer; nothing is known.
+        """
+        snapshot = stored.snapshot
+        if snapshot.worker_id is None:
+            return True
+        if snapshot.instance_id is not None and self._is_life_over(snapshot):
+            return True
+        # Both times are the server's: clocks of workers that disagree must not make a live run look dead.
+        return self._runs.server_time() - stored.stored_at > self._disconnect_timeout_sec
+
+    def _is_life_over(self, snapshot: Snapshot) -> bool:
+        """Say whether the registry knows that this life of the worker has ended."""
+        record = self._workers.get(snapshot.worker_id or "")
+        if record is None:
+            return False
+        is_same_life = record.instance_id == snapshot.instance_id
+        return not is_same_life or record.lost_at is not None or record.state is WorkerState.STOPPED_GRACEFUL
