@@ -1,4 +1,4 @@
-"""What a runner makes of the tasks of a flow: order, results, failures, imports, a cancel request."""
+"""What a runner makes of the tasks of a flow: order, results, failures, imports."""
 
 from __future__ import annotations
 
@@ -116,18 +116,3 @@ def test_run_works_in_a_folder_of_its_own_that_is_gone_afterwards(workshop: Work
     assert first != second
     assert str(fleet.folder) not in (first, second)
     fleet.wait_until(lambda: not any(Path(path).exists() for path in (first, second)), "the removal of the folders")
-
-
-def test_cancel_request_in_the_snapshot_reaches_a_task_that_asks_for_it(workshop: Workshop) -> None:
-    fleet = workshop.fleet
-    run_id = fleet.submit(flow("until_cancelled >> quick"))
-    fleet.wait_for_file("waits-for-cancel")
-    fleet.running(run_id, "until_cancelled")
-    # As a gateway of 0.5.1 does it.
-    fleet.change(run_id, status="CANCELLING", cancel_requested_at=time.time(), cancel_requested_by=None)
-    run = fleet.ended(run_id, "CANCELLED")
-    assert run["error"] is None
-    assert run["cancel_requested_at"] is not None
-    assert run["tasks"]["until_cancelled"] == "SUCCEEDED"
-    assert run["tasks"]["quick"] in ("CANCELLED", "PENDING")
-    assert fleet.dead_letters(run_id) == []

@@ -45,6 +45,10 @@ def echo(value):
     return value
 
 
+def echo_all(value0, value1, value2, value3, value4):
+    return [value0, value1, value2, value3, value4]
+
+
 def after(quick):
     return "later"
 
@@ -162,6 +166,16 @@ def die_with_grandchildren():
     fork.start()
     _note("grandchildren", f"{program.pid} {fork.pid}")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold_then_fail(name):
+    hold(name)
+    fail()
+
+
+def hold_then_die(name):
+    hold(name)
+    kill_itself()
 
 
 def end_soon(name):
