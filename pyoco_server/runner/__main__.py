@@ -36,6 +36,8 @@ from pyoco_server.contract.runner_protocol import (
 from pyoco_server.contract.runs import MAX_ERROR_CHARS
 from pyoco_server.errors import FlowNotFound, PyocoServerError
 
+#: In place of the events pipe, in a process that was forked.
+_NO_FD = -1
 #: prctl(2): the signal that this process gets when its creator ends.
 _PR_SET_PDEATHSIG = 1
 
@@ -53,12 +55,28 @@ class Runner:
         self._lock = threading.Lock()
         self._current: Any = None
         self._cancelled: set[str] = set()
+        self._forking = threading.local()
 
-    def forked(self) -> None:
-        """Leave the worker's pipe to the runner: this process was forked by a task, and is none."""
-        os.close(self._events_fd)
-        self._events_fd = -1
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def observe_forks(self) -> None:
+        """Make a process that a task forks one that is none of ours.
+
+        From the fork on it must end by SIGTERM: what comes before it has left our handler waits until then.
+        """
+        os.register_at_fork(before=self._forks, after_in_parent=self._has_forked, after_in_child=self._is_forked)
+
+    def _forks(self) -> None:
+        self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def _has_forked(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._forking.mask)
+
+    def _is_forked(self) -> None:
+        if self._events_fd != _NO_FD:
+            # Only in the first generation: what that one makes of its signals is its own business.
+            os.close(self._events_fd)
+            self._events_fd = _NO_FD
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._has_forked()
 
     def serve(self, jobs: IO[bytes], resolver_spec: str | None) -> int:
         """Boot, then execute runs until the worker ends this process.
@@ -77,7 +95,7 @@ class Runner:
         output = TaskOutput(lambda task, stream, text: self._emit(Output(task, stream, text)))
         output.install()
         os.register_at_fork(after_in_child=output.forked)
-        os.register_at_fork(after_in_child=self.forked)
+        self.observe_forks()
         threading.Thread(target=self._read, args=(jobs,), name="pyoco-jobs", daemon=True).start()
         self._emit(Ready(os.getpid()))
         # By descriptor, because its name may be gone when a run has ended.

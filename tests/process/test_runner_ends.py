@@ -89,3 +89,25 @@ def test_runner_that_dies_while_it_is_idle_costs_no_run(workshop: Workshop) -> N
     workshop.fleet.wait_until(lambda: idle in runners_of(workshop.worker), "the idle runner")
     kill(idle, signal.SIGKILL)
     assert runner_of_next_run(workshop) != idle
+
+
+def test_request_to_end_that_is_sent_to_all_processes_of_a_worker_leaves_the_run_to_the_worker(
+    workshop: Workshop,
+) -> None:
+    # As a service manager stops a service: the worker lets the run go on, so the runner must not end by itself.
+    fleet = workshop.fleet
+    run_id = fleet.submit(flow("hold"), params={"name": "asked"})
+    (runner,) = [int(pid) for pid in fleet.wait_for_file("asked.begun").split()]
+    kill(runner, signal.SIGTERM)
+    fleet.wait_for_life(run_id)
+    fleet.touch("asked")
+    fleet.ended(run_id)
+    assert runner_of_next_run(workshop) == runner
+
+
+def test_processes_of_a_task_end_by_signals_as_they_do_elsewhere(workshop: Workshop) -> None:
+    fleet = workshop.fleet
+    records = fleet.ended(fleet.submit(flow("terminate_fork >> terminate_fork_of_fork")))["task_records"]
+    # A fork, a program, and a program that was interrupted; each at once, before it could do anything.
+    assert records["terminate_fork"]["output"] == [-signal.SIGTERM, -signal.SIGTERM, -signal.SIGINT]
+    assert records["terminate_fork_of_fork"]["output"] == -signal.SIGTERM

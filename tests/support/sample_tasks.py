@@ -98,17 +98,6 @@ def right():
     return "right"
 
 
-def count_side_by_side(name):
-    """Say how many of these run at this moment, itself included."""
-    mine = HOME / f"{name}.{os.getpid()}.now"
-    mine.touch()
-    try:
-        time.sleep(0.3)
-        return len(list(HOME.glob(f"{name}.*.now")))
-    finally:
-        mine.unlink()
-
-
 def until_cancelled(ctx):
     _note("waits-for-cancel", "x")
     deadline = time.monotonic() + _PATIENCE_SEC
@@ -263,6 +252,19 @@ def terminate_fork():
     stopped_by_interrupt = subprocess.Popen(["sleep", "600"])
     stopped_by_interrupt.send_signal(signal.SIGINT)
     return [fork.exitcode, program.wait(10), stopped_by_interrupt.wait(10)]
+
+
+def terminate_fork_of_fork():
+    """Give how the grandchild ended, as its parent saw it."""
+    pid = os.fork()
+    if pid == 0:
+        grandchild = os.fork()
+        if grandchild == 0:
+            time.sleep(10)
+            os._exit(0)
+        os.kill(grandchild, signal.SIGTERM)
+        os._exit(-os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+    return -os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 # -- results
