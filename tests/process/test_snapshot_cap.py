@@ -33,7 +33,7 @@ def crew(town: Town) -> Iterator[Crew]:
     found = Crew(town.fleet, town.nats.url)
     (town.fleet.folder / "large_flows.py").write_text(LARGE_FLOWS)
     flags = ("--flow-resolver", "large_flows.py:resolve")
-    found.hire("one", *flags, PYOCO_MAX_RUN_SNAPSHOT_BYTES=str(CAP_BYTES), PYOCO_RUN_HEARTBEAT_INTERVAL_SEC="0.2")
+    found.hire("one", *flags, PYOCO_MAX_RUN_SNAPSHOT_BYTES=str(CAP_BYTES))
     yield found
     found.dismiss()
 

@@ -35,15 +35,15 @@ class Crew:
         self._workers: list[Worker] = []
 
     def begin(self, name: str, *flags: str, **env: str) -> Worker:
-        """Start a worker; it need not come to serve. The last ``--tags`` counts.
+        """Start a worker, whose runs give signs of life quickly; it need not come to serve. The last ``--tags`` counts.
 
         :param name: tells the workers of the test apart.
         """
-        env = {MARK: self.family.mark, "TMPDIR": str(self.scratch), **env}
+        ours = {MARK: self.family.mark, "TMPDIR": str(self.scratch), "PYOCO_RUN_HEARTBEAT_INTERVAL_SEC": "0.2"}
         worker_id = f"{name}-{self.tag}"
         log = self.fleet.folder / f"{worker_id}-{len(self._workers)}.log"
         flags = ("--nats-url", self._nats_url, "--tags", self.tag, *flags)
-        self._workers.append(Worker(worker_id, *flags, cwd=self.fleet.folder, log=log, **env))
+        self._workers.append(Worker(worker_id, *flags, cwd=self.fleet.folder, log=log, **{**ours, **env}))
         return self._workers[-1]
 
     def hire(self, name: str, *flags: str, **env: str) -> Worker:
