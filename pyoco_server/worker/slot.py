@@ -46,6 +46,8 @@ _EQUIP_PAUSES_SEC = (1.0, 2.0, 5.0, 15.0, 30.0)
 #: the job stays away for as long as its holder lives; without it a long run would use up its deliveries.
 _BEHIND_TICK_SEC = 1.0
 _FINISH_PAUSE_SEC = 1.0
+#: A successor boots in the last fourth of a runner's runs: that takes as long as dozens of small runs.
+_BOOT_SHARE = 4
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,9 @@ class Slot(Service):
         self._is_free = is_free
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._child: Child | None = None
+        #: Where the next run will work, and where the last one did.
         self._folder: str | None = None
+        self._used_folder: str | None = None
         self._is_successor_ordered = False
 
     def give(self, work: Work) -> None:
@@ -109,11 +113,14 @@ class Slot(Service):
         try:
             while self._equip() is not None:
                 self._is_free(self)
+                # Meanwhile the next job is fetched.
+                self._tidy()
                 work = self._work.get()
                 if work is not None:
                     self._take(work)
         finally:
             self._hand_back_rest()
+            self._tidy()
             if self._child is not None:
                 self._child.leave()
 
@@ -236,9 +243,8 @@ class Slot(Service):
     def _execute(self, job: Job, stored: StoredRun, lease: Lease, child: Child) -> None:
         tools = self._tools
         child.runs_done += 1
-        is_last_run = child.runs_done >= tools.max_runs_per_child
-        if is_last_run:
-            # Its successor boots while this runner works for the last time.
+        runs_left = tools.max_runs_per_child - child.runs_done
+        if runs_left <= tools.max_runs_per_child // _BOOT_SHARE:
             self._order_successor()
         folder, self._folder = self._folder, None
         assert folder is not None, "a slot without a folder took a job"
@@ -258,9 +264,9 @@ class Slot(Service):
             self._end_child()
             ended = self._leave_unfinished(execution, lease)
         finally:
-            if is_last_run or not execution.is_child_reusable:
+            if runs_left <= 0 or not execution.is_child_reusable:
                 self._end_child()
-            shutil.rmtree(folder, ignore_errors=True)
+            self._used_folder = folder
             tools.registry.run_ended(job.run_id, ended)
 
     def _finish(self, stored: StoredRun, lease: Lease, outcome: Outcome) -> Snapshot | None:
@@ -288,6 +294,12 @@ class Slot(Service):
         with contextlib.suppress(PyocoServerError):
             return self._tools.finish.finish(execution.stored, lease.delivery, outcome)
         return None
+
+    def _tidy(self) -> None:
+        """Remove the folder of the last run."""
+        folder, self._used_folder = self._used_folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _end_child(self) -> None:
         """Part with the runner."""
