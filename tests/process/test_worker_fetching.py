@@ -43,6 +43,10 @@ def delivery_count(fleet: Fleet, tag: str) -> int:
     return int(consumer(fleet, tag)["delivered"]["consumer_seq"])
 
 
+def queued_count(fleet: Fleet) -> int:
+    return int(fleet.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"])
+
+
 def submit_backlog(fleet: Fleet, tags: list[str], count: int) -> list[str]:
     """Queue so many short runs under each tag, one tag after the other."""
     return [fleet.submit(QUICK_FLOW, tag=tag) for tag in tags for _ in range(count)]
@@ -50,7 +54,7 @@ def submit_backlog(fleet: Fleet, tags: list[str], count: int) -> list[str]:
 
 def all_ended(fleet: Fleet, run_ids: list[str], *, timeout_sec: float = 25.0) -> list[dict[str, Any]]:
     """Wait until the queue is empty; give the snapshots, which must all be COMPLETED."""
-    fleet.wait_until(lambda: fleet.queue_length() == 0, "the end of all runs", timeout_sec)
+    fleet.wait_until(fleet.queue_is_empty, "the end of all runs", timeout_sec)
     runs = [fleet.run(run_id) for run_id in run_ids]
     assert Counter(run["status"] for run in runs) == {"COMPLETED": len(runs)}
     return runs
@@ -144,7 +148,7 @@ def test_fetching_goes_on_after_a_restart_of_nats_idle_or_under_a_backlog(
     run_ids = submit_backlog(fleet, FIVE, 40)
     nats.stop(number)
     nats.start()
-    rest = fleet.queue_length()
+    rest = queued_count(fleet)
     assert rest > 0, "the backlog was done before the restart: this shows nothing"
     all_ended(fleet, run_ids)
 
@@ -155,11 +159,11 @@ def test_workers_stopped_under_a_backlog_strand_no_job(
     """With the usual AckWait of 30 s: what a stopped worker has kept would not be done in time."""
     run_ids = submit_backlog(fleet, FIVE, 40)
     workers = start_workers(3, FIVE)
-    fleet.wait_until(lambda: fleet.queue_length() < 190, "the work being under way")
+    fleet.wait_until(lambda: queued_count(fleet) < 190, "the work being under way")
     for worker in workers[:2]:
         worker.process.send_signal(signal.SIGTERM)
     assert [worker.process.wait(30) for worker in workers[:2]] == [0, 0]
-    assert fleet.queue_length() > 0, "the backlog was done before the workers stopped: this shows nothing"
+    assert queued_count(fleet) > 0, "the backlog was done before the workers stopped: this shows nothing"
     runs = all_ended(fleet, run_ids, timeout_sec=20)
     assert {run["attempt"] for run in runs} == {1}
     # A worker that stops may hand back the one job for which it had asked.
