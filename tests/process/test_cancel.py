@@ -94,7 +94,7 @@ def test_runs_that_are_cancelled_while_a_worker_takes_them_all_end_and_none_is_e
     ends = [fleet.run(run_id) for run_id in runs]
     assert {end["status"] for end in ends} <= {"CANCELLED", "COMPLETED"}
     assert any(end["status"] == "CANCELLED" for end in ends)
-    eventually(lambda: fleet.queue_length() == 0, what="the queue being empty")
+    eventually(fleet.queue_is_empty, what="the queue being empty")
     for end in ends:
         if end["worker_id"] is None:
             assert end["attempt"] == 0 and set(end["tasks"].values()) == {"PENDING"}

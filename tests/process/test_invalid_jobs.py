@@ -44,6 +44,7 @@ def refused(fleet: Fleet, payload: bytes) -> dict[str, Any]:
         (job(tags=["t", 5]), "The job's 'tags' must all be strings."),
         (job(workflow_yaml={"version": 1}), "The job's 'workflow_yaml' is a dict, which it must not be."),
     ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "job",
 )
 def test_job_that_cannot_be_read_becomes_a_dead_letter_and_no_run(
     workshop: Workshop, payload: bytes, error: str

@@ -174,10 +174,6 @@ class Fleet:
     def has_job(self, run_id: str) -> bool:
         return self.job_count(run_id) > 0
 
-    def queue_length(self) -> int:
-        """Count all jobs that are queued or in hand."""
-        return int(self.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"])
-
     def job_count(self, run_id: str) -> int:
         """Count the copies of a run's job."""
         return sum(run_id.encode() in stored.payload for stored in self._all("PYOCO_WORK", "pyoco.work.>"))
