@@ -42,6 +42,8 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 for run_id in ("etl-7", "b2", "a1"):
     RUNS[run_id]["workflow_yaml_sha256"] = SHA256
+# Else the gateway would end it: nobody held it.
+RUNS["c1"]["worker_id"] = "w1"
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def test_the_lock_of_a_killed_one_is_no_obstacle(up: Up, family: Family) -> None
     """At once: the nats-server of the killed one may still be about to end."""
     up.serve().kill()
     daemon = up.serve()
-    assert is_ready(up)
+    eventually(lambda: is_ready(up), what="the gateway being ready")
     assert "using the NATS server" not in daemon.log
     assert len(family.members("nats-server.conf")) == 1
 
@@ -112,7 +112,7 @@ def test_a_free_port_can_be_left_to_it(up: Up, tmp_path: Path) -> None:
     up.nats_port = 0
     up.serve()
     assert f'host: "127.0.0.1"\nport: {4222}\n' not in (tmp_path / ".pyoco" / "nats" / "nats-server.conf").read_text()
-    assert is_ready(up)
+    eventually(lambda: is_ready(up), what="the gateway being ready")
 
 
 def test_a_nats_server_without_jetstream_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def test_runs_submitted_together_are_begun_together_by_idle_workers(
             run_ids = list(submitters.map(lambda _: fleet.submit(workflow, tag="c"), range(3)))
         runs = [fleet.ended(run_id) for run_id in run_ids]
         waits.append(max(run["start_time"] - run["submitted_at"] for run in runs))
-    assert statistics.median(waits) < 0.15
+    # Without the hints that are passed on it takes a second, until the tag has its turn.
+    assert statistics.median(waits) < 0.5
     assert delivery_count(fleet, "c") == 27
 
 
