@@ -57,15 +57,18 @@ class BucketTable:
         self.is_complete = False
 
     def position(self) -> tuple[str, int]:
+        # The table holds one stream at a time: where another bucket was read last, nothing of this one is in it.
+        statement = "select created, seq from position where name = ? and stream = ?"
         with self._model.reading() as database:
-            row = database.execute("select created, seq from position where stream = ?", (self._stream,)).fetchone()
+            row = database.execute(statement, (self._table, self._stream)).fetchone()
         return row or ("", 0)
 
     def restart(self, created: str) -> None:
         is_first = not self.position()[0]
         with self._model.writing() as database:
             database.execute(f"delete from {self._table}")
-            database.execute("insert or replace into position values (?, ?, 0)", (self._stream, created))
+            place = (self._table, self._stream, created)
+            database.execute("insert or replace into position values (?, ?, ?, 0)", place)
         if not is_first:
             self._model.begin_anew(self._table)
 
@@ -74,8 +77,7 @@ class BucketTable:
         with self._model.writing() as database:
             for key, change in zip(keys, changes, strict=True):
                 self._apply_one(database, key, change)
-            position = (changes[-1].seq, self._stream)
-            database.execute("update position set seq = ? where stream = ?", position)
+            database.execute("update position set seq = ? where name = ?", (changes[-1].seq, self._table))
         self._model.announce(self._table, keys, changes[-1].seq)
 
     def set_complete(self, is_complete: bool) -> None:

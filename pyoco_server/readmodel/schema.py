@@ -20,7 +20,7 @@ from pyoco_server.states import RunStatus
 logger = logging.getLogger(__name__)
 
 #: Raised when the tables change: a file of another version is rebuilt from the stream.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: Marks a file as ours ("PYOC"), so that nobody else's database is emptied.
 _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
@@ -50,7 +50,7 @@ create index runs_by_tag on runs (tag, updated_at, run_id, status, flow_name, cr
 create index runs_by_workflow on runs (sha256, updated_at, run_id, status, flow_name, tag, created_at);
 create index runs_to_sweep on runs (created_at, run_id) where status = 'PENDING' and has_origin = 1;
 create table workers (worker_id text primary key, revision integer not null, document text not null);
-create table position (stream text primary key, created text not null, seq integer not null);
+create table position (name text primary key, stream text not null, created text not null, seq integer not null);
 """
 
 
