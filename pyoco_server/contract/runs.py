@@ -216,13 +216,19 @@ class Snapshot:
 
         :raises ValueError: not a snapshot; a key of the bucket that none of the fleet's programs wrote.
         """
-        document = json.loads(payload)
+        try:
+            document = json.loads(payload)
+        except RecursionError as exc:
+            raise ValueError("the snapshot is nested too deeply") from exc
         if not isinstance(document, dict):
             raise ValueError("a snapshot must be a JSON object")
         known = {name: document.pop(name) for name in _NAMES if document.get(name) is not None}
         missing = {"run_id", "flow_name", "status"} - known.keys()
         if missing:
             raise ValueError(f"the snapshot lacks {', '.join(sorted(missing))}")
+        for name, kind in _READ_BY_ALL.items():
+            if not isinstance(known.get(name, kind[0]()), kind):
+                raise ValueError(f"the snapshot's {name} is a {type(known[name]).__name__}")
         known["status"] = RunStatus(known["status"])
         known.setdefault("updated_at", known.get("heartbeat_at", 0.0))
         known.setdefault("heartbeat_at", known["updated_at"])
@@ -232,6 +238,14 @@ class Snapshot:
 
 _NAMES = tuple(item.name for item in fields(Snapshot) if item.name != "extra")
 _NAME_SET = frozenset(_NAMES)
+#: Fields that lists and watches compare, so that a value of another type must not come as far as there.
+_READ_BY_ALL: dict[str, tuple[type, ...]] = {
+    "run_id": (str,),
+    "flow_name": (str,),
+    "tag": (str,),
+    "updated_at": (float, int),
+    "heartbeat_at": (float, int),
+}
 #: Fields that only our own programs write, and only where they apply.
 _OMITTED_WHEN_NONE = ("instance_id", "job_seq", "origin", "submitted_at")
 
