@@ -60,14 +60,12 @@ def test_a_run_that_cannot_be_removed_again_is_named_and_queued_later(local: Loc
     assert parts.queued_ids() == [run_id]
 
 
-@pytest.mark.parametrize("stream", [WORK, "KV_pyoco_runs"])
-def test_a_run_of_which_no_answer_came_is_named_and_has_one_job_in_the_end(
-    local: LocalGateway, parts: Parts, stream: str
+def test_a_run_whose_job_was_stored_without_an_answer_is_named_and_has_one_job_in_the_end(
+    local: LocalGateway, parts: Parts
 ) -> None:
-    # The server stores what is published, and does not say so.
-    parts.configure(stream, no_ack=True)
+    parts.configure(WORK, no_ack=True)
     document = problem(local.ask("POST", "/runs", json={"flow_name": "main"}), 503)
-    parts.configure(stream, no_ack=False)
+    parts.configure(WORK, no_ack=False)
     run_id = document["run_id"]
     assert local.get(f"/runs/{run_id}").json()["status"] == "PENDING"
     queue_what_is_missing(parts)

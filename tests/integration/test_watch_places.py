@@ -117,7 +117,7 @@ def test_streams_end_whole_and_quickly_when_the_gateway_stops(serve: Serve) -> N
         gateway.server.stop(Deadline(10))
         # A stream that was cut off would raise IncompleteRead.
         assert [reading.result() for reading in readings] == [["snapshot"]] * 10
-        assert time.monotonic() - began_at < 2
+        assert time.monotonic() - began_at < 3
     with pytest.raises(ConnectionRefusedError):
         http.client.HTTPConnection("127.0.0.1", gateway.port).connect()
 
@@ -168,7 +168,7 @@ def test_a_stream_lives_through_an_absence_of_nats(
         assert recorder.statuses()[0] == "PENDING"
         assert recorder.statuses()[-1] == "COMPLETED"
         times = [piece.at for piece in recorder.pieces]
-        assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2.3
+        assert max(later - earlier for earlier, later in itertools.pairwise(times)) < 2.5
         assert back_at - away_at > 3
 
 

@@ -14,10 +14,10 @@ from tests.support.gateway import LocalGateway, fault_places, problem
 from tests.support.parts import Parts, stored_run
 from tests.support.sse import EventStream
 
-#: A change is seen when it happens; a polling gateway would take longer.
-AT_ONCE_SEC = 0.5
+#: Sooner than anything that only happens when the next comment is due.
+AT_ONCE_SEC = 1.0
 #: The contract's two seconds, and what a busy machine adds.
-MAX_SILENCE_SEC = 2.2
+MAX_SILENCE_SEC = 2.5
 RECORDS = {"load": {"state": "RUNNING", "output": None}}
 
 
@@ -85,10 +85,10 @@ def test_a_silent_stream_shows_every_two_seconds_that_it_lives_and_ends_in_time(
         assert {piece.name for piece in pieces[1:]} == {"comment", "heartbeat"}
         assert max(later.at - piece.at for piece, later in itertools.pairwise(pieces)) < MAX_SILENCE_SEC
         (heartbeat,) = [piece for piece in pieces if piece.name == "heartbeat"]
-        assert 4.9 < heartbeat.at - pieces[0].at < 5.5
+        assert 4.9 < heartbeat.at - pieces[0].at < 6
         assert heartbeat.data.keys() == {"run_id", "ts"}
         assert heartbeat.id is None
-        assert 4.9 < pieces[-1].at - stream.opened_at < 6.5
+        assert 4.9 < pieces[-1].at - stream.opened_at < 7.5
         stream.close()
 
 
@@ -96,7 +96,7 @@ def test_a_stream_ends_when_its_time_has_passed(shared: LocalGateway) -> None:
     began_at = time.monotonic()
     with watch(shared, shared.submit(), "timeout_sec=1") as stream:
         assert [piece.name for piece in stream.pieces()] == ["snapshot"]
-        assert 0.9 < time.monotonic() - began_at < 1.9
+        assert 0.9 < time.monotonic() - began_at < 2.5
 
 
 @pytest.mark.parametrize("value", ["0", "601", "-1", "1.5", "x", "", "1_0"])
