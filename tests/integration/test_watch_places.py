@@ -167,6 +167,8 @@ def test_a_stream_lives_through_an_absence_of_nats(
     else:
         nats.send(signal.SIGCONT)
     local.wait_until_complete()
+    # The gateway's connection and the test's return each in their own time.
+    eventually(lambda: parts.bus.is_connected, what="the test's own connection")
     parts.change(run_id, status=RunStatus.RUNNING)
     parts.end(run_id)
     back_at = time.monotonic()
