@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import nats.aio.msg
 import nats.errors
@@ -60,21 +60,32 @@ class Deliveries:
     def ack(self, delivery: Delivery) -> None:
         """End the job; returns when the server has confirmed it.
 
-        :raises BusUnavailable: not confirmed within the budget; the job may come again.
+        :raises BusUnavailable: not confirmed; the job may come again. A server that was killed may have forgotten
+            the delivery: then it answers nothing, however often it is asked, and delivers the job anew.
         """
-        self._bus.patiently(lambda: self._bus.request(delivery.reply, b"+ACK"))
+        self._settle(lambda: self._bus.request(delivery.reply, b"+ACK"))
 
     def nak(self, delivery: Delivery, delay_sec: float = 0.0) -> None:
-        """Hand the job back, to be delivered again after ``delay_sec``."""
+        """Hand the job back, to be delivered again after ``delay_sec``.
+
+        :raises BusUnavailable: not confirmed; the end of the lease hands it back.
+        """
         if delay_sec > 0:
             word = b'-NAK {"delay": %d}' % int(delay_sec * 1e9)
-            self._bus.patiently(lambda: self._bus.request(delivery.reply, word))
+            self._settle(lambda: self._bus.request(delivery.reply, word))
         else:
-            self._bus.patiently(lambda: _hand_back(self._bus, delivery.reply, delivery.subject))
+            self._settle(lambda: _hand_back(self._bus, delivery.reply, delivery.subject))
 
     def term(self, delivery: Delivery, reason: str) -> None:
-        """Take the job out of the queue for good."""
-        self._bus.patiently(lambda: self._bus.request(delivery.reply, b"+TERM " + reason.encode()))
+        """Take the job out of the queue for good.
+
+        :raises BusUnavailable: not confirmed; the job may come again.
+        """
+        self._settle(lambda: self._bus.request(delivery.reply, b"+TERM " + reason.encode()))
+
+    def _settle(self, attempt: Callable[[], Awaitable[object]]) -> None:
+        """Try once: what is not settled comes again, and waiting for it would hold up a slot."""
+        self._bus.patiently(attempt, TRY_TIMEOUT_SEC)
 
     def keep_in_progress(self, delivery: Delivery) -> None:
         """Renew the delivery's lease on every tick until :meth:`release`; a busy task cannot starve this."""

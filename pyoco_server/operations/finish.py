@@ -18,7 +18,7 @@ from pyoco_server.contract import deadletters, names
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.jobs import decode_object
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import InvalidJob, RunNotFound, SnapshotTooLarge
+from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, RunNotFound, SnapshotTooLarge
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.runs import RunStore, StoredRun
@@ -75,7 +75,7 @@ class Finish:
             return None
         if ended.snapshot.status is RunStatus.FAILED:
             self._report(ended.snapshot, outcome)
-        self._deliveries.ack(delivery)
+        self._acknowledge(delivery)
         return ended.snapshot
 
     def drop(self, stored: StoredRun | None, delivery: Delivery) -> None:
@@ -85,7 +85,7 @@ class Finish:
             known = reason in (deadletters.FLOW_NOT_FOUND, deadletters.WORKER_PROCESS_DIED)
             outcome = Outcome(RunStatus.FAILED, reason if known else deadletters.EXECUTION_ERROR, stored.snapshot.error)
             self._report(stored.snapshot, outcome)
-        self._deliveries.ack(delivery)
+        self._acknowledge(delivery)
 
     def reject(self, delivery: Delivery, error: InvalidJob, tag: str) -> None:
         """Take a job that cannot be read out of the queue, and fail its run where there is one."""
@@ -120,7 +120,14 @@ class Finish:
         ended = self._fail(run_id, delivery, error)
         if ended is not None and _was_failed_by(delivery, ended):
             self._report(ended, Outcome(RunStatus.FAILED, reason, error))
-        self._deliveries.ack(delivery)
+        self._acknowledge(delivery)
+
+    def _acknowledge(self, delivery: Delivery) -> None:
+        """Take the job of a run that is over out of the queue; where that fails it comes again, and is dropped."""
+        try:
+            self._deliveries.ack(delivery)
+        except (BusError, BusUnavailable) as exc:
+            logger.warning("a job that is done cannot be acknowledged, and will come again: %s", exc)
 
     def _write_end(self, stored: StoredRun, outcome: Outcome) -> StoredRun | None:
         claim = stored.snapshot

@@ -99,9 +99,13 @@ def test_runs_submitted_together_are_begun_together_by_idle_workers(
             run_ids = list(submitters.map(lambda _: fleet.submit(workflow, tag="c"), range(3)))
         runs = [fleet.ended(run_id) for run_id in run_ids]
         waits.append(max(run["start_time"] - run["submitted_at"] for run in runs))
-    # Without the hints that are passed on it takes a second, until the tag has its turn.
-    assert statistics.median(waits) < 0.5
-    assert delivery_count(fleet, "c") == 27
+    alone = []
+    for _ in range(9):
+        run = fleet.ended(fleet.submit(workflow, tag="c"))
+        alone.append(run["start_time"] - run["submitted_at"])
+    # Without the hints that are passed on it takes a second more, until the tag has its turn.
+    assert statistics.median(waits) < 4 * statistics.median(alone) + 0.3
+    assert delivery_count(fleet, "c") == 36
 
 
 def test_jobs_beyond_max_ack_pending_stop_no_other_tag_and_come_as_soon_as_there_is_room(
