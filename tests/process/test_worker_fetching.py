@@ -93,15 +93,14 @@ def test_runs_submitted_together_are_begun_together_by_idle_workers(
     """Mostly one of the three hears of two runs, and passes on what it has no room for."""
     start_workers(3, FIVE)
     waits = []
-    workflow = flow("count_side_by_side", {"name": "now"})
     for _ in range(9):
         with ThreadPoolExecutor(3) as submitters:
-            run_ids = list(submitters.map(lambda _: fleet.submit(workflow, tag="c"), range(3)))
+            run_ids = list(submitters.map(lambda _: fleet.submit(QUICK_FLOW, tag="c"), range(3)))
         runs = [fleet.ended(run_id) for run_id in run_ids]
         waits.append(max(run["start_time"] - run["submitted_at"] for run in runs))
     alone = []
     for _ in range(9):
-        run = fleet.ended(fleet.submit(workflow, tag="c"))
+        run = fleet.ended(fleet.submit(QUICK_FLOW, tag="c"))
         alone.append(run["start_time"] - run["submitted_at"])
     # Without the hints that are passed on it takes a second more, until the tag has its turn.
     assert statistics.median(waits) < 4 * statistics.median(alone) + 0.3
