@@ -44,11 +44,14 @@ environment:
 """
 
 _CREATE_EPILOG = f"""\
-The key is shown this once: what is stored is a hash of it.
+The key is shown this once: what is stored is a hash of it. A key that is limited (--read-only, --expires) is refused by
+gateways of 0.5.1, which would not heed its limits.
 
 examples:
   {PROG} api-key create --tenant acme
   {PROG} api-key create --tenant acme | jq -r .api_key
+  {PROG} api-key create --tenant acme --read-only --expires 30d
+  {PROG} api-key create --tenant acme --expires 2030-01-31T12:00:00+09:00
 """
 
 _LIST_EPILOG = f"""\
@@ -87,6 +90,13 @@ def get_parser() -> CommandParser:
     commands = keys.add_subparsers(dest="command", required=True, metavar="COMMAND")
     create = _add_command(commands, "create", _create, "make a key for a tenant and show it", _CREATE_EPILOG)
     create.add_argument("--tenant", required=True, metavar="T", help="tenant whose runs the key gives access to")
+    create.add_argument("--read-only", action="store_true", help="the key may only read (GET and HEAD)")
+    create.add_argument(
+        "--expires",
+        metavar="WHEN",
+        help="the key is refused from then on: after hours, days or weeks (12h, 30d, 8w), from a date or time on "
+        "(2030-01-31, 2030-01-31T12:00:00Z; UTC unless it names an offset), or unix seconds (default: never)",
+    )
     _add_command(commands, "list", _list, "list all keys, newest first", _LIST_EPILOG)
     revoke = _add_command(commands, "revoke", _revoke, "have a key refused from now on", _REVOKE_EPILOG)
     revoke.add_argument("--key-id", required=True, metavar="K", help="key_id of the key, as create and list print it")
@@ -136,13 +146,23 @@ def _add_command(
 
 def _create(args: argparse.Namespace, config: Config) -> int:
     from pyoco_server.bridge.resources import ensure_bucket
+    from pyoco_server.cli.expiry import read_expiry
     from pyoco_server.contract.keys import ApiKey, KeyRecord, is_tenant
     from pyoco_server.stores.keys import KeyStore
 
     if not is_tenant(args.tenant):
         args.fail(f"--tenant: {args.tenant!r} is not a tenant: letters, digits, '_' and '-', 64 at most")
+    now = time.time()
+    expires_at = None
+    if args.expires is not None:
+        try:
+            expires_at = read_expiry(args.expires, now)
+        except ValueError as exc:
+            args.fail(f"--expires: {exc}")
     key = ApiKey.generate()
-    record = KeyRecord.of(key, args.tenant, pepper=config.auth_pepper, now=time.time())
+    record = KeyRecord.of(
+        key, args.tenant, pepper=config.auth_pepper, now=now, is_read_only=args.read_only, expires_at=expires_at
+    )
     with _connected(config) as bus:
         ensure_bucket(bus, config, config.auth_bucket)
         KeyStore(bus, config).create(record)
@@ -152,6 +172,7 @@ def _create(args: argparse.Namespace, config: Config) -> int:
             "tenant_id": record.tenant_id,
             "api_key": key.text,
             "created_at": record.created_at,
+            **record.limits,
         }
     )
     return EXIT_DONE
@@ -163,7 +184,7 @@ def _list(args: argparse.Namespace, config: Config) -> int:
     with _connected(config) as bus:
         records = KeyStore(bus, config).all()
     shown = ("key_id", "tenant_id", "created_at", "revoked_at")
-    _print_json([{name: getattr(record, name) for name in shown} for record in records])
+    _print_json([{**{name: getattr(record, name) for name in shown}, **record.limits} for record in records])
     return EXIT_DONE
 
 

@@ -59,6 +59,16 @@ def test_a_created_key_is_shown_once_and_listed_without_its_secret(admin: Admin)
     }
 
 
+def test_a_limited_key_shows_its_limits_when_it_is_made_and_in_the_list(admin: Admin) -> None:
+    before = time.time()
+    created = admin.answer("api-key", "create", "--tenant", "acme", "--read-only", "--expires", "30d")
+    month_sec = 30 * 86_400
+    assert before + month_sec <= created["expires_at"] <= time.time() + month_sec
+    assert created["read_only"] is True
+    (listed,) = admin.answer("api-key", "list")
+    assert listed == {**{name: created[name] for name in created if name != "api_key"}, "revoked_at": None}
+
+
 def test_keys_are_listed_newest_first(admin: Admin) -> None:
     created = [admin.answer("api-key", "create", "--tenant", tenant)["key_id"] for tenant in ("a", "b", "c")]
     assert [key["key_id"] for key in admin.answer("api-key", "list")] == created[::-1]
@@ -125,6 +135,8 @@ def test_without_nats_one_sentence_says_so_within_ten_seconds(tmp_path: Path) ->
         (("create", "--tenant", "a b"), "--tenant"),
         (("create", "--tenant", ""), "--tenant"),
         (("create",), "--tenant"),
+        (("create", "--tenant", "a", "--expires", "tomorrow"), "--expires: 'tomorrow' is no time"),
+        (("create", "--tenant", "a", "--expires", "2020-01-31"), "--expires: '2020-01-31' is not in the future"),
         (("revoke", "--key-id", "short"), "--key-id"),
         (("revoke",), "--key-id"),
         (("rename",), "rename"),

@@ -6,7 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import re
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,58 @@ def test_a_record_has_the_fields_of_the_contract_and_not_the_secret() -> None:
     assert KEY.secret.encode() not in payload
 
 
+def test_a_limited_record_hashes_its_limits_too_so_that_0_5_1_refuses_it() -> None:
+    stored = json.loads(KeyRecord.of(KEY, "acme", pepper="p", now=1.0, is_read_only=True, expires_at=2000).to_bytes())
+    password = b's3cret-s3cret_s3cretp{"expires_at":2000.0,"read_only":true}'
+    assert bytes_of(stored["hash_b64"]) == pbkdf2_first_block(password, bytes_of(stored["salt_b64"]), 200_000)
+    assert (stored["read_only"], stored["expires_at"]) == (True, 2000.0)
+
+
+@pytest.mark.parametrize("limits", [{}, {"is_read_only": True}, {"expires_at": 2000}, {"expires_at": 2000.5}])
+def test_a_stored_record_fits_its_secret_and_no_other(limits: dict[str, Any]) -> None:
+    record = KeyRecord.of(KEY, "acme", pepper="p", now=1.0, **limits)
+    stored = KeyRecord.from_bytes(record.to_bytes())
+    assert stored.limits == record.limits
+    assert stored.fits(KEY.secret, "p")
+    assert not stored.fits(KEY.secret + "x", "p")
+    assert not stored.fits(KEY.secret, "another")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"read_only": False},
+        {"expires_at": None},
+        {"expires_at": 9000.0},
+        {"kdf": "scrypt"},
+        {"iterations": 0},
+        {"iterations": -1},
+        {"iterations": 10**15},
+        {"salt_b64": "é"},
+        {"hash_b64": "AAAA"},
+        {"hash_b64": "A"},
+        {"hash_b64": ""},
+    ],
+)
+def test_a_record_that_was_changed_fits_no_secret(change: dict[str, object]) -> None:
+    record = KeyRecord.of(KEY, "acme", pepper="", now=1.0, is_read_only=True, expires_at=2000.0)
+    changed = KeyRecord.from_bytes(json.dumps({**json.loads(record.to_bytes()), **change}).encode())
+    assert not changed.fits(KEY.secret, "")
+
+
+def test_a_moment_written_as_a_whole_number_by_another_program_is_the_same_limit() -> None:
+    record = KeyRecord.of(KEY, "acme", pepper="", now=1.0, expires_at=2000.0)
+    payload = json.dumps({**json.loads(record.to_bytes()), "expires_at": 2000}).encode()
+    assert KeyRecord.from_bytes(payload).fits(KEY.secret, "")
+
+
+def test_a_key_is_accepted_until_it_is_revoked_or_expires() -> None:
+    record = KeyRecord("0123456789abcdef", "acme", "none", 1, "", "", created_at=1000.0, expires_at=2000.0)
+    assert record.is_accepted(1999.9)
+    assert not record.is_accepted(2000.0)
+    assert not record.revoked(1500.0).is_accepted(1500.0)
+
+
 def test_two_records_of_one_key_have_different_salts() -> None:
     records = [KeyRecord.of(KEY, "acme", pepper="", now=1000.5) for _ in range(2)]
     assert records[0].salt_b64 != records[1].salt_b64
@@ -67,7 +121,20 @@ def test_a_revocation_keeps_its_first_time_and_what_others_wrote() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"key_id": None}, {"tenant_id": 5}, {"created_at": "now"}, {"revoked_at": "now"}, {"iterations": 1.5}]
+    "change",
+    [
+        {"key_id": None},
+        {"tenant_id": 5},
+        {"created_at": "now"},
+        {"revoked_at": "now"},
+        {"iterations": 1.5},
+        {"read_only": 1},
+        {"read_only": None},
+        {"expires_at": "2030-01-31"},
+        {"expires_at": True},
+        {"expires_at": math.nan},
+        {"expires_at": math.inf},
+    ],
 )
 def test_what_is_no_record_of_a_key_is_refused(change: dict[str, object]) -> None:
     document = {**json.loads(KeyRecord.of(KEY, "acme", pepper="", now=1000.5).to_bytes()), **change}
