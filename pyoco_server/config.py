@@ -64,6 +64,20 @@ class Config:
     )
     runs_bucket: str = setting.bucket("PYOCO_RUNS_KV_BUCKET", "pyoco_runs", "bucket of the run snapshots")
     workers_bucket: str = setting.bucket("PYOCO_WORKERS_KV_BUCKET", "pyoco_workers", "bucket of the worker registry")
+    http_auth_mode: str = setting.make(
+        "PYOCO_HTTP_AUTH_MODE",
+        "none",
+        setting.choice("none", "api_key"),
+        "none or api_key",
+        "whether the gateway asks for API keys",
+    )
+    http_api_key_header: str = setting.make(
+        "PYOCO_HTTP_API_KEY_HEADER",
+        "X-API-Key",
+        setting.matches(r"[A-Za-z0-9-]{1,64}"),
+        "the name of a header: letters, digits and '-'",
+        "the header that carries the API key",
+    )
     auth_bucket: str = setting.bucket("PYOCO_AUTH_KV_BUCKET", "pyoco_auth", "bucket of the API keys")
     auth_pepper: str = setting.secret(
         "PYOCO_AUTH_PEPPER", "", "goes into the hash of each API key; the same wherever keys are made and checked"
@@ -148,6 +162,10 @@ class Config:
                 is_text = isinstance(value, str)
                 values[name] = settings()[name].read(value, f"--{name.replace('_', '-')}") if is_text else value
         return cls(**values)
+
+    @property
+    def asks_for_keys(self) -> bool:
+        return self.http_auth_mode == "api_key"
 
     def with_nats_url(self, url: str) -> Config:
         """Give the same settings for another NATS server."""

@@ -10,6 +10,9 @@
     │   ├── WorkflowTooLarge         ERR-PYOCO-0016
     │   └── SnapshotTooLarge         ERR-PYOCO-0010
     ├── RunNotFound                  ERR-PYOCO-0005  404
+    ├── ApiKeyMissing                ERR-PYOCO-0014  401
+    ├── ApiKeyInvalid                ERR-PYOCO-0015  403
+    │   └── ApiKeyReadOnly           a request that writes, with a key that may only read
     ├── InvalidJob                   ERR-PYOCO-0012  a queued job that cannot be read
     ├── FlowNotFound                 ERR-PYOCO-0006  a worker cannot resolve the flow
     ├── Unavailable                  ERR-PYOCO-0003  503, worth another try later
@@ -17,7 +20,9 @@
     │   │   ├── BusTimeout           …and what was asked may have been done
     │   │   └── SubmissionUncertain  …and the run may have been accepted
     │   ├── ReadModelLoading         lists are not complete yet
-    │   └── TooManyWatches           every place for a watch is taken
+    │   ├── TooManyWatches           every place for a watch is taken
+    │   ├── KeysUnknown              whether a key is valid cannot be said
+    │   └── TooManyKeyChecks         other keys are being checked
     ├── BusError                     ERR-PYOCO-0003  NATS refused a request
     │   ├── RevisionConflict         another writer was first
     │   ├── KeyMissing               no such key in a bucket
@@ -149,6 +154,34 @@ class RunNotFound(PyocoServerError):
         super().__init__(f"There is no run {run_id}.")
 
 
+class ApiKeyMissing(PyocoServerError):
+    """An API key is needed."""
+
+    err_id = "ERR-PYOCO-0014"
+    http_status = 401
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f"Send an API key in the header {header}.")
+        self.header = header
+
+
+class ApiKeyInvalid(PyocoServerError):
+    """The API key is not accepted."""
+
+    err_id = "ERR-PYOCO-0015"
+    http_status = 403
+
+    def __init__(self, detail: str = "The API key is wrong or revoked, or has expired: ask for another one.") -> None:
+        super().__init__(detail)
+
+
+class ApiKeyReadOnly(ApiKeyInvalid):
+    """The API key may only read."""
+
+    def __init__(self) -> None:
+        super().__init__("This API key may only read (GET and HEAD): use one that was made without --read-only.")
+
+
 class InvalidJob(PyocoServerError):
     """A queued job cannot be read."""
 
@@ -200,6 +233,24 @@ class TooManyWatches(Unavailable):
     """Every place for a watch is taken."""
 
     retry_after_sec = 5
+
+
+class KeysUnknown(Unavailable):
+    """API keys cannot be checked at the moment."""
+
+    retry_after_sec = 1
+
+    def __init__(self) -> None:
+        super().__init__("API keys cannot be checked: they are being loaded, or NATS is away. Ask again.")
+
+
+class TooManyKeyChecks(Unavailable):
+    """Too many API keys are being checked at the moment."""
+
+    retry_after_sec = 1
+
+    def __init__(self) -> None:
+        super().__init__("Too many other API keys are being checked at the moment. Ask again.")
 
 
 class BusError(PyocoServerError):

@@ -95,7 +95,10 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         "max_bytes": config.dlq_max_bytes,
     }
     workflows = {**_bucket(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}
-    return [work, dead_letters, _bucket(config.runs_bucket), _bucket(config.workers_bucket), workflows]
+    buckets = [config.runs_bucket, config.workers_bucket]
+    if config.asks_for_keys:
+        buckets.append(config.auth_bucket)
+    return [work, dead_letters, *map(_bucket, buckets), workflows]
 
 
 def _bucket(bucket: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pyoco_server.cli.stack import HTTP_PORT, Stack
 from pyoco_server.client.http import PyocoHttpClient
 from pyoco_server.config import Config, read_environment
 from pyoco_server.embedded import STORE
+from pyoco_server.errors import InvalidSetting
 from pyoco_server.logs import configure_logging
 from pyoco_server.states import RunStatus
 from pyoco_server.store_folder import make_folder
@@ -46,6 +47,8 @@ def run_demo(args: argparse.Namespace) -> int:
     environ = read_environment()
     # What the parts log stays out of the display; a warning belongs to it.
     config = Config.from_env(environ, nats_url=args.nats_url, log_level=args.log_level or "WARNING", log_format="text")
+    if config.asks_for_keys:
+        raise InvalidSetting("PYOCO_HTTP_AUTH_MODE=api_key: the demo has no API key. Unset it, or use pyoco-server up.")
     configure_logging("pyoco-server:http", config, sys.stderr)
     log_path = STORE.parent / "demo-worker.log"
     make_folder(log_path.parent)

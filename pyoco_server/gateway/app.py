@@ -6,7 +6,7 @@ import importlib.resources
 
 from flask import Flask, Response, request
 
-from pyoco_server.gateway import batch, cancel, health, problems, runs, watch
+from pyoco_server.gateway import admission, batch, cancel, health, problems, runs, watch
 from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import max_body_bytes
@@ -27,6 +27,7 @@ def create_app(parts: Gateway) -> Flask:
     app.url_map.merge_slashes = False
     attach(app, parts)
     problems.install(app)
+    admission.install(app)
     for module in (health, runs, batch, cancel, watch, overview):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)

@@ -9,6 +9,7 @@ from flask import Flask, current_app
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
+from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.submit import Submission
 from pyoco_server.readmodel.model import ReadModel
@@ -31,6 +32,7 @@ class Gateway:
     model: ReadModel
     submission: Submission
     cancellation: Cancellation
+    authentication: Authentication
     watch_places: threading.Semaphore
     stopping: threading.Event = field(default_factory=threading.Event)
 

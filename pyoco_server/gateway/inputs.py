@@ -143,9 +143,10 @@ def _nesting(value: Any) -> int:
     return level
 
 
-def read_run_query(query: MultiDict[str, str]) -> RunQuery:
+def read_run_query(query: MultiDict[str, str], tenant_id: str | None) -> RunQuery:
     """Read the query of ``GET /runs``; parameters that it does not know are ignored.
 
+    :param tenant_id: of the caller.
     :raises InvalidListQuery: with every value that is out of its range or of the wrong kind.
     """
     faults: list[Fault] = []
@@ -170,6 +171,7 @@ def read_run_query(query: MultiDict[str, str]) -> RunQuery:
         except ValueError:
             faults.append(Fault("query.status", f"must be one of {', '.join(RunStatus)}"))
     read = RunQuery(
+        tenant_id=tenant_id,
         limit=take("limit", lambda text: _integer(text, 1, MAX_LIST_LIMIT), _DEFAULT_LIST_LIMIT),
         statuses=tuple(dict.fromkeys(statuses)),
         flow_name=take("flow", lambda text: _at_most(MAX_NAME_CHARS, text), None) or None,

@@ -14,6 +14,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from pyoco_server.errors import (
+    ApiKeyMissing,
     InvalidInput,
     PyocoServerError,
     SubmissionUncertain,
@@ -36,6 +37,9 @@ def install(app: Flask) -> None:
 
 def _ours(error: PyocoServerError) -> Response:
     headers: dict[str, str] = {}
+    if isinstance(error, ApiKeyMissing):
+        # Required with 401 (RFC 9110, section 15.5.2); there is no registered scheme for keys in a header.
+        headers["WWW-Authenticate"] = f'ApiKey header="{error.header}"'
     if error.http_status == Unavailable.http_status:
         headers["Retry-After"] = str(getattr(error, "retry_after_sec", Unavailable.retry_after_sec))
     if error.http_status >= 500:

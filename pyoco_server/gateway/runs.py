@@ -13,6 +13,7 @@ from flask import Blueprint, request
 
 from pyoco_server.contract import projections
 from pyoco_server.errors import Fault, InvalidInput
+from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.inputs import (
     RunInput,
@@ -54,7 +55,7 @@ def submit_workflow() -> dict[str, Any]:
 @blueprint.get("/runs")
 def list_runs() -> Any:
     """List runs, newest change first."""
-    query = read_run_query(request.args)
+    query = read_run_query(request.args, caller().tenant_id)
     page = gateway().model.list_runs(query)
     if wants_records(request.args, ("full", "all")):
         snapshots = gateway().runs.get_all([document["run_id"] for document in page.documents])
@@ -88,10 +89,10 @@ def run_request(
     params: dict[str, Any],
     workflow: Workflow | None = None,
 ) -> RunRequest:
-    """Make the request for a run out of checked input."""
+    """Make the caller's request for a run out of checked input."""
     tag = tag or gateway().config.default_tag
     # An empty list counts as none, as in 0.5.1.
-    return RunRequest(flow_name, tag, tags or [tag], params, workflow)
+    return RunRequest(caller(), flow_name, tag, tags or [tag], params, workflow)
 
 
 def _submit(wanted: RunRequest) -> dict[str, Any]:

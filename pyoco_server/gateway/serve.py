@@ -26,6 +26,7 @@ from pyoco_server.gateway.channel import channel_class
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
 from pyoco_server.gateway.limits import max_body_bytes
+from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.job_search import JobSearch
@@ -169,6 +170,7 @@ class GatewayServer:
             published=sweep.note_queued,
             withdrawn=model.withdraw,
         )
+        authentication = Authentication(self._config, model.keys)
         places = threading.Semaphore(self._config.max_watches)
         holders = Holders(
             runs,
@@ -176,7 +178,7 @@ class GatewayServer:
             disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec,
         )
         cancellation = Cancellation(runs, holders, model, JobSearch(queue))
-        self._gateway = Gateway(self._config, self._bus, runs, model, submission, cancellation, places)
+        self._gateway = Gateway(self._config, self._bus, runs, model, submission, cancellation, authentication, places)
         http = HttpServer(self._listener, self._gateway, self._on_failure)
         dispatcher = Dispatcher(self._bus, self._config, model, workflows, sweep, self._on_failure)
         canceller = Canceller(cancellation, model, self._on_failure)

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, request
 
 from pyoco_server.contract.projections import without_records
 from pyoco_server.errors import PyocoServerError, RunNotFound, TooManyWatches
+from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.answers import to_json
 from pyoco_server.gateway.context import Gateway, gateway
 from pyoco_server.gateway.inputs import read_watch_query, wants_records
@@ -35,6 +36,8 @@ def watch_run(run_id: str) -> Response:
     parts = gateway()
     life = parts.model.life
     stored = parts.runs.get(run_id)
+    has_left = request.environ.get("waitress.client_disconnected", lambda: False)
+    reader = caller()
     stream = WatchStream(
         parts,
         stored,
@@ -42,7 +45,7 @@ def watch_run(run_id: str) -> Response:
         since=since,
         after_revision=revision,
         life=life,
-        is_gone=request.environ.get("waitress.client_disconnected", lambda: False),
+        is_gone=lambda: has_left() or not parts.authentication.may_stay(reader),
     )
     if not parts.watch_places.acquire(blocking=False):
         raise TooManyWatches(f"This gateway serves {parts.config.max_watches} watches, and all are taken. Ask again.")
@@ -59,7 +62,7 @@ class WatchStream:
     :param since: the run as it is now is not sent if it is older than this, unix seconds.
     :param after_revision: nothing is sent up to this revision, which the client has seen; 0 = it has seen none.
     :param life: of the read model, when ``stored`` was read.
-    :param is_gone: says whether the client has left.
+    :param is_gone: says whether the client has left, or may read no more.
     """
 
     def __init__(
@@ -117,6 +120,9 @@ class WatchStream:
 
     def _news(self) -> dict[str, Any] | None:
         """Give the run's state if it is newer than what was sent."""
+        if not self._parts.authentication.is_current:
+            # The client's key may have been revoked while NATS was away.
+            return None
         known = self._parts.model.run(self._run_id)
         if known is not None and known[1] <= self._revision:
             return None

@@ -25,6 +25,7 @@ from pyoco_server.errors import (
     SubmissionUncertain,
     TooLarge,
 )
+from pyoco_server.operations.authenticate import Caller
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workflows import WorkflowStore
@@ -42,17 +43,17 @@ _AT_A_TIME = 50
 class RunRequest:
     """What a user wants to be run; checked already.
 
+    :param caller: whose run it is. It has no default, so that no route forgets it.
     :param params: values by name; for a workflow they are laid over its defaults.
     :param workflow: the flow.yaml; ``None`` for a flow that the workers resolve by its name.
     """
 
+    caller: Caller
     flow_name: str
     tag: str
     tags: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     workflow: Workflow | None = None
-    tenant_id: str | None = None
-    api_key_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,8 @@ def _job(request: RunRequest) -> Job:
         tags=request.tags,
         params=params,
         submitted_at=time.time(),
-        tenant_id=request.tenant_id,
-        api_key_id=request.api_key_id,
+        tenant_id=request.caller.tenant_id,
+        api_key_id=request.caller.api_key_id,
         workflow_yaml=workflow.text if workflow else None,
         workflow_yaml_sha256=workflow.sha256 if workflow else None,
         workflow_yaml_bytes=workflow.size_bytes if workflow else None,

@@ -21,6 +21,7 @@ from pyoco_server.contract import names
 from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.errors import ReadModelLoading
 from pyoco_server.readmodel.follower import Follower
+from pyoco_server.readmodel.keys import KeyTable
 from pyoco_server.readmodel.queries import Cursor, RunQuery
 from pyoco_server.readmodel.schema import open_database, run_row
 from pyoco_server.service import Deadline, Service
@@ -103,7 +104,7 @@ class BucketTable:
             return
         try:
             if self._table == "runs":
-                row = run_row(key, change.payload, change.seq)
+                row = run_row(key, change.payload, change.seq, has_tenants=self._model.has_tenants)
                 database.execute(f"insert or replace into runs values ({', '.join('?' * len(row))})", row)
             else:
                 _check_worker(change.payload)
@@ -141,12 +142,13 @@ class Watch:
 
 
 class ReadModel:
-    """Runs and workers in SQLite, kept in step by one thread each."""
+    """Runs and workers in SQLite, and API keys where they are asked for; each is kept in step by one thread."""
 
     def __init__(self, bus: Bus, config: Config, on_failure: Callable[[Service], None] | None = None) -> None:
         self._bus = bus
         self._lock = threading.Lock()
-        self._database = open_database(config.read_model_path)
+        self.has_tenants = config.asks_for_keys
+        self._database = open_database(config.read_model_path, has_tenants=self.has_tenants)
         self._applied = threading.Condition()
         self._applied_seq = 0
         self._written_seq = 0
@@ -158,6 +160,11 @@ class ReadModel:
             Follower(bus, names.bucket_stream(bucket), names.key_subject(bucket, ">"), table, on_failure)
             for bucket, table in ((config.runs_bucket, self._runs), (config.workers_bucket, self._workers))
         ]
+        #: Whoever watches a run may have lost the right to, so all look up after a change.
+        self.keys = KeyTable(config.auth_bucket, self.wake_watches)
+        if config.asks_for_keys:
+            stream = names.bucket_stream(config.auth_bucket)
+            self._followers.append(Follower(bus, stream, self.keys.subject, self.keys, on_failure))
 
     def start(self) -> None:
         """Begin to follow; :attr:`is_complete` says when lists can be answered."""
@@ -183,7 +190,8 @@ class ReadModel:
     @property
     def is_complete(self) -> bool:
         """Whether everything that NATS held at the last look is in the model, and the model is still fed."""
-        return self._runs.is_complete and self._workers.is_complete and self._bus.is_connected
+        has_keys = self.keys.is_complete or not self.has_tenants
+        return self._runs.is_complete and self._workers.is_complete and has_keys and self._bus.is_connected
 
     def require_complete(self) -> None:
         """Refuse to answer from half a list.
@@ -248,6 +256,12 @@ class ReadModel:
             row = database.execute(statement, (run_id,)).fetchone()
         return (json.loads(row[0]) if row[1] else None, row[2]) if row else None
 
+    def has_run(self, run_id: str, tenant_id: str) -> bool:
+        """Say whether the model knows a run as this tenant's."""
+        with self.reading() as database:
+            statement = "select 1 from runs where run_id = ? and tenant = ?"
+            return database.execute(statement, (run_id, tenant_id)).fetchone() is not None
+
     def worker(self, worker_id: str) -> WorkerRecord | None:
         """Give a worker's record as it is stored."""
         with self.reading() as database:
@@ -266,7 +280,7 @@ class ReadModel:
     def cancelling_runs(self) -> list[tuple[str, bool]]:
         """Give the ids of the CANCELLING runs, oldest mark first, with whether a worker has begun them."""
         statement = (
-            "select run_id, document from runs indexed by runs_by_status"
+            "select run_id, document from runs indexed by runs_to_cancel"
             " where status = 'CANCELLING' order by updated_at"
         )
         with self.reading() as database:

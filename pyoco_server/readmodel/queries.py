@@ -54,10 +54,13 @@ class RunQuery:
     A run that changes while somebody goes through the pages moves to the front of the list: nobody sees it twice,
     and who has not seen it yet finds it by ``updated_after``.
 
+    :param tenant_id: whose runs; ``None`` where the gateway asks for no keys: all. It has no default, so that no list
+        forgets it.
     :param updated_after: unix seconds, exclusive; so is ``created_after``.
     :param prefix: beginning of a run id or of a flow name.
     """
 
+    tenant_id: str | None
     limit: int
     statuses: tuple[str, ...] = ()
     flow_name: str | None = None
@@ -105,6 +108,7 @@ class RunQuery:
             conditions.append(condition)
             values.extend(given)
 
+        require("tenant = ?", self.tenant_id or "")
         for column, value in (("flow_name", self.flow_name), ("tag", self.tag), ("sha256", self.sha256)):
             if value is not None:
                 require(f"{column} = ?", value)
@@ -119,6 +123,6 @@ class RunQuery:
             require("(run_id between ? and ? or flow_name between ? and ?)", self.prefix, end, self.prefix, end)
         if self.cursor is not None:
             require("(updated_at, run_id) < (?, ?)", self.cursor.updated_at, self.cursor.run_id)
-        where = f" where {' and '.join(conditions)}" if conditions else ""
-        text = f"select updated_at, run_id from runs indexed by {self._index()}{where} {_ORDER}"
+        where = " and ".join(conditions)
+        text = f"select updated_at, run_id from runs indexed by {self._index()} where {where} {_ORDER}"
         return text, [*values, self.limit + 1]

@@ -26,8 +26,9 @@ _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
 _MAX_DOCUMENT_CHARS = 8_192
 
-# Each index leads with what it finds, goes on in the order of the list, and ends with what other filters look at: so
-# any combination of filters reads index entries alone, in order, and stops when the page is full.
+# Each index leads with the tenant and with what it finds, goes on in the order of the list, and ends with what other
+# filters look at: so any combination of filters reads index entries alone, in order, and stops when the page is full.
+# Where the gateway asks for no keys, every run has the tenant '', so that nobody's list needs another index.
 _TABLES = """
 create table runs (
     run_id text primary key,
@@ -35,7 +36,7 @@ create table runs (
     status text not null,
     flow_name text not null,
     tag text not null,
-    tenant_id text,
+    tenant text not null,
     sha256 text,
     has_origin integer not null,
     created_at real not null,
@@ -43,28 +44,30 @@ create table runs (
     is_whole integer not null,
     document text not null
 ) without rowid;
-create index runs_by_time on runs (updated_at, run_id, status, flow_name, tag, created_at);
-create index runs_by_status on runs (status, updated_at, run_id, flow_name, tag, created_at);
-create index runs_by_flow on runs (flow_name, updated_at, run_id, status, tag, created_at);
-create index runs_by_tag on runs (tag, updated_at, run_id, status, flow_name, created_at);
-create index runs_by_workflow on runs (sha256, updated_at, run_id, status, flow_name, tag, created_at);
+create index runs_by_time on runs (tenant, updated_at, run_id, status, flow_name, tag, created_at);
+create index runs_by_status on runs (tenant, status, updated_at, run_id, flow_name, tag, created_at);
+create index runs_by_flow on runs (tenant, flow_name, updated_at, run_id, status, tag, created_at);
+create index runs_by_tag on runs (tenant, tag, updated_at, run_id, status, flow_name, created_at);
+create index runs_by_workflow on runs (tenant, sha256, updated_at, run_id, status, flow_name, tag, created_at);
 create index runs_to_sweep on runs (created_at, run_id) where status = 'PENDING' and has_origin = 1;
+create index runs_to_cancel on runs (updated_at, run_id) where status = 'CANCELLING';
 create table workers (worker_id text primary key, revision integer not null, document text not null);
 create table position (name text primary key, stream text not null, created text not null, seq integer not null);
 """
 
 
-def open_database(path: str) -> sqlite3.Connection:
+def open_database(path: str, *, has_tenants: bool) -> sqlite3.Connection:
     """Open the database, empty when it is new, of another version or damaged.
 
     One connection serves all threads behind the model's lock: a query takes microseconds, and readers of an
     in-memory database with several connections get "table is locked" instead of waiting.
 
+    :param has_tenants: see :func:`run_row`; a file that was made the other way counts as of another version.
     :raises InvalidSetting: the file cannot be used: its folder is missing, it is another program's database, or
         another gateway has it open.
     """
     try:
-        return _opened(path)
+        return _opened(path, has_tenants)
     except sqlite3.OperationalError as exc:
         raise InvalidSetting(
             f"PYOCO_READ_MODEL_PATH={path!r} cannot be used: {exc}. Give each gateway a file of its own in a folder "
@@ -77,21 +80,21 @@ def open_database(path: str) -> sqlite3.Connection:
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path + suffix)
-        return _opened(path)
+        return _opened(path, has_tenants)
 
 
-def _opened(path: str) -> sqlite3.Connection:
+def _opened(path: str, has_tenants: bool) -> sqlite3.Connection:
     # The lock is taken at once or not at all: only another gateway can hold it.
     database = sqlite3.connect(path, timeout=0.1, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(database, path)
+        _prepare(database, path, has_tenants)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _prepare(database: sqlite3.Connection, path: str) -> None:
+def _prepare(database: sqlite3.Connection, path: str, has_tenants: bool) -> None:
     """Check the file, keep others out of it, and make the tables where they are not as they should be."""
     application_id = database.execute("pragma application_id").fetchone()[0]
     tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
@@ -108,19 +111,21 @@ def _prepare(database: sqlite3.Connection, path: str) -> None:
     (finding,) = database.execute("pragma quick_check(1)").fetchone()
     if finding != "ok":
         raise sqlite3.DatabaseError(finding)
-    if database.execute("pragma user_version").fetchone()[0] == SCHEMA_VERSION:
+    version = 2 * SCHEMA_VERSION + has_tenants
+    if database.execute("pragma user_version").fetchone()[0] == version:
         return
     statements = [f'drop table "{table}";' for table in tables]
     database.executescript(
         f"begin; {''.join(statements)} {_TABLES} pragma application_id = {_APPLICATION_ID};"
-        f" pragma user_version = {SCHEMA_VERSION}; commit;"
+        f" pragma user_version = {version}; commit;"
     )
 
 
-def run_row(key: str, payload: bytes, revision: int) -> tuple[Any, ...]:
+def run_row(key: str, payload: bytes, revision: int, *, has_tenants: bool) -> tuple[Any, ...]:
     """Make the row of a snapshot, in the order of the table.
 
     :param key: the run id by which it is stored.
+    :param has_tenants: whether runs are told apart by tenant; else all have the tenant ''.
     :raises ValueError: the payload is not the snapshot of this run; says why.
     """
     document = json.loads(payload)
@@ -139,7 +144,7 @@ def run_row(key: str, payload: bytes, revision: int) -> tuple[Any, ...]:
         RunStatus(document.get("status")).value,
         _string(document, "flow_name"),
         _string(document, "tag"),
-        _string(document, "tenant_id") or None,
+        _string(document, "tenant_id") if has_tenants else "",
         _string(document, "workflow_yaml_sha256") or None,
         int(document.get("origin") is not None),
         created_at,

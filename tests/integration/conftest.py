@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 
 from tests.support.gateway import LocalGateway
+from tests.support.keys import GuardedGateway, Keys
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
 
@@ -56,3 +58,24 @@ def shared_parts(shared: LocalGateway) -> Iterator[Parts]:
     """Connection and stores of a program beside the shared gateway."""
     with Parts(shared.config.nats_url) as given:
         yield given
+
+
+@dataclass
+class Guarded:
+    """A gateway that asks for keys, and what makes them."""
+
+    gateway: GuardedGateway
+    keys: Keys
+    parts: Parts
+    nats: NatsServer
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A gateway that asks for keys, for all tests of a file."""
+    server = NatsServer(tmp_path_factory.mktemp("guarded") / "nats").start()
+    gateway = GuardedGateway(server)
+    with Parts(server.url) as parts:
+        yield Guarded(gateway, Keys(parts), parts, server)
+    gateway.stop()
+    server.stop()

@@ -130,6 +130,13 @@ def test_two_at_the_same_time_in_one_folder_share_its_nats(start: Callable[..., 
     assert first.stop() == 0
 
 
+def test_where_api_keys_are_asked_for_it_says_at_once_that_it_has_none(tmp_path: Path) -> None:
+    done = run("pyoco-server", "demo", "--exit", cwd=tmp_path, PYOCO_HTTP_AUTH_MODE="api_key")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ERR-PYOCO-0018 PYOCO_HTTP_AUTH_MODE=api_key: the demo has no API key.")
+    assert not (tmp_path / ".pyoco").exists()
+
+
 def test_it_uses_a_nats_that_is_named(nats: NatsServer, tmp_path: Path) -> None:
     done = run(*DEMO, "--exit", "--port", "0", cwd=tmp_path, PYOCO_NATS_URL=nats.url)
     assert (done.returncode, done.stderr) == (0, "")

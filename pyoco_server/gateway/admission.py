@@ -1,0 +1,62 @@
+"""Who gets in, and whose runs exist for whom: one place, before any route.
+
+A route need not think of tenants: a run of another one is answered 404 before the route is called, lists ask for the
+caller's tenant because :class:`RunQuery` has no default for it, and so do submissions.
+
+Source: contract, section 3, "Auth".
+"""
+
+from __future__ import annotations
+
+from flask import Flask, g, request
+
+from pyoco_server.errors import ApiKeyReadOnly, RunNotFound
+from pyoco_server.gateway.context import gateway
+from pyoco_server.operations.authenticate import Caller
+
+#: What answers everybody; the first page as long as nobody writes to it.
+_OPEN_PATHS = ("/health", "/ready")
+_OPEN_PREFIX = "/static/"
+_FIRST_PAGE = "/"
+_READING = ("GET", "HEAD")
+
+
+def install(app: Flask) -> None:
+    """Ask for keys before every route of this app, also where there is none."""
+    app.before_request(_admit)
+
+
+def caller() -> Caller:
+    """Give who makes the request; an open path has none, and fails here."""
+    found: Caller = g.caller
+    return found
+
+
+def _admit() -> None:
+    is_reading = request.method in _READING
+    if request.path in _OPEN_PATHS or request.path.startswith(_OPEN_PREFIX):
+        return
+    if request.path == _FIRST_PAGE and is_reading:
+        return
+    parts = gateway()
+    g.caller = parts.authentication.caller(request.headers.get(parts.config.http_api_key_header))
+    if not (is_reading or g.caller.may_write):
+        raise ApiKeyReadOnly
+    run_id = (request.view_args or {}).get("run_id")
+    if run_id is not None:
+        require_run(run_id)
+
+
+def require_run(run_id: str) -> None:
+    """Make sure that a run exists for the caller; for ids that do not stand in the path as ``run_id``.
+
+    :raises RunNotFound: there is none, or it is another tenant's, which must look the same.
+    :raises BusUnavailable: no answer.
+    """
+    tenant_id = caller().tenant_id
+    parts = gateway()
+    # A run keeps its tenant, so the read model need not be up to date to say yes.
+    if tenant_id is None or parts.model.has_run(run_id, tenant_id):
+        return
+    if not caller().sees(parts.runs.get(run_id).snapshot.tenant_id):
+        raise RunNotFound(run_id)
