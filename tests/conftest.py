@@ -10,6 +10,7 @@ import pytest
 from pyoco_server.client.http import PyocoHttpClient
 from tests.support.commands import Daemon
 from tests.support.nats import NatsServer
+from tests.support.peer import VERSION, Peer
 
 #: The sample of the documents: two tasks in a row.
 HELLO_FLOW = """\
@@ -33,6 +34,14 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
     server = NatsServer(tmp_path / "nats").start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def peer(pytestconfig: pytest.Config) -> Peer:
+    """The commands of the published 0.5.1, installed once."""
+    cache = pytestconfig.cache
+    assert cache is not None
+    return Peer(cache.mkdir("peer") / VERSION)
 
 
 @pytest.fixture
