@@ -29,12 +29,14 @@ class Setting:
     :param parse: turns the variable's text into the value; raises ``ValueError`` for a bad one.
     :param expected: what ``parse`` accepts, in words that complete "expected …".
     :param help: a sentence for ``--help`` and the documents.
+    :param is_secret: whether its value is never shown.
     """
 
     env: str
     parse: Callable[[str], Any]
     expected: str
     help: str
+    is_secret: bool = False
 
     def read(self, text: str, name: str) -> Any:
         """Turn text into the value.
@@ -46,13 +48,19 @@ class Setting:
             return self.parse(text)
         except ValueError:
             # There may be a password in an address.
-            shown = re.sub(r"//[^@/]*@", "//…@", text)
-            raise InvalidSetting(f"{name}={shown!r} is not valid: expected {self.expected}.") from None
+            shown = "…" if self.is_secret else repr(re.sub(r"//[^@/]*@", "//…@", text))
+            raise InvalidSetting(f"{name}={shown} is not valid: expected {self.expected}.") from None
 
 
 def parse_text(value: str) -> str:
     if not value:
         raise ValueError("empty")
+    return value
+
+
+def _parse_secret(value: str) -> str:
+    # Bytes of the environment that are no UTF-8 come as halves of surrogate pairs, which cannot be hashed.
+    value.encode()
     return value
 
 
@@ -135,7 +143,8 @@ def subject(env: str, default: str, help: str) -> Any:
 
 def secret(env: str, default: str, help: str) -> Any:
     """A text that is never shown, as in the ``repr`` of the settings."""
-    return field(default=default, repr=False, metadata={"setting": Setting(env, str, "a text", help)})
+    record = Setting(env, _parse_secret, "a text in UTF-8", help, is_secret=True)
+    return field(default=default, repr=False, metadata={"setting": record})
 
 
 def seconds(env: str, default: float, help: str, *, low: float = 0.001) -> Any:

@@ -150,6 +150,14 @@ def test_a_bad_argument_is_refused_by_name_with_an_example(tmp_path: Path, args:
     assert "example: pyoco-server-admin api-key " in done.stderr
 
 
+def test_a_pepper_that_is_no_text_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    pepper = b"s3cret\xff".decode(errors="surrogateescape")
+    done = run("pyoco-server-admin", "api-key", "list", cwd=tmp_path, PYOCO_AUTH_PEPPER=pepper)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("ERR-PYOCO-0018 PYOCO_AUTH_PEPPER=… is not valid: expected a text in UTF-8.")
+    assert "s3cret" not in done.stderr
+
+
 def test_a_whole_key_in_place_of_its_id_is_not_repeated(tmp_path: Path) -> None:
     key = "pyoco_0123456789abcdef.s3cret-s3cret_s3cret"
     done = Admin(NOWHERE, tmp_path).run("api-key", "revoke", "--key-id", key)
