@@ -91,6 +91,9 @@ class Config:
     worker_disconnect_timeout_sec: float = setting.seconds(
         "PYOCO_WORKER_DISCONNECT_TIMEOUT_SEC", 20.0, "silence after which a worker counts as gone"
     )
+    worker_retention_sec: float = setting.seconds(
+        "PYOCO_WORKER_RETENTION_SEC", 604800.0, "how long the record of a worker that is gone is kept"
+    )
     drain_sec: float = setting.seconds(
         "PYOCO_DRAIN_SEC", 30.0, "how long a worker that is told to stop lets its runs go on", low=0
     )

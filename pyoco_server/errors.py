@@ -5,7 +5,8 @@
     PyocoServerError
     ├── InvalidInput                 ERR-PYOCO-0002  422
     │   ├── WorkflowInvalid          a flow.yaml that cannot be accepted
-    │   └── InvalidListQuery         ERR-PYOCO-0017
+    │   ├── InvalidListQuery         ERR-PYOCO-0017
+    │   └── InvalidWorkersRequest    ERR-PYOCO-0019
     ├── TooLarge                     ERR-PYOCO-0002  413
     │   ├── WorkflowTooLarge         ERR-PYOCO-0016
     │   └── SnapshotTooLarge         ERR-PYOCO-0010
@@ -13,6 +14,7 @@
     ├── ApiKeyMissing                ERR-PYOCO-0014  401
     ├── ApiKeyInvalid                ERR-PYOCO-0015  403
     │   └── ApiKeyReadOnly           a request that writes, with a key that may only read
+    ├── WorkerNotFound               ERR-PYOCO-0020  404
     ├── InvalidJob                   ERR-PYOCO-0012  a queued job that cannot be read
     ├── FlowNotFound                 ERR-PYOCO-0006  a worker cannot resolve the flow
     ├── Unavailable                  ERR-PYOCO-0003  503, worth another try later
@@ -124,6 +126,12 @@ class InvalidListQuery(InvalidInput):
     err_id = "ERR-PYOCO-0017"
 
 
+class InvalidWorkersRequest(InvalidInput):
+    """The request about workers is not valid."""
+
+    err_id = "ERR-PYOCO-0019"
+
+
 class TooLarge(PyocoServerError):
     """The request is larger than this gateway accepts."""
 
@@ -180,6 +188,16 @@ class ApiKeyReadOnly(ApiKeyInvalid):
 
     def __init__(self) -> None:
         super().__init__("This API key may only read (GET and HEAD): use one that was made without --read-only.")
+
+
+class WorkerNotFound(PyocoServerError):
+    """There is no such worker."""
+
+    err_id = "ERR-PYOCO-0020"
+    http_status = 404
+
+    def __init__(self, worker_id: str) -> None:
+        super().__init__(f"There is no worker {worker_id}.")
 
 
 class InvalidJob(PyocoServerError):

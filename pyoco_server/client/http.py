@@ -173,6 +173,36 @@ class PyocoHttpClient(Transport):
         """
         return self._object("POST", f"/runs/{_segment(run_id)}/cancel")
 
+    def get_workers(
+        self,
+        *,
+        scope: str | None = None,
+        state: str | None = None,
+        include_hidden: bool = False,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """List workers, the one that was seen last first (``GET /workers``).
+
+        :param scope: ``active`` (those that live; the gateway's default) or ``all``.
+        :param state: ``RUNNING``, ``IDLE``, ``STOPPED_GRACEFUL`` or ``DISCONNECTED``; the last two need scope ``all``.
+        :param limit: 1 to 500; the gateway's 100 when ``None``.
+        :return: the workers' records, with ``state`` as the gateway derives it.
+        :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        hidden = "true" if include_hidden else None
+        query = _query(scope=scope, state=state, include_hidden=hidden, limit=limit)
+        return self._list("/workers", query)
+
+    def patch_worker_hidden(self, worker_id: str, hidden: bool) -> dict[str, Any]:
+        """Hide a worker from lists, or show it again; it goes on all the same (``PATCH /workers/{worker_id}``).
+
+        :return: ``{worker_id, hidden, updated_at}``.
+        :raises GatewayRefused: with status 404 where there is no such worker, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        return self._object("PATCH", f"/workers/{_segment(worker_id, 'worker')}", json={"hidden": hidden})
+
     def list_runs(
         self,
         *,
@@ -190,10 +220,7 @@ class PyocoHttpClient(Transport):
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
         query = _query(status=status, flow=flow, tag=tag, include="full" if full else None, limit=limit)
-        answer = self._json("GET", "/runs", params=query)
-        if not isinstance(answer, list):
-            raise self._nonsense("GET", "/runs", "a list was expected")
-        return answer
+        return self._list("/runs", query)
 
     def list_runs_vnext(
         self,
@@ -335,10 +362,10 @@ class PyocoHttpClient(Transport):
                 raise self._nonsense("GET", path, "an event's data is not a JSON object") from exc
 
 
-def _segment(run_id: str) -> str:
-    if run_id in ("", ".", ".."):
-        raise InvalidInput(f"{run_id!r} is not the id of a run.")
-    return quote(run_id, safe="")
+def _segment(name: str, what: str = "run") -> str:
+    if name in ("", ".", ".."):
+        raise InvalidInput(f"{name!r} is not the id of a {what}.")
+    return quote(name, safe="")
 
 
 def _json_body(body: Mapping[str, Any]) -> bytes:

@@ -76,6 +76,12 @@ class Transport:
             raise self._nonsense(method, path, "a JSON object was expected")
         return answer
 
+    def _list(self, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        answer = self._json("GET", path, params=query)
+        if not isinstance(answer, list):
+            raise self._nonsense("GET", path, "a list was expected")
+        return answer
+
     def _json(self, method: str, path: str, **request: Any) -> Any:
         with closing(self._send(method, path, **{"timeout": self._timeout_sec, **request})) as answer:
             try:

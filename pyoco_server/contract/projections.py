@@ -50,6 +50,12 @@ def tasks_view(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def worker_entry(worker: WorkerRecord, *, now: float, timeout_sec: float) -> dict[str, Any]:
+    """Give a worker as the list of workers shows it: its record, with the state that a reader derives."""
+    state = effective_state(worker.state, worker.last_seen_at, now, timeout_sec)
+    return {**worker.to_document(), "state": state.value}
+
+
 def worker_view(worker: WorkerRecord, *, now: float, timeout_sec: float) -> dict[str, Any]:
     """Give what a run's answer says of the worker that holds or held it."""
     return {

@@ -73,12 +73,16 @@ class WorkerRecord:
             WorkerState.IDLE,
         )
 
-    def to_bytes(self) -> bytes:
+    def to_document(self) -> dict[str, Any]:
+        """Give the JSON object."""
         document: dict[str, Any] = {**self.extra, **{name: getattr(self, name) for name in _NAMES}}
         document["state"] = self.state.value
         # 0.5.1 reads the sign of life under three names.
         document["last_heartbeat_at"] = document["heartbeat_at"] = self.last_seen_at
-        return json.dumps(document).encode()
+        return document
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(self.to_document()).encode()
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> WorkerRecord:

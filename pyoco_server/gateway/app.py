@@ -6,7 +6,7 @@ import importlib.resources
 
 from flask import Flask, Response, request
 
-from pyoco_server.gateway import admission, batch, cancel, health, problems, runs, watch
+from pyoco_server.gateway import admission, batch, cancel, health, problems, runs, watch, workers
 from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import max_body_bytes
@@ -28,7 +28,7 @@ def create_app(parts: Gateway) -> Flask:
     attach(app, parts)
     problems.install(app)
     admission.install(app)
-    for module in (health, runs, batch, cancel, watch, overview):
+    for module in (health, runs, batch, cancel, watch, workers, overview):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
     app.after_request(_harden)

@@ -14,6 +14,7 @@ from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.submit import Submission
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.workers import WorkerStore
 
 _EXTENSION = "pyoco_server"
 
@@ -29,6 +30,7 @@ class Gateway:
     config: Config
     bus: Bus
     runs: RunStore
+    workers: WorkerStore
     model: ReadModel
     submission: Submission
     cancellation: Cancellation

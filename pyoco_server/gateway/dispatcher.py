@@ -13,6 +13,7 @@ from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, Unavailable
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.sweep import MIN_AGE_SEC, Sweep
+from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Service
 from pyoco_server.stores.workflows import WorkflowStore
@@ -26,7 +27,7 @@ _RETRY_SEC = 3.0
 
 
 class Dispatcher(Service):
-    """Repairs half-made submissions, and makes again what of the streams and buckets has vanished.
+    """Repairs half-made submissions, drops workers that are long gone, and makes again what has vanished from NATS.
 
     A NATS server that came back with an empty store is usable again without a restart of the gateway.
     """
@@ -38,6 +39,7 @@ class Dispatcher(Service):
         model: ReadModel,
         workflows: WorkflowStore,
         sweep: Sweep,
+        retirement: WorkerRetirement,
         on_failure: Callable[[Service], None],
     ) -> None:
         super().__init__("pyoco-dispatcher", on_failure)
@@ -46,6 +48,7 @@ class Dispatcher(Service):
         self._model = model
         self._workflows = workflows
         self._sweep = sweep
+        self._retirement = retirement
         self._log_limit = RateLimit()
 
     def run(self) -> None:
@@ -60,6 +63,7 @@ class Dispatcher(Service):
                     self._restore_resources()
                 if is_due and self._model.is_complete:
                     self._sweep.sweep(time.time(), lambda: self.is_stopping)
+                    self._retirement.remove_old(time.time())
                     next_sweep = time.monotonic() + MIN_AGE_SEC
             except (BusError, Unavailable) as exc:
                 next_sweep = time.monotonic() + _RETRY_SEC

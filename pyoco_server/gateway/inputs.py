@@ -5,6 +5,7 @@ Source: contract, sections 1 and 3.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -16,9 +17,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from werkzeug.datastructures import MultiDict
 
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
-from pyoco_server.errors import Fault, InvalidInput, InvalidListQuery
+from pyoco_server.errors import Fault, InvalidInput, InvalidListQuery, InvalidWorkersRequest
+from pyoco_server.operations.worker_registry import WorkerQuery
 from pyoco_server.readmodel.queries import Cursor, RunQuery
-from pyoco_server.states import RunStatus
+from pyoco_server.setting import parse_boolean
+from pyoco_server.states import RunStatus, WorkerState
 
 T = TypeVar("T")
 
@@ -29,6 +32,8 @@ MAX_BATCH_RUNS = 1_000
 #: Deeper JSON is refused: what reads it later, here and in workers, recurses.
 MAX_NESTING = 100
 _DEFAULT_LIST_LIMIT = 50
+MAX_WORKERS_LIMIT = 500
+_DEFAULT_WORKERS_LIMIT = 100
 
 
 def _printable(text: str) -> str:
@@ -51,6 +56,14 @@ class RunInput(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     tag: RoutingTag | None = None
     tags: list[Label] | None = None
+
+
+class HiddenInput(BaseModel):
+    """Body of ``PATCH /workers/{worker_id}``; fields that it does not know are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    hidden: bool
 
 
 class WorkflowInput(BaseModel):
@@ -150,20 +163,7 @@ def read_run_query(query: MultiDict[str, str], tenant_id: str | None) -> RunQuer
     :raises InvalidListQuery: with every value that is out of its range or of the wrong kind.
     """
     faults: list[Fault] = []
-
-    def take(name: str, parse: Callable[[str], T], default: T) -> T:
-        text = query.get(name)
-        if text is None:
-            return default
-        try:
-            return parse(text)
-        except InvalidListQuery as exc:
-            faults.extend(exc.faults)
-            return default
-        except ValueError as exc:
-            faults.append(Fault(f"query.{name}", str(exc)))
-            return default
-
+    take = functools.partial(_take, query, faults)
     statuses = []
     for text in query.getlist("status"):
         try:
@@ -215,9 +215,55 @@ def read_watch_query(query: MultiDict[str, str], last_event_id: str | None) -> t
     return since, timeout_sec, revision
 
 
+def read_worker_query(query: MultiDict[str, str]) -> WorkerQuery:
+    """Read the query of ``GET /workers``; parameters that it does not know are ignored.
+
+    :raises InvalidWorkersRequest: with every value that is out of its range or of the wrong kind.
+    """
+    faults: list[Fault] = []
+    take = functools.partial(_take, query, faults)
+    read = WorkerQuery(
+        is_active_only=take("scope", lambda text: _word(text.lower(), ("active", "all")), "active") == "active",
+        # As in 0.5.1: in any case, and an empty state is none.
+        state=take("state", lambda text: _word(text.upper(), ("", *WorkerState)) or None, None),
+        include_hidden=take("include_hidden", _boolean, False),
+        limit=take("limit", lambda text: _integer(text, 1, MAX_WORKERS_LIMIT), _DEFAULT_WORKERS_LIMIT),
+    )
+    if faults:
+        raise InvalidWorkersRequest(faults=faults)
+    return read
+
+
 def wants_records(query: MultiDict[str, str], words: Sequence[str] = ("records", "full", "all")) -> bool:
     """Say whether ``include`` asks for the large parts; a word that is not known asks for nothing."""
     return any(word.strip().lower() in words for word in query.get("include", "").split(","))
+
+
+def _take(query: MultiDict[str, str], faults: list[Fault], name: str, parse: Callable[[str], Any], default: Any) -> Any:
+    """Read one value of a query, ``default`` where it is missing; what is wrong with it is added to ``faults``."""
+    text = query.get(name)
+    if text is None:
+        return default
+    try:
+        return parse(text)
+    except InvalidListQuery as exc:
+        faults.extend(exc.faults)
+    except ValueError as exc:
+        faults.append(Fault(f"query.{name}", str(exc)))
+    return default
+
+
+def _word(text: str, words: Sequence[str]) -> str:
+    if text not in words:
+        raise ValueError(f"must be one of {', '.join(filter(None, words))}")
+    return text
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return parse_boolean(text)
+    except ValueError:
+        raise ValueError("must be true or false") from None
 
 
 def _integer(text: str, low: int, high: int) -> int:

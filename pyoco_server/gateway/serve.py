@@ -32,6 +32,7 @@ from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.job_search import JobSearch
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.sweep import Sweep
+from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.deadletters import DeadLetterStore
@@ -172,15 +173,20 @@ class GatewayServer:
         )
         authentication = Authentication(self._config, model.keys)
         places = threading.Semaphore(self._config.max_watches)
-        holders = Holders(
-            runs,
-            WorkerStore(self._bus, self._config),
+        workers = WorkerStore(self._bus, self._config)
+        holders = Holders(runs, workers, disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec)
+        cancellation = Cancellation(runs, holders, model, JobSearch(queue))
+        self._gateway = Gateway(
+            self._config, self._bus, runs, workers, model, submission, cancellation, authentication, places
+        )
+        http = HttpServer(self._listener, self._gateway, self._on_failure)
+        retirement = WorkerRetirement(
+            workers,
+            model,
+            retention_sec=self._config.worker_retention_sec,
             disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec,
         )
-        cancellation = Cancellation(runs, holders, model, JobSearch(queue))
-        self._gateway = Gateway(self._config, self._bus, runs, model, submission, cancellation, authentication, places)
-        http = HttpServer(self._listener, self._gateway, self._on_failure)
-        dispatcher = Dispatcher(self._bus, self._config, model, workflows, sweep, self._on_failure)
+        dispatcher = Dispatcher(self._bus, self._config, model, workflows, sweep, retirement, self._on_failure)
         canceller = Canceller(cancellation, model, self._on_failure)
         self._services = [http, dispatcher, canceller]
         model.start()

@@ -150,8 +150,9 @@ class ReadModel:
         self.has_tenants = config.asks_for_keys
         self._database = open_database(config.read_model_path, has_tenants=self.has_tenants)
         self._applied = threading.Condition()
-        self._applied_seq = 0
-        self._written_seq = 0
+        #: By table: the last sequence that is in it, and the last that this gateway has written.
+        self._applied_seqs = {"runs": 0, "workers": 0}
+        self._written_seqs = {"runs": 0, "workers": 0}
         self._life = 0
         self._watches: dict[str, set[Watch]] = {}
         self._runs = BucketTable(self, config.runs_bucket, "runs", "run_id")
@@ -168,7 +169,7 @@ class ReadModel:
 
     def start(self) -> None:
         """Begin to follow; :attr:`is_complete` says when lists can be answered."""
-        self._applied_seq = self._runs.position()[1]
+        self._applied_seqs = {"runs": self._runs.position()[1], "workers": self._workers.position()[1]}
         for follower in self._followers:
             follower.start()
 
@@ -201,21 +202,22 @@ class ReadModel:
         if not self.is_complete:
             raise ReadModelLoading("The list of runs is not complete: it is being loaded, or NATS is away. Ask again.")
 
-    def note_written(self, seq: int) -> None:
+    def note_written(self, seq: int, table: str = "runs") -> None:
         """Take note of a write of this gateway's own: no list is answered without it from now on.
 
         The reader waits and not the writer, who would have to be woken once more for each of hundreds of writes.
 
         :param seq: the sequence that the write was given.
+        :param table: ``runs`` or ``workers``.
         """
         with self._applied:
-            self._written_seq = max(self._written_seq, seq)
+            self._written_seqs[table] = max(self._written_seqs[table], seq)
 
-    def catch_up(self) -> None:
+    def catch_up(self, table: str = "runs") -> None:
         """Wait until what this gateway has written so far is in the model, for a while."""
-        self.wait_for(self._written_seq, _OWN_WRITES_SEC)
+        self.wait_for(self._written_seqs[table], _OWN_WRITES_SEC, table)
 
-    def wait_for(self, seq: int, timeout_sec: float) -> bool:
+    def wait_for(self, seq: int, timeout_sec: float, table: str = "runs") -> bool:
         """Wait until a sequence is in the model.
 
         :return: whether it is; ``False`` at once when nothing will come at the moment.
@@ -223,9 +225,9 @@ class ReadModel:
         with self._applied:
             life = self._life
             self._applied.wait_for(
-                lambda: self._applied_seq >= seq or self._life != life or not self.is_complete, timeout_sec
+                lambda: self._applied_seqs[table] >= seq or self._life != life or not self.is_complete, timeout_sec
             )
-            return self._applied_seq >= seq
+            return self._applied_seqs[table] >= seq
 
     @property
     def life(self) -> int:
@@ -268,6 +270,18 @@ class ReadModel:
             row = database.execute("select document from workers where worker_id = ?", (worker_id,)).fetchone()
         return WorkerRecord.from_bytes(row[0].encode()) if row else None
 
+    def workers(self) -> list[WorkerRecord]:
+        """Give the records of all workers as they are stored, the one that was seen last first.
+
+        :raises ReadModelLoading: see :meth:`require_complete`.
+        """
+        self.catch_up("workers")
+        self.require_complete()
+        with self.reading() as database:
+            rows = database.execute("select document from workers").fetchall()
+        found = [WorkerRecord.from_bytes(document.encode()) for (document,) in rows]
+        return sorted(found, key=lambda worker: (-worker.last_seen_at, worker.worker_id))
+
     def pending_runs(self, *, until: float) -> list[tuple[str, float]]:
         """Give the PENDING runs that gateways of ours wrote before a moment, oldest first: their ids and times."""
         statement = (
@@ -290,6 +304,10 @@ class ReadModel:
     def forget(self, run_id: str) -> None:
         """Drop a run that was removed from the bucket without a message."""
         self._runs.forget(self._runs.subject(run_id))
+
+    def forget_worker(self, worker_id: str) -> None:
+        """Drop a worker whose record was removed without a message."""
+        self._workers.forget(self._workers.subject(worker_id))
 
     def withdraw(self, run_id: str, revision: int) -> None:
         """Drop a run that was stored as this revision and removed again, also when it is still on its way here."""
@@ -330,20 +348,20 @@ class ReadModel:
 
     def begin_anew(self, table: str) -> None:
         """Take note that a table was emptied because its stream is another one."""
-        if table != "runs":
-            return
         with self._applied:
-            self._applied_seq = self._written_seq = 0
+            self._applied_seqs[table] = self._written_seqs[table] = 0
+            if table != "runs":
+                return
             self._life += 1
         self.wake_watches()
 
     def announce(self, table: str, keys: Sequence[str], seq: int) -> None:
         """Wake those who wait for these keys or for this sequence."""
-        if table != "runs":
-            return
         with self._applied:
-            self._applied_seq = max(self._applied_seq, seq)
+            self._applied_seqs[table] = max(self._applied_seqs[table], seq)
             self._applied.notify_all()
+            if table != "runs":
+                return
             waiting = [watch for key in keys for watch in self._watches.get(key, ())]
         for watch in waiting:
             watch.notify()

@@ -5,6 +5,7 @@ Source: contract, section 2, "Worker record".
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 from pyoco_server.bridge.client import Bus
@@ -12,7 +13,7 @@ from pyoco_server.bridge.messages import Write
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.workers import WorkerRecord
-from pyoco_server.errors import KeyMissing, RevisionConflict
+from pyoco_server.errors import KeyMissing, RevisionConflict, WorkerNotFound
 
 
 class WorkerStore:
@@ -35,16 +36,46 @@ class WorkerStore:
         :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
-        subject = names.key_subject(self._bucket, record.worker_id)
         while True:
             current, revision = self._read(record.worker_id, budget_sec)
             if current is not None:
                 record = replace(record, hidden=current.hidden, extra=current.extra)
-            try:
-                self._bus.write(Write(subject, record.to_bytes(), expected_revision=revision), budget_sec=budget_sec)
+            with contextlib.suppress(RevisionConflict):
+                self._bus.write(self._write(record, revision), budget_sec=budget_sec)
                 return
-            except RevisionConflict:
-                continue
+
+    def set_hidden(self, worker_id: str, hidden: bool, *, now: float) -> tuple[WorkerRecord, int]:
+        """Hide a worker from lists, or show it again; it goes on all the same.
+
+        :return: the record as written, and its revision.
+        :raises WorkerNotFound: it has no record.
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+        while True:
+            record, revision = self._read(worker_id) if names.is_key(worker_id) else (None, 0)
+            if record is None:
+                raise WorkerNotFound(worker_id[: names.MAX_NAME_CHARS])
+            record = replace(record, hidden=hidden, updated_at=now)
+            with contextlib.suppress(RevisionConflict):
+                return record, self._bus.write(self._write(record, revision))[0]
+
+    def remove(self, worker_id: str, *, unseen_since: float) -> bool:
+        """Remove the record of a worker that has not been seen since a moment, unix seconds; a newer record stays.
+
+        By a purge, without a marker: should a crash of the server bring the record back, it is as old and goes again.
+
+        :return: whether there was such a record.
+        """
+        record, revision = self._read(worker_id)
+        if record is None or record.last_seen_at >= unseen_since:
+            return False
+        subject = names.key_subject(self._bucket, worker_id)
+        self._bus.api(f"STREAM.PURGE.{names.bucket_stream(self._bucket)}", {"filter": subject, "seq": revision + 1})
+        return True
+
+    def _write(self, record: WorkerRecord, revision: int) -> Write:
+        subject = names.key_subject(self._bucket, record.worker_id)
+        return Write(subject, record.to_bytes(), expected_revision=revision)
 
     def _read(self, worker_id: str, budget_sec: float | None = None) -> tuple[WorkerRecord | None, int]:
         stream, subject = names.bucket_stream(self._bucket), names.key_subject(self._bucket, worker_id)

@@ -23,6 +23,8 @@ ALLOWED = {
     "/runs/x/tasks": "GET, HEAD, OPTIONS",
     "/runs/x/watch": "GET, HEAD, OPTIONS",
     "/runs/x/cancel": "OPTIONS, POST",
+    "/workers": "GET, HEAD, OPTIONS",
+    "/workers/x": "OPTIONS, PATCH",
     "/": "GET, HEAD, OPTIONS",
 }
 

@@ -1,0 +1,40 @@
+"""Routes of the worker registry: list, hide.
+
+Source: contract, section 3, rows ``/workers``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Blueprint, request
+
+from pyoco_server.errors import InvalidInput, InvalidWorkersRequest
+from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.inputs import HiddenInput, read_json_object, read_model, read_worker_query
+from pyoco_server.operations.worker_registry import select_workers
+
+blueprint = Blueprint("workers", __name__)
+
+
+@blueprint.get("/workers")
+def list_workers() -> list[dict[str, Any]]:
+    """List workers, the one that was seen last first."""
+    query = read_worker_query(request.args)
+    parts = gateway()
+    timeout_sec = parts.config.worker_disconnect_timeout_sec
+    return select_workers(parts.model.workers(), query, now=time.time(), timeout_sec=timeout_sec)
+
+
+@blueprint.patch("/workers/<worker_id>")
+def change_worker(worker_id: str) -> dict[str, Any]:
+    """Hide a worker from lists, or show it again."""
+    try:
+        given = read_model(HiddenInput, read_json_object(request.get_data(cache=False), "body"), "body")
+    except InvalidInput as exc:
+        raise InvalidWorkersRequest(faults=exc.faults) from exc
+    parts = gateway()
+    record, revision = parts.workers.set_hidden(worker_id, given.hidden, now=time.time())
+    parts.model.note_written(revision, "workers")
+    return {"worker_id": record.worker_id, "hidden": record.hidden, "updated_at": record.updated_at}
