@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.client_cancel import add_cancel
 from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least, print_json
-from pyoco_server.cli.client_fleet import add_workers
+from pyoco_server.cli.client_fleet import add_metrics, add_workers
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
 from pyoco_server.errors import Fault
@@ -114,6 +114,7 @@ def get_parser() -> CommandParser:
     _add_watch(commands)
     add_cancel(commands)
     add_workers(commands)
+    add_metrics(commands)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""``pyoco-client workers``: what executes runs, and what is installed there.
+"""``pyoco-client workers`` and ``metrics``: what executes runs, what is installed there, and how it goes.
 
 Source: contract, section 5.
 """
@@ -26,6 +26,12 @@ examples:
   {PROG} workers --output plugins | grep my-package
 """
 
+_METRICS_EPILOG = f"""\
+examples:
+  {PROG} metrics
+  {PROG} metrics | grep pyoco_queue_depth
+"""
+
 _STATES = ("RUNNING", "IDLE", "STOPPED_GRACEFUL", "DISCONNECTED")
 _COLUMNS = ("worker_id", "state", "tags", "plugins", "plugin_preview")
 _PLUGIN_COLUMNS = ("worker_id", "state", "tags", "package", "version", "wheel_name")
@@ -43,6 +49,16 @@ def add_workers(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser.add_argument("--include-hidden", action="store_true", help="also workers that somebody has hidden")
     parser.add_argument("--limit", type=int, metavar="N", help="how many at most, 1 to 500 (default: 100)")
     parser.add_argument("--output", choices=("json", "table", "plugins"), default="json", help="default: json")
+
+
+def add_metrics(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    """Add the subcommand."""
+    help = "print the metrics of the installation, as Prometheus reads them"
+    add_command(commands, "metrics", _metrics, help, _METRICS_EPILOG)
+
+
+def _metrics(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    print(client.get_metrics(), end="", flush=True)
 
 
 def _workers(args: argparse.Namespace, client: PyocoHttpClient) -> None:

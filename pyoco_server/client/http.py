@@ -203,6 +203,14 @@ class PyocoHttpClient(Transport):
         """
         return self._object("PATCH", f"/workers/{_segment(worker_id, 'worker')}", json={"hidden": hidden})
 
+    def get_metrics(self) -> str:
+        """Read the metrics of the installation in Prometheus' text format (``GET /metrics``).
+
+        :raises GatewayRefused: with status 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        return self._text("GET", "/metrics")
+
     def list_runs(
         self,
         *,

@@ -82,6 +82,10 @@ class Transport:
             raise self._nonsense("GET", path, "a list was expected")
         return answer
 
+    def _text(self, method: str, path: str) -> str:
+        with closing(self._send(method, path, timeout=self._timeout_sec)) as answer:
+            return answer.content.decode(errors="replace")
+
     def _json(self, method: str, path: str, **request: Any) -> Any:
         with closing(self._send(method, path, **{"timeout": self._timeout_sec, **request})) as answer:
             try:

@@ -9,6 +9,7 @@ from flask import Flask, current_app
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
+from pyoco_server.gateway.instruments import Instruments
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.submit import Submission
@@ -32,6 +33,7 @@ class Gateway:
     runs: RunStore
     workers: WorkerStore
     model: ReadModel
+    instruments: Instruments
     submission: Submission
     cancellation: Cancellation
     authentication: Authentication

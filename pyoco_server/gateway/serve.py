@@ -25,6 +25,7 @@ from pyoco_server.gateway.canceller import Canceller
 from pyoco_server.gateway.channel import channel_class
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
+from pyoco_server.gateway.instruments import Instruments
 from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
@@ -161,7 +162,9 @@ class GatewayServer:
         )
         origin = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         model = ReadModel(self._bus, self._config, self._on_failure)
-        sweep = Sweep(model, runs, queue, workflows, DeadLetterStore(self._bus, self._config))
+        dead_letters = DeadLetterStore(self._bus, self._config)
+        instruments = Instruments(model, runs, dead_letters, self._config)
+        sweep = Sweep(model, runs, queue, workflows, dead_letters)
         submission = Submission(
             self._bus,
             runs,
@@ -177,7 +180,16 @@ class GatewayServer:
         holders = Holders(runs, workers, disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec)
         cancellation = Cancellation(runs, holders, model, JobSearch(queue))
         self._gateway = Gateway(
-            self._config, self._bus, runs, workers, model, submission, cancellation, authentication, places
+            self._config,
+            self._bus,
+            runs,
+            workers,
+            model,
+            instruments,
+            submission,
+            cancellation,
+            authentication,
+            places,
         )
         http = HttpServer(self._listener, self._gateway, self._on_failure)
         retirement = WorkerRetirement(

@@ -25,6 +25,7 @@ from pyoco_server.readmodel.keys import KeyTable
 from pyoco_server.readmodel.queries import Cursor, RunQuery
 from pyoco_server.readmodel.schema import open_database, run_row
 from pyoco_server.service import Deadline, Service
+from pyoco_server.states import TERMINAL
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class BucketTable:
         self._table = table
         self._key = key
         self.is_complete = False
+        #: Whether what was there at first has been applied: what comes after that has happened since.
+        self._is_loaded = False
 
     def position(self) -> tuple[str, int]:
         # The table holds one stream at a time: where another bucket was read last, nothing of this one is in it.
@@ -66,6 +69,7 @@ class BucketTable:
 
     def restart(self, created: str) -> None:
         is_first = not self.position()[0]
+        self._is_loaded = False
         with self._model.writing() as database:
             database.execute(f"delete from {self._table}")
             place = (self._table, self._stream, created)
@@ -75,14 +79,18 @@ class BucketTable:
 
     def apply(self, changes: Sequence[Change]) -> None:
         keys = [change.subject.removeprefix(self._prefix) for change in changes]
+        ended: list[dict[str, Any]] = []
         with self._model.writing() as database:
             for key, change in zip(keys, changes, strict=True):
-                self._apply_one(database, key, change)
+                self._apply_one(database, key, change, ended)
             database.execute("update position set seq = ? where name = ?", (changes[-1].seq, self._table))
         self._model.announce(self._table, keys, changes[-1].seq)
+        if self._is_loaded:
+            self._model.tell_ended(ended)
 
     def set_complete(self, is_complete: bool) -> None:
         self.is_complete = is_complete
+        self._is_loaded = self._is_loaded or is_complete
 
     def subjects(self) -> set[str]:
         with self._model.reading() as database:
@@ -98,13 +106,18 @@ class BucketTable:
             database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
         self._model.announce(self._table, [key], 0)
 
-    def _apply_one(self, database: sqlite3.Connection, key: str, change: Change) -> None:
+    def _apply_one(self, database: sqlite3.Connection, key: str, change: Change, ended: list[dict[str, Any]]) -> None:
+        """Take one change over; a run that was not terminal before and is now is added to ``ended``."""
         if change.is_removal:
             database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
             return
         try:
             if self._table == "runs":
                 row = run_row(key, change.payload, change.seq, has_tenants=self._model.has_tenants)
+                if row[2] in TERMINAL:
+                    known = database.execute("select status from runs where run_id = ?", (key,)).fetchone()
+                    if known is None or known[0] not in TERMINAL:
+                        ended.append(json.loads(row[-1]))
                 database.execute(f"insert or replace into runs values ({', '.join('?' * len(row))})", row)
             else:
                 _check_worker(change.payload)
@@ -154,6 +167,7 @@ class ReadModel:
         self._applied_seqs = {"runs": 0, "workers": 0}
         self._written_seqs = {"runs": 0, "workers": 0}
         self._life = 0
+        self._ended_listeners: list[Callable[[dict[str, Any]], None]] = []
         self._watches: dict[str, set[Watch]] = {}
         self._runs = BucketTable(self, config.runs_bucket, "runs", "run_id")
         self._workers = BucketTable(self, config.workers_bucket, "workers", "worker_id")
@@ -180,6 +194,13 @@ class ReadModel:
         if all([follower.stop(deadline) for follower in self._followers]):
             with self._lock:
                 self._database.close()
+
+    def on_ended(self, listener: Callable[[dict[str, Any]], None]) -> None:
+        """Have ``listener`` called with each run that ends from now on, once; with at least what lists show of it.
+
+        Called on the follower's thread; must not block.
+        """
+        self._ended_listeners.append(listener)
 
     def wake_watches(self) -> None:
         """Let every watch look up, as when its stream is to end."""
@@ -354,6 +375,16 @@ class ReadModel:
                 return
             self._life += 1
         self.wake_watches()
+
+    def tell_ended(self, documents: Sequence[dict[str, Any]]) -> None:
+        """Pass on runs that have ended."""
+        for document in documents:
+            for listener in self._ended_listeners:
+                listener(document)
+
+    def applied_seq(self) -> int:
+        """Give the sequence of the last change of a run that is in the model."""
+        return self._runs.position()[1]
 
     def announce(self, table: str, keys: Sequence[str], seq: int) -> None:
         """Wake those who wait for these keys or for this sequence."""

@@ -20,12 +20,15 @@ from pyoco_server.states import RunStatus
 logger = logging.getLogger(__name__)
 
 #: Raised when the tables change: a file of another version is rebuilt from the stream.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 5
 #: Marks a file as ours ("PYOC"), so that nobody else's database is emptied.
 _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
 _MAX_DOCUMENT_CHARS = 8_192
 
+# Runs are counted as they change (by state, tag, and UTC day of the last change), so that nobody has to go through all
+# of them for a number.
+#
 # Each index leads with the tenant and with what it finds, goes on in the order of the list, and ends with what other
 # filters look at: so any combination of filters reads index entries alone, in order, and stops when the page is full.
 # Where the gateway asks for no keys, every run has the tenant '', so that nobody's list needs another index.
@@ -51,6 +54,24 @@ create index runs_by_tag on runs (tenant, tag, updated_at, run_id, status, flow_
 create index runs_by_workflow on runs (tenant, sha256, updated_at, run_id, status, flow_name, tag, created_at);
 create index runs_to_sweep on runs (created_at, run_id) where status = 'PENDING' and has_origin = 1;
 create index runs_to_cancel on runs (updated_at, run_id) where status = 'CANCELLING';
+create index runs_waiting on runs (tag, created_at) where status = 'PENDING';
+create table run_counts (
+    status text not null,
+    tag text not null,
+    day integer not null,
+    count integer not null,
+    primary key (status, tag, day)
+) without rowid;
+create trigger runs_counted after insert on runs begin
+    insert into run_counts values (new.status, new.tag, cast(new.updated_at / 86400 as integer), 1)
+        on conflict do update set count = count + 1;
+end;
+create trigger runs_uncounted after delete on runs begin
+    update run_counts set count = count - 1
+        where status = old.status and tag = old.tag and day = cast(old.updated_at / 86400 as integer);
+    delete from run_counts
+        where status = old.status and tag = old.tag and day = cast(old.updated_at / 86400 as integer) and count = 0;
+end;
 create table workers (worker_id text primary key, revision integer not null, document text not null);
 create table position (name text primary key, stream text not null, created text not null, seq integer not null);
 """
@@ -100,6 +121,8 @@ def _prepare(database: sqlite3.Connection, path: str, has_tenants: bool) -> None
     tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
     if tables and application_id != _APPLICATION_ID:
         raise InvalidSetting(f"PYOCO_READ_MODEL_PATH={path!r} is another program's database. Name another file.")
+    # Without it a row that is replaced is not uncounted.
+    database.execute("pragma recursive_triggers = on")
     if path != ":memory:":
         # Two gateways in one file would each undo what the other has applied.
         database.execute("pragma locking_mode = exclusive")

@@ -18,6 +18,7 @@ class DeadLetterStore:
     def __init__(self, bus: Bus, config: Config) -> None:
         self._bus = bus
         self._prefix = config.dlq_subject_prefix
+        self._stream = config.dlq_stream
 
     def publish(self, letter: DeadLetter, *, key: str) -> None:
         """Store a dead letter once.
@@ -28,3 +29,10 @@ class DeadLetterStore:
         """
         subject = names.dead_letter_subject(self._prefix, letter.tag)
         self._bus.write(Write(subject, letter.to_bytes(), msg_id=key))
+
+    def count(self) -> int:
+        """Count the dead letters that are kept.
+
+        :raises BusUnavailable: no answer.
+        """
+        return int(self._bus.api(f"STREAM.INFO.{self._stream}")["state"]["messages"])

@@ -134,6 +134,18 @@ class RunStore:
         subject = names.key_subject(self._bucket, run_id)
         self._bus.api(f"STREAM.PURGE.{names.bucket_stream(self._bucket)}", {"filter": subject, "seq": revision + 1})
 
+    def lag_sec(self, applied_seq: int) -> float:
+        """Say for how long the oldest change after a sequence has been stored; 0 when there is none.
+
+        :raises BusUnavailable: no answer.
+        """
+        stream = names.bucket_stream(self._bucket)
+        try:
+            stored = self._bus.following(stream, names.key_subject(self._bucket, ">"), applied_seq + 1)
+        except KeyMissing:
+            return 0.0
+        return max(0.0, self.server_time() - stored.stored_at)
+
     def server_time(self) -> float:
         """Give the time by the server's clock, unix seconds: what ``stored_at`` is to be compared with."""
         return self._bus.server_time(names.bucket_stream(self._bucket))

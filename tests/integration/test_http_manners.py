@@ -25,6 +25,7 @@ ALLOWED = {
     "/runs/x/cancel": "OPTIONS, POST",
     "/workers": "GET, HEAD, OPTIONS",
     "/workers/x": "OPTIONS, PATCH",
+    "/metrics": "GET, HEAD, OPTIONS",
     "/": "GET, HEAD, OPTIONS",
 }
 
