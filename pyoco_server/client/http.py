@@ -138,13 +138,16 @@ class PyocoHttpClient(Transport):
             raise self._nonsense("POST", "/runs/batch", "one result for each run was expected")
         return results
 
-    def get_run(self, run_id: str) -> dict[str, Any]:
+    def get_run(self, run_id: str, *, wait_sec: float | None = None) -> dict[str, Any]:
         """Read the snapshot of a run, without task records (``GET /runs/{run_id}``).
 
+        :param wait_sec: have the answer held back until the run has ended, for so many seconds at most, 0 to 60; a
+            gateway of 0.5.1 answers at once all the same.
         :raises GatewayRefused: with status 404 where there is no such run.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        return self._object("GET", f"/runs/{_segment(run_id)}")
+        timeout_sec = self._timeout_sec + (wait_sec or 0)
+        return self._object("GET", f"/runs/{_segment(run_id)}", timeout=timeout_sec, params=_query(wait=wait_sec))
 
     def get_run_with_records(self, run_id: str) -> dict[str, Any]:
         """Read the snapshot of a run with ``task_records``: times, inputs, outputs, errors of each task.

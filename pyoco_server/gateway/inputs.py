@@ -29,6 +29,8 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 MAX_LIST_LIMIT = 200
 MAX_BATCH_RUNS = 1_000
+#: The longest that an answer is held back; proxies cut longer ones off.
+MAX_WAIT_SEC = 60
 #: Deeper JSON is refused: what reads it later, here and in workers, recurses.
 MAX_NESTING = 100
 _DEFAULT_LIST_LIMIT = 50
@@ -215,6 +217,18 @@ def read_watch_query(query: MultiDict[str, str], last_event_id: str | None) -> t
     return since, timeout_sec, revision
 
 
+def read_wait(query: MultiDict[str, str]) -> float:
+    """Read ``wait`` of ``GET /runs/{run_id}``, seconds; 0 where it is not given.
+
+    :raises InvalidInput: out of range or of the wrong kind.
+    """
+    faults: list[Fault] = []
+    wait_sec: float = _take(query, faults, "wait", _wait, 0.0)
+    if faults:
+        raise InvalidInput(faults=faults)
+    return wait_sec
+
+
 def read_worker_query(query: MultiDict[str, str]) -> WorkerQuery:
     """Read the query of ``GET /workers``; parameters that it does not know are ignored.
 
@@ -277,6 +291,12 @@ def _at_most(max_chars: int, text: str) -> str:
     if len(text) > max_chars:
         raise ValueError(f"must have at most {max_chars} characters")
     return text
+
+
+def _wait(text: str) -> float:
+    if _NUMBER.fullmatch(text) is None or not 0 <= float(text) <= MAX_WAIT_SEC:
+        raise ValueError(f"must be seconds from 0 to {MAX_WAIT_SEC}, such as 30")
+    return float(text)
 
 
 def _moment(text: str) -> float:

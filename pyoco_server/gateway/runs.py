@@ -21,8 +21,10 @@ from pyoco_server.gateway.inputs import (
     read_json_object,
     read_model,
     read_run_query,
+    read_wait,
     wants_records,
 )
+from pyoco_server.gateway.watch import wait_for_end
 from pyoco_server.operations.submit import RunRequest
 from pyoco_server.states import RunStatus
 from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
@@ -69,8 +71,14 @@ def list_runs() -> Any:
 
 @blueprint.get("/runs/<run_id>")
 def get_run(run_id: str) -> dict[str, Any]:
-    """Read one run, from the store itself."""
-    document = gateway().runs.get(run_id).snapshot.to_document()
+    """Read one run, from the store itself; with ``wait`` when it has ended or the time is over."""
+    wait_sec = read_wait(request.args)
+    parts = gateway()
+    stored = parts.runs.get(run_id)
+    if wait_sec and not stored.snapshot.status.is_terminal:
+        wait_for_end(parts, run_id, wait_sec)
+        stored = parts.runs.get(run_id)
+    document = stored.snapshot.to_document()
     if not wants_records(request.args):
         document = projections.without_records(document)
     return {**document, **_worker_of(document)}

@@ -1,4 +1,4 @@
-"""The stream of a run's changes, as server-sent events.
+"""The stream of a run's changes, as server-sent events; and waiting for its end alone.
 
 Source: contract, section 3, row ``/watch``; the HTML standard, section "Server-sent events".
 """
@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from pyoco_server.contract.projections import without_records
-from pyoco_server.errors import PyocoServerError, RunNotFound, TooManyWatches
+from pyoco_server.errors import ApiKeyInvalid, PyocoServerError, RunNotFound, TooManyWatches, Unavailable
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.answers import to_json
 from pyoco_server.gateway.context import Gateway, gateway
@@ -36,8 +36,6 @@ def watch_run(run_id: str) -> Response:
     parts = gateway()
     life = parts.model.life
     stored = parts.runs.get(run_id)
-    has_left = request.environ.get("waitress.client_disconnected", lambda: False)
-    reader = caller()
     stream = WatchStream(
         parts,
         stored,
@@ -45,14 +43,57 @@ def watch_run(run_id: str) -> Response:
         since=since,
         after_revision=revision,
         life=life,
-        is_gone=lambda: has_left() or not parts.authentication.may_stay(reader),
+        is_gone=_reader_is_gone(parts),
     )
-    if not parts.watch_places.acquire(blocking=False):
-        raise TooManyWatches(f"This gateway serves {parts.config.max_watches} watches, and all are taken. Ask again.")
+    _take_place(parts)
     response = Response(stream.events(timeout_sec), headers=_HEADERS, content_type="text/event-stream")
     # Also runs when the client went away before the first byte.
     response.call_on_close(parts.watch_places.release)
     return response
+
+
+def wait_for_end(parts: Gateway, run_id: str, timeout_sec: float) -> None:
+    """Wait until a run has ended, the time is over, the client has left or the gateway stops; takes a watch's place.
+
+    :raises TooManyWatches: every place is taken.
+    :raises RunNotFound: it has been removed.
+    :raises ApiKeyInvalid: the client's key has been revoked meanwhile.
+    """
+    _take_place(parts)
+    is_gone = _reader_is_gone(parts)
+    deadline = Deadline(timeout_sec)
+    try:
+        with parts.model.watch(run_id) as watch:
+            while not (deadline.has_passed or parts.stopping.is_set() or is_gone() or _has_ended(parts, run_id)):
+                watch.wait(min(_COMMENT_SEC, deadline.remaining_sec))
+    finally:
+        parts.watch_places.release()
+    if not parts.authentication.may_stay(caller()):
+        raise ApiKeyInvalid
+
+
+def _reader_is_gone(parts: Gateway) -> Callable[[], bool]:
+    """Make what says whether the client of this request has left, or may read no more."""
+    has_left = request.environ.get("waitress.client_disconnected", lambda: False)
+    reader = caller()
+    return lambda: has_left() or not parts.authentication.may_stay(reader)
+
+
+def _take_place(parts: Gateway) -> None:
+    """Take a place for a watch; whoever takes it releases it."""
+    if not parts.watch_places.acquire(blocking=False):
+        raise TooManyWatches(f"This gateway serves {parts.config.max_watches} watches, and all are taken. Ask again.")
+
+
+def _has_ended(parts: Gateway, run_id: str) -> bool:
+    known = parts.model.run(run_id)
+    if known is not None and known[0] is not None:
+        return RunStatus(known[0]["status"]).is_terminal
+    try:
+        # The read model has not heard of it yet, or does not keep it whole.
+        return parts.runs.get(run_id, budget_sec=0).snapshot.status.is_terminal
+    except Unavailable:
+        return False
 
 
 class WatchStream:

@@ -56,9 +56,10 @@ def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_readme_example_runs_by_curl(tmp_path: Path, system: str) -> None:
-    submit, watch, tasks = [line for line in shell_lines() if line.startswith("curl")]
+    submit, watch, wait, tasks = [line for line in shell_lines() if line.startswith("curl")]
     run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
     assert "event: snapshot" in carry_out(watch, tmp_path, system, run_id)
+    assert json.loads(carry_out(wait, tmp_path, system, run_id))["status"] == "COMPLETED"
     records = json.loads(carry_out(tasks, tmp_path, system, run_id))["task_records"]
     assert records["say"]["output"] == "21 degrees in Oslo"
 
