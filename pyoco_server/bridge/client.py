@@ -9,19 +9,18 @@ Source: design, section 2.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import nats
 import nats.aio.msg
 import nats.errors
 
+from pyoco_server.bridge.answers import rfc3339, stored_message, unix_seconds
 from pyoco_server.bridge.loop import LoopThread
 from pyoco_server.bridge.messages import Stored, Write
 from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, api_answer, is_retryable, translate
@@ -183,7 +182,7 @@ class Bus:
         :raises ResourceMissing: there is no such stream.
         """
         body = {"last_by_subj": subject}
-        return _stored(self.api(f"STREAM.MSG.GET.{stream}", body, budget_sec=budget_sec))
+        return stored_message(self.api(f"STREAM.MSG.GET.{stream}", body, budget_sec=budget_sec))
 
     def last_of_each(self, stream: str, subjects: Sequence[str]) -> list[Stored | None]:
         """Read the last message of several subjects from the stream's leader, in one hop to the loop thread.
@@ -197,7 +196,7 @@ class Bus:
 
         :raises KeyMissing: there is none.
         """
-        return _stored(self.api(f"STREAM.MSG.GET.{stream}", {"seq": seq, "next_by_subj": subject}))
+        return stored_message(self.api(f"STREAM.MSG.GET.{stream}", {"seq": seq, "next_by_subj": subject}))
 
     def first_since(self, stream: str, subject: str, moment: float) -> Stored:
         """Read the first message that was stored at ``moment`` (unix seconds) or later and whose subject matches.
@@ -206,8 +205,8 @@ class Bus:
 
         :raises KeyMissing: there is none.
         """
-        body = {"start_time": _rfc3339(moment), "next_by_subj": subject}
-        return _stored(self.api(f"STREAM.MSG.GET.{stream}", body))
+        body = {"start_time": rfc3339(moment), "next_by_subj": subject}
+        return stored_message(self.api(f"STREAM.MSG.GET.{stream}", body))
 
     def server_time(self, stream: str) -> float:
         """Give the time by the clock of the stream's leader, unix seconds."""
@@ -399,7 +398,7 @@ class Bus:
 
         async def read(subject: str) -> Stored | None:
             try:
-                return _stored(await self._api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}))
+                return stored_message(await self._api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}))
             except KeyMissing:
                 return None
 
@@ -410,7 +409,7 @@ class Bus:
 
     async def _last_of(self, subject: str) -> Stored:
         bucket = subject.split(".", 2)[1]
-        return _stored(await self._api(f"STREAM.MSG.GET.KV_{bucket}", {"last_by_subj": subject}))
+        return stored_message(await self._api(f"STREAM.MSG.GET.KV_{bucket}", {"last_by_subj": subject}))
 
 
 def _header_bytes(headers: dict[str, str] | None) -> int:
@@ -418,36 +417,6 @@ def _header_bytes(headers: dict[str, str] | None) -> int:
     if not headers:
         return 0
     return 16 + sum(len(name) + len(value) + 4 for name, value in headers.items())
-
-
-def _stored(answer: dict[str, Any]) -> Stored:
-    message = answer["message"]
-    return Stored(
-        subject=message["subject"],
-        payload=base64.b64decode(message.get("data", "")),
-        seq=int(message["seq"]),
-        stored_at=unix_seconds(message["time"]),
-        headers=_headers(message.get("hdrs")),
-    )
-
-
-def _headers(encoded: str | None) -> dict[str, str]:
-    if not encoded:
-        return {}
-    lines = base64.b64decode(encoded).decode(errors="replace").split("\r\n")[1:]
-    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
-
-
-def unix_seconds(text: str) -> float:
-    """Read the server's RFC 3339 time, whose fraction has up to nine digits."""
-    text = re.sub(r"(\.\d{6})\d+", r"\1", text.replace("Z", "+00:00"))
-    # Python 3.10 reads fractions of three or six digits only.
-    text = re.sub(r"\.(\d+)", lambda match: "." + match[1].ljust(6, "0"), text)
-    return datetime.fromisoformat(text).timestamp()
-
-
-def _rfc3339(moment: float) -> str:
-    return datetime.fromtimestamp(max(0.0, moment), timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 def _public(urls: list[str]) -> list[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pyoco_server.bridge.client import Bus, unix_seconds
+from pyoco_server.bridge.answers import unix_seconds
+from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.hints import Hints
 from pyoco_server.bridge.messages import Delivery, Stored, Waiting, Write
