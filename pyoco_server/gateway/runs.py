@@ -60,8 +60,8 @@ def list_runs() -> Any:
     query = read_run_query(request.args, caller().tenant_id)
     page = gateway().model.list_runs(query)
     if wants_records(request.args, ("full", "all")):
-        snapshots = gateway().runs.get_all([document["run_id"] for document in page.documents])
-        items = [snapshot.to_document() for snapshot in snapshots]
+        found = gateway().runs.get_all([document["run_id"] for document in page.documents])
+        items = [stored.snapshot.to_document() for stored in found]
     else:
         items = [projections.summary(document) for document in page.documents]
     if any(name in request.args for name in _PAGING_PARAMETERS):

@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import RevisionConflict, RunNotFound
+from pyoco_server.errors import RevisionConflict
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.job_search import JobSearch
 from pyoco_server.readmodel.model import ReadModel
@@ -86,17 +86,12 @@ class Cancellation:
         looks_at_holders = time.monotonic() >= self._look_at_holders_at
         if looks_at_holders:
             self._look_at_holders_at = time.monotonic() + _HOLDER_LOOK_SEC
-        found = []
-        for run_id, is_held in self._model.cancelling_runs():
-            if is_held and not looks_at_holders:
-                continue
-            try:
-                stored = self._runs.get(run_id)
-            except RunNotFound:
-                continue
-            if stored.snapshot.status is RunStatus.CANCELLING and self._holders.is_gone(stored):
-                found.append(stored)
-        return found
+        marked = [run_id for run_id, is_held in self._model.cancelling_runs() if looks_at_holders or not is_held]
+        return [
+            stored
+            for stored in self._runs.get_all(marked)
+            if stored.snapshot.status is RunStatus.CANCELLING and self._holders.is_gone(stored)
+        ]
 
     def _end(self, stored: StoredRun) -> bool:
         ended = stored.snapshot.ended(RunStatus.CANCELLED, error=None, now=time.time())

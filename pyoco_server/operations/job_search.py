@@ -5,6 +5,7 @@ Source: design, section 4.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,29 +13,35 @@ from dataclasses import dataclass
 from pyoco_server.service import Deadline
 from pyoco_server.stores.queue import Queue, QueuedJob
 
-#: How far the clocks of a gateway and of NATS may be apart before a search has to begin at the queue's head.
-_CLOCKS_APART_SEC = 5.0
+#: How long before its submission a run's job is looked for, from one walk to the next: the clocks of a gateway and of
+#: NATS may be apart. The last walk begins at the queue's head.
+_MARGINS_SEC = (0.1, 10.0, math.inf)
 
 
 @dataclass
 class _Pass:
     """One walk through the queue.
 
-    :param wanted: runs whose jobs have not been met yet.
-    :param since: where it begins, unix seconds; 0 = at the head.
+    :param wanted: runs whose jobs have not been met yet, with when each was submitted.
+    :param number: how many walks there were for them before.
     :param seq: where it goes on; 0 = it has not begun.
     """
 
-    wanted: set[str]
-    since: float
+    wanted: dict[str, float]
+    number: int = 0
     seq: int = 0
+
+    @property
+    def since(self) -> float:
+        """Where it begins, unix seconds; 0 = at the head."""
+        return max(0.0, min(self.wanted.values()) - _MARGINS_SEC[self.number])
 
 
 class JobSearch:
     """Takes the jobs of given runs out of the queue, a slice of time at a time.
 
-    A walk begins where the first of its runs was submitted, so it is short for runs of which the queue is full; what it
-    does not meet is looked for once more from the queue's head.
+    A walk begins where the first of its runs was submitted, so it is short however long the queue is; what it does not
+    meet is looked for once more from farther ahead, and then from the queue's head.
     """
 
     def __init__(self, queue: Queue) -> None:
@@ -49,7 +56,7 @@ class JobSearch:
         looked_for = {run_id for begun in self._passes for run_id in begun.wanted}
         new = {run_id: since for run_id, since in runs.items() if run_id not in looked_for}
         if new:
-            self._passes.append(_Pass(set(new), max(0.0, min(new.values()) - _CLOCKS_APART_SEC)))
+            self._passes.append(_Pass(new))
 
     def go_on(self, slice_sec: float) -> int:
         """Search for so long.
@@ -66,7 +73,7 @@ class JobSearch:
                 self._queue.remove(job)
                 count += 1
                 # A second copy of a job is dropped by the worker that gets it.
-                current.wanted.discard(job.run_id)
+                del current.wanted[job.run_id]
             if job is None or not current.wanted:
                 self._end(current)
             else:
@@ -81,4 +88,4 @@ class JobSearch:
     def _end(self, ended: _Pass) -> None:
         self._passes.popleft()
         if ended.wanted and ended.since > 0:
-            self._passes.append(_Pass(ended.wanted, 0.0))
+            self._passes.append(_Pass(ended.wanted, ended.number + 1))

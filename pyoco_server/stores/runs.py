@@ -56,7 +56,7 @@ class RunStore:
             # A tombstone has an empty payload: such a run is gone, too.
             raise RunNotFound(run_id) from exc
 
-    def get_all(self, run_ids: Sequence[str]) -> list[Snapshot]:
+    def get_all(self, run_ids: Sequence[str]) -> list[StoredRun]:
         """Read several runs from the leader, in this order; those that are gone are left out.
 
         :raises BusUnavailable: no answer.
@@ -66,7 +66,7 @@ class RunStore:
         for stored in self._bus.last_of_each(names.bucket_stream(self._bucket), subjects):
             if stored is not None:
                 with contextlib.suppress(ValueError):
-                    found.append(Snapshot.from_bytes(stored.payload))
+                    found.append(StoredRun(Snapshot.from_bytes(stored.payload), stored.seq, stored.stored_at))
         return found
 
     def creation(self, snapshot: Snapshot) -> Write:

@@ -156,9 +156,12 @@ def test_mark_that_a_gateway_left_behind_is_completed_by_the_next_one(
     assert len(parts.jobs()) == 19
 
 
-def test_job_is_found_also_when_the_clock_of_its_gateway_was_wrong(local: LocalGateway, parts: Parts) -> None:
+@pytest.mark.parametrize("ahead_sec", [5, 1000])
+def test_job_is_found_also_when_the_clock_of_its_gateway_was_wrong(
+    local: LocalGateway, parts: Parts, ahead_sec: float
+) -> None:
     run_id = local.submit()
-    parts.change(run_id, submitted_at=time.time() + 1000)
+    parts.change(run_id, submitted_at=time.time() + ahead_sec)
     cancel(local, run_id)
     cancelled(local, run_id)
     eventually(lambda: not has_job(parts, run_id), what="its job leaving the queue")
