@@ -161,6 +161,14 @@ class Snapshot:
         """Give the snapshot without everything that can make it larger than the cap, to end the run with."""
         return replace(self, params={}, tasks={}, task_records={}, task_records_truncated=True)
 
+    @property
+    def has_holder(self) -> bool:
+        """Whether a worker has taken the run, be it gone since.
+
+        A worker of 0.5.1 writes neither its id nor an attempt: all that tells of it is the time when it began.
+        """
+        return self.worker_id is not None or (self.start_time is not None and self.attempt == 0)
+
     def is_held_by(self, claim: Snapshot) -> bool:
         """Say whether this very claim still owns the run: the fence against a holder that was given up.
 

@@ -86,7 +86,7 @@ class Cancellation:
         looks_at_holders = time.monotonic() >= self._look_at_holders_at
         if looks_at_holders:
             self._look_at_holders_at = time.monotonic() + _HOLDER_LOOK_SEC
-        marked = [run_id for run_id, is_held in self._model.cancelling_runs() if looks_at_holders or not is_held]
+        marked = [run_id for run_id, has_begun in self._model.cancelling_runs() if looks_at_holders or not has_begun]
         return [
             stored
             for stored in self._runs.get_all(marked)

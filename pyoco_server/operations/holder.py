@@ -28,7 +28,7 @@ class Holders:
         :raises BusUnavailable: no answer; nothing is known.
         """
         snapshot = stored.snapshot
-        if snapshot.worker_id is None:
+        if not snapshot.has_holder:
             return True
         if snapshot.instance_id is not None and self._is_life_over(snapshot):
             return True

@@ -313,14 +313,18 @@ class ReadModel:
             return database.execute(statement, (until,)).fetchall()
 
     def cancelling_runs(self) -> list[tuple[str, bool]]:
-        """Give the ids of the CANCELLING runs, oldest mark first, with whether a worker has begun them."""
+        """Give the ids of the CANCELLING runs, oldest mark first, with whether a worker may have begun them."""
         statement = (
             "select run_id, document from runs indexed by runs_to_cancel"
             " where status = 'CANCELLING' order by updated_at"
         )
         with self.reading() as database:
             rows = database.execute(statement).fetchall()
-        return [(run_id, json.loads(document).get("worker_id") is not None) for run_id, document in rows]
+        documents = [(run_id, json.loads(document)) for run_id, document in rows]
+        return [
+            (run_id, any(document.get(name) is not None for name in ("worker_id", "start_time")))
+            for run_id, document in documents
+        ]
 
     def forget(self, run_id: str) -> None:
         """Drop a run that was removed from the bucket without a message."""

@@ -186,17 +186,21 @@ def test_cancelled_run_of_a_silent_worker_is_ended_after_the_disconnect_timeout(
 ) -> None:
     gateway = serve(PYOCO_WORKER_DISCONNECT_TIMEOUT_SEC="3")
     gateway.wait_until_complete()
-    parts.put("r", stored_run("r", status="RUNNING", worker_id="of-0.5.1"))
+    # As a worker of 0.5.1 writes it.
+    parts.put("r", stored_run("r", status="RUNNING", start_time=time.time()))
     cancel(gateway, "r")
     marked_at = time.monotonic()
     cancelled(gateway, "r", timeout_sec=10)
     assert time.monotonic() - marked_at >= 2.9
 
 
-def test_run_whose_holder_lives_is_left_to_it(serve: Callable[..., LocalGateway], parts: Parts) -> None:
+@pytest.mark.parametrize("holder", [{"worker_id": "w"}, {"start_time": 100.0}], ids=["ours", "of 0.5.1"])
+def test_run_whose_holder_lives_is_left_to_it(
+    serve: Callable[..., LocalGateway], parts: Parts, holder: dict[str, Any]
+) -> None:
     gateway = serve(PYOCO_WORKER_DISCONNECT_TIMEOUT_SEC="1.5")
     gateway.wait_until_complete()
-    parts.put("r", stored_run("r", status="RUNNING", worker_id="w"))
+    parts.put("r", stored_run("r", status="RUNNING", **holder))
     cancel(gateway, "r")
     end = time.monotonic() + 5
     while time.monotonic() < end:
@@ -204,6 +208,19 @@ def test_run_whose_holder_lives_is_left_to_it(serve: Callable[..., LocalGateway]
         time.sleep(0.3)
         parts.change("r", heartbeat_at=time.time())
     assert parts.snapshot("r")["status"] == "CANCELLING"
+
+
+def test_run_that_a_worker_of_0_5_1_executes_is_not_claimed_beside_it(parts: Parts) -> None:
+    """It writes no worker id: a run without one is not for the taking once it has begun."""
+    parts.queue.ensure("default")
+    holders = Holders(parts.runs, WorkerStore(parts.bus, parts.config), disconnect_timeout_sec=20)
+    claims = Claims(parts.runs, holders, worker_id="w", instance_id="life", is_active=lambda run_id: True)
+    job = Job("r", "main", "default")
+    parts.queue.publish(job)
+    delivery = eventually(lambda: parts.queue.pull("default", wait_sec=0.2), what="the job")
+    for status in ("RUNNING", "CANCELLING"):
+        parts.put("r", stored_run("r", status=status, start_time=100.0))
+        assert claims.claim(job, delivery, time.time()).verdict is Verdict.WAIT
 
 
 def test_cancel_and_claim_at_the_same_moment_leave_one_winner(local: LocalGateway, parts: Parts) -> None:
