@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from pyoco_server.operations.authenticate import ANYBODY
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.operations.submit import RunRequest
 from pyoco_server.states import RunStatus
@@ -14,7 +15,7 @@ from tests.support.parts import Parts
 def test_a_delivery_that_a_killed_server_has_forgotten_holds_nobody_up(parts: Parts) -> None:
     """After a kill -9 the server may know an older state of the consumer, and answers no acknowledgement of a delivery
     that is none to it. Waiting for the answer stopped every slot of a fleet."""
-    run_id = parts.submission().submit(RunRequest("main", "t", ["t"])).run_id
+    run_id = parts.submission().submit(RunRequest(ANYBODY, "main", "t", ["t"])).run_id
     parts.queue.ensure("t")
     delivery = parts.queue.pull("t", wait_sec=5)
     assert delivery is not None
