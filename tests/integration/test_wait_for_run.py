@@ -17,8 +17,6 @@ from tests.support.nats import NatsServer
 from tests.support.parts import Parts
 from tests.support.waiting import eventually
 
-PLACES = 16
-
 
 def free_places(gateway: LocalGateway) -> int:
     places: int = gateway.parts.watch_places._value
@@ -26,7 +24,7 @@ def free_places(gateway: LocalGateway) -> int:
 
 
 def wait_until_waiting(gateway: LocalGateway, count: int = 1) -> None:
-    eventually(lambda: free_places(gateway) == PLACES - count, what="the requests that wait")
+    eventually(lambda: free_places(gateway) == gateway.config.max_watches - count, what="the requests that wait")
 
 
 def test_answer_comes_when_the_run_ends_and_not_before(local: LocalGateway, parts: Parts) -> None:
@@ -41,7 +39,7 @@ def test_answer_comes_when_the_run_ends_and_not_before(local: LocalGateway, part
         answer = asked.result()
         assert time.monotonic() - ended_at < 1
     assert (answer.status_code, answer.json()["status"]) == (200, "COMPLETED")
-    assert free_places(local) == PLACES
+    assert free_places(local) == local.config.max_watches
 
 
 def test_run_that_does_not_end_is_answered_as_it_is_when_the_time_is_over(local: LocalGateway) -> None:
@@ -89,7 +87,7 @@ def test_client_that_leaves_gives_its_place_back(local: LocalGateway) -> None:
     with socket.create_connection(("127.0.0.1", local.port)) as connection:
         connection.sendall(f"GET /runs/{run_id}?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         wait_until_waiting(local)
-    eventually(lambda: free_places(local) == PLACES, what="the free place", timeout_sec=6)
+    eventually(lambda: free_places(local) == local.config.max_watches, what="the free place", timeout_sec=6)
 
 
 def test_run_whose_snapshot_is_large_is_waited_for_too(local: LocalGateway, parts: Parts) -> None:
