@@ -11,7 +11,9 @@ import pytest
 from tests.support.commands import Daemon
 from tests.support.crew import Crew
 from tests.support.fleet import TAG, Fleet
+from tests.support.mixed import MixedFleet
 from tests.support.nats import NatsServer, free_port
+from tests.support.peer import Peer
 from tests.support.processes import MARK, Family
 
 
@@ -95,6 +97,14 @@ def town_crew(town: Town) -> Iterator[Crew]:
     found = Crew(town.fleet, town.nats.url)
     yield found
     found.dismiss()
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, peer: Peer) -> Iterator[MixedFleet]:
+    """A NATS of its own for programs of ours and of 0.5.1."""
+    found = MixedFleet(tmp_path, peer)
+    yield found
+    found.close()
 
 
 @dataclass
