@@ -165,9 +165,11 @@ class Snapshot:
     def has_holder(self) -> bool:
         """Whether a worker has taken the run, be it gone since.
 
-        A worker of 0.5.1 writes neither its id nor an attempt: all that tells of it is the time when it began.
+        A worker of 0.5.1 writes neither its id nor an attempt: all that tells of it is the time when it began. A run
+        that was cancelled it leaves as CANCELLING, and writes when it did so.
         """
-        return self.worker_id is not None or (self.start_time is not None and self.attempt == 0)
+        is_with_peer = self.start_time is not None and self.end_time is None and self.attempt == 0
+        return self.worker_id is not None or is_with_peer
 
     def is_held_by(self, claim: Snapshot) -> bool:
         """Say whether this very claim still owns the run: the fence against a holder that was given up.

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import RevisionConflict
+from pyoco_server.operations.cancel_requests import CancelRequests
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.job_search import JobSearch
 from pyoco_server.readmodel.model import ReadModel
@@ -38,6 +39,7 @@ class Cancellation:
         self._holders = holders
         self._model = model
         self._search = search
+        self._requests = CancelRequests(runs, model)
         self._look_at_holders_at = 0.0
 
     def request(self, stored: StoredRun, *, requested_by: str | None, now: float) -> StoredRun:
@@ -60,6 +62,7 @@ class Cancellation:
             return stored
         marked = self._runs.change(stored, intent)
         if marked is not None:
+            self._requests.note(marked.snapshot)
             logger.info("a cancel was requested", extra={"run_id": stored.snapshot.run_id})
             return marked
         # Somebody else marked it first.
@@ -77,6 +80,7 @@ class Cancellation:
         :return: how many were ended.
         :raises BusUnavailable: no answer; the next call goes on.
         """
+        self._requests.repeat()
         unheld = self._unheld()
         self._search.begin({stored.snapshot.run_id: stored.snapshot.submitted_at or 0.0 for stored in unheld})
         self._search.go_on(_SEARCH_SLICE_SEC)

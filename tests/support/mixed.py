@@ -11,6 +11,7 @@ import requests
 import yaml
 
 from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Write
 from pyoco_server.contract import names
 from pyoco_server.errors import KeyMissing, ResourceMissing
 from pyoco_server.service import Deadline
@@ -102,6 +103,13 @@ class MixedFleet:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["run_id"])
 
+    def cancel(self, gateway: str, run_id: str) -> dict[str, Any]:
+        """Ask for the end of a run; gives the answer."""
+        answer = requests.post(f"{gateway}/runs/{run_id}/cancel", timeout=10)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
     def run(self, run_id: str) -> dict[str, Any]:
         """Give the snapshot as it is stored."""
         found = self.record("pyoco_runs", run_id)
@@ -126,6 +134,10 @@ class MixedFleet:
             return None
         document: dict[str, Any] = json.loads(stored.payload)
         return document
+
+    def overwrite(self, run_id: str, document: dict[str, Any]) -> None:
+        """Store a snapshot whatever was there, as a worker of 0.5.1 does."""
+        self._bus.write(Write(names.key_subject("pyoco_runs", run_id), json.dumps(document).encode()))
 
     # -- what is left -------------------------------------------------------------------------------------------
 
