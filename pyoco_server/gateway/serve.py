@@ -51,7 +51,7 @@ _SPARE_CONNECTIONS = 200
 _CHANNEL_TIMEOUT_SEC = 60
 _BACKLOG = 1024
 #: How long NATS may take to answer when the gateway starts.
-CONNECT_TIMEOUT_SEC = 8.0
+CONNECT_TIMEOUT_SEC = 6.0
 
 
 class HttpServer(Service):
