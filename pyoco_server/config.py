@@ -10,6 +10,7 @@ Source: contract, section 7.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -24,6 +25,9 @@ NATS_MAX_PAYLOAD_BYTES = 1024 * 1024
 #: These two say where the settings stand, so they cannot stand in the file themselves.
 LOAD_DOTENV = "PYOCO_LOAD_DOTENV"
 ENV_FILE = "PYOCO_ENV_FILE"
+
+#: Where a locale may be named, the one that counts first (contract 5, ``--dashboard-lang``).
+_LOCALE_VARIABLES = ("LC_ALL", "LANGUAGE", "LC_MESSAGES", "LANG")
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class Config:
     log_include_traceback: bool = setting.flag(
         "PYOCO_LOG_INCLUDE_TRACEBACK", True, "whether the log of an error carries its traceback"
     )
+    #: No setting of ours: the language of the process's locale, ``en`` or ``ja``.
+    locale_lang: str = "en"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **flags: Any) -> Config:
@@ -155,7 +161,7 @@ class Config:
         :raises InvalidSetting: a value does not parse; the message names variable, value and what is expected.
         """
         source = read_environment() if environ is None else environ
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"locale_lang": _locale_lang(source)}
         for name, record in settings().items():
             text = source.get(record.env)
             if text is not None:
@@ -193,7 +199,15 @@ class Config:
 
 def settings() -> dict[str, setting.Setting]:
     """Give the record of every setting by its field name, in the order of the documents."""
-    return {item.name: item.metadata["setting"] for item in fields(Config)}
+    return {item.name: item.metadata["setting"] for item in fields(Config) if "setting" in item.metadata}
+
+
+def _locale_lang(environ: Mapping[str, str]) -> str:
+    """Give the language that the locale names: of the first variable that is set, as the C library reads them."""
+    named = next((environ[name] for name in _LOCALE_VARIABLES if environ.get(name)), "")
+    # LANGUAGE is a list.
+    languages = [entry[:2].lower() for entry in named.split(":") if re.fullmatch(r"(en|ja)([_.@-].*)?", entry, re.I)]
+    return languages[0] if languages else "en"
 
 
 def read_environment() -> dict[str, str]:

@@ -10,7 +10,8 @@ from pyoco_server.gateway import admission, batch, cancel, health, metrics, prob
 from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import max_body_bytes
-from pyoco_server.gateway.pages import overview
+from pyoco_server.gateway.pages import frame, overview, static
+from pyoco_server.gateway.pages import runs as runs_page
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
@@ -22,6 +23,7 @@ def create_app(parts: Gateway) -> Flask:
     """Make the WSGI application of a gateway."""
     web = importlib.resources.files("pyoco_server.web")
     app = Flask("pyoco_server.gateway", template_folder=str(web / "templates"), static_folder=None)
+    frame.install(app)
     app.json = JsonAnswers(app)
     # A redirect to the path with fewer slashes would be an HTML page.
     app.url_map.merge_slashes = False
@@ -29,7 +31,7 @@ def create_app(parts: Gateway) -> Flask:
     problems.install(app)
     metrics.install(app)
     admission.install(app)
-    for module in (health, runs, batch, cancel, watch, workers, metrics, overview):
+    for module in (health, runs, batch, cancel, watch, workers, metrics, static, overview, runs_page):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
     app.after_request(_harden)

@@ -1,4 +1,4 @@
-"""Problem documents: the one form of every error that a gateway answers.
+"""Problem documents: the one form of every error that a gateway answers; browsers see them as pages.
 
 Source: RFC 9457; contract, section 3.
 """
@@ -22,6 +22,8 @@ from pyoco_server.errors import (
     Unavailable,
     WorkflowTooLarge,
 )
+from pyoco_server.gateway.pages.faults import fault_page
+from pyoco_server.gateway.pages.frame import is_page
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +88,10 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _answer(document: dict[str, Any], headers: dict[str, str]) -> Response:
+    if is_page(request.path):
+        page = fault_page(document)
+        page.headers.update(headers)
+        return page
     return Response(json.dumps(document), document["status"], headers, content_type=CONTENT_TYPE)
 
 

@@ -58,6 +58,7 @@ class RunQuery:
         forgets it.
     :param updated_after: unix seconds, exclusive; so is ``created_after``.
     :param prefix: beginning of a run id or of a flow name.
+    :param failure: the kind of error, as :func:`failure_of` names it.
     """
 
     tenant_id: str | None
@@ -69,6 +70,7 @@ class RunQuery:
     updated_after: float | None = None
     created_after: float | None = None
     prefix: str | None = None
+    failure: str | None = None
     cursor: Cursor | None = None
 
     def statement(self) -> tuple[str, list[Any]]:
@@ -92,6 +94,8 @@ class RunQuery:
 
     def _index(self) -> str:
         """Name the index that narrows the list most."""
+        if self.failure is not None:
+            return "runs_by_failure"
         if self.sha256 is not None:
             return "runs_by_workflow"
         if self.flow_name is not None:
@@ -109,7 +113,12 @@ class RunQuery:
             values.extend(given)
 
         require("tenant = ?", self.tenant_id or "")
-        for column, value in (("flow_name", self.flow_name), ("tag", self.tag), ("sha256", self.sha256)):
+        for column, value in (
+            ("flow_name", self.flow_name),
+            ("tag", self.tag),
+            ("sha256", self.sha256),
+            ("failure", self.failure),
+        ):
             if value is not None:
                 require(f"{column} = ?", value)
         if statuses:

@@ -6,10 +6,12 @@ Source: design, section 3.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import math
 import os
+import re
 import sqlite3
 from typing import Any
 
@@ -25,6 +27,9 @@ SCHEMA_VERSION = 5
 _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
 _MAX_DOCUMENT_CHARS = 8_192
+#: What differs between two errors of one kind: numbers, addresses, ids.
+_VARYING = re.compile(r"\b0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8}[0-9a-fA-F-]*|\d+(\.\d+)?")
+_MAX_KIND_CHARS = 200
 
 # Runs are counted as they change (by state, tag, and UTC day of the last change), so that nobody has to go through all
 # of them for a number.
@@ -32,6 +37,9 @@ _MAX_DOCUMENT_CHARS = 8_192
 # Each index leads with the tenant and with what it finds, goes on in the order of the list, and ends with what other
 # filters look at: so any combination of filters reads index entries alone, in order, and stops when the page is full.
 # Where the gateway asks for no keys, every run has the tenant '', so that nobody's list needs another index.
+#
+# The indexes after those of the sweep serve the pages alone. What pages count over all runs stands in two more small
+# tables: `tallies` holds runs by state, flow and tag, `hours` those that ended in each hour since 1970.
 _TABLES = """
 create table runs (
     run_id text primary key,
@@ -44,6 +52,8 @@ create table runs (
     has_origin integer not null,
     created_at real not null,
     updated_at real not null,
+    duration_sec real,
+    failure text,
     is_whole integer not null,
     document text not null
 ) without rowid;
@@ -71,6 +81,38 @@ create trigger runs_uncounted after delete on runs begin
         where status = old.status and tag = old.tag and day = cast(old.updated_at / 86400 as integer);
     delete from run_counts
         where status = old.status and tag = old.tag and day = cast(old.updated_at / 86400 as integer) and count = 0;
+end;
+create index runs_by_failure on runs (tenant, failure, updated_at, run_id, status, flow_name, tag, created_at)
+    where failure is not null;
+create index runs_failed on runs (tenant, updated_at, failure, run_id) where status = 'FAILED';
+create index runs_completed on runs (tenant, flow_name, updated_at, duration_sec) where status = 'COMPLETED';
+create index runs_waiting_of_tenant on runs (tenant, tag, created_at) where status = 'PENDING';
+create index runs_at_work on runs (tenant, created_at, run_id) where status in ('RUNNING', 'CANCELLING');
+create table tallies (tenant text, status text, flow_name text, tag text, run_count integer not null,
+    primary key (tenant, status, flow_name, tag)) without rowid;
+create table hours (tenant text, hour integer, status text, run_count integer not null,
+    primary key (tenant, hour, status)) without rowid;
+create trigger run_added after insert on runs begin
+    insert into tallies values (new.tenant, new.status, new.flow_name, new.tag, 1)
+        on conflict do update set run_count = run_count + 1;
+end;
+create trigger run_removed after delete on runs begin
+    update tallies set run_count = run_count - 1
+        where tenant = old.tenant and status = old.status and flow_name = old.flow_name and tag = old.tag;
+    delete from tallies
+        where tenant = old.tenant and status = old.status and flow_name = old.flow_name and tag = old.tag
+            and run_count = 0;
+end;
+create trigger end_added after insert on runs when new.status in ('COMPLETED', 'FAILED', 'CANCELLED') begin
+    insert into hours values (new.tenant, cast(new.updated_at / 3600 as integer), new.status, 1)
+        on conflict do update set run_count = run_count + 1;
+end;
+create trigger end_removed after delete on runs when old.status in ('COMPLETED', 'FAILED', 'CANCELLED') begin
+    update hours set run_count = run_count - 1
+        where tenant = old.tenant and hour = cast(old.updated_at / 3600 as integer) and status = old.status;
+    delete from hours
+        where tenant = old.tenant and hour = cast(old.updated_at / 3600 as integer) and status = old.status
+            and run_count = 0;
 end;
 create table workers (worker_id text primary key, revision integer not null, document text not null);
 create table position (name text primary key, stream text not null, created text not null, seq integer not null);
@@ -172,9 +214,24 @@ def run_row(key: str, payload: bytes, revision: int, *, has_tenants: bool) -> tu
         int(document.get("origin") is not None),
         created_at,
         updated_at,
+        _duration_sec(document),
+        failure_of(document.get("error")) if document["status"] == RunStatus.FAILED.value else None,
         int(is_whole),
         text,
     )
+
+
+def failure_of(error: Any) -> str:
+    """Name the kind of a failure: the same for errors whose first lines differ in nothing but numbers and ids."""
+    lines = error.strip().splitlines() if isinstance(error, str) else []
+    kind = _VARYING.sub("#", lines[0][:_MAX_KIND_CHARS]) if lines else ""
+    return hashlib.sha256(kind.encode(errors="replace")).hexdigest()[:12]
+
+
+def _duration_sec(document: dict[str, Any]) -> float | None:
+    """Give how long a run took, from its claim to its end; ``None`` while it has no end."""
+    begun_at, ended_at = _moment(document, "start_time"), _moment(document, "end_time")
+    return ended_at - begun_at if 0.0 < begun_at <= ended_at else None
 
 
 def _string(document: dict[str, Any], name: str) -> str:

@@ -26,7 +26,6 @@ ALLOWED = {
     "/workers": "GET, HEAD, OPTIONS",
     "/workers/x": "OPTIONS, PATCH",
     "/metrics": "GET, HEAD, OPTIONS",
-    "/": "GET, HEAD, OPTIONS",
 }
 
 

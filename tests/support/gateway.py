@@ -9,6 +9,7 @@ import requests
 
 from pyoco_server.config import Config
 from pyoco_server.gateway.serve import GatewayServer, listen
+from pyoco_server.readmodel.reports import Reports
 from pyoco_server.service import Deadline, Service
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
@@ -37,6 +38,11 @@ class LocalGateway:
     def parts(self) -> Any:
         """What its routes work with."""
         return self.server._gateway
+
+    @property
+    def reports(self) -> Reports:
+        """What its pages ask the read model."""
+        return Reports(self.parts.model, None)
 
     def stop(self) -> None:
         self.session.close()

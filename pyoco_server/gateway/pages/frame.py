@@ -1,0 +1,111 @@
+"""What all pages share: language, the moment they show, the refresh switch, the navigation.
+
+Source: design, section 11.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Flask, Response, render_template, request
+from jinja2 import StrictUndefined
+
+from pyoco_server import __version__
+from pyoco_server.errors import Fault, InvalidListQuery
+from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.pages import marks, times
+from pyoco_server.gateway.pages.i18n import Words, choose_language, words
+from pyoco_server.gateway.pages.static import static_url
+
+#: Seconds between refreshes that a reader can choose.
+REFRESH_CHOICES = (5, 30)
+_OFF = "off"
+#: Address and title of each page of the menu, in its order.
+_MENU = {
+    "/": "frame.overview",
+    "/ui/runs": "frame.runs",
+}
+
+
+def install(app: Flask) -> None:
+    """Make templates strict: a name that is missing is an error, not a gap in the page."""
+    app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+
+
+def is_page(path: str) -> bool:
+    """Say whether people read what is at a path; every other one answers programs, and never with HTML."""
+    return path in ("/", "/ui") or path.startswith("/ui/")
+
+
+def page_words() -> Words:
+    """Give the texts in the language of the request's answer."""
+    config = gateway().config
+    return words(choose_language(config.dashboard_lang, request.accept_languages, config.locale_lang))
+
+
+def render(template: str, *, refresh_sec: int | None = None, status: int = 200, **values: Any) -> Response:
+    """Give a page.
+
+    :param refresh_sec: how often it is loaded again unless the reader has chosen; 0 = not before that, ``None`` =
+        never: there is nothing new to see, or typing would be lost.
+    :raises InvalidListQuery: the address asks for a refresh that there is not.
+    """
+    now, text = time.time(), page_words()
+    chosen_sec = _chosen_refresh(refresh_sec)
+    html = render_template(
+        template,
+        t=text,
+        now=now,
+        clock=times.clock,
+        ago=partial(_ago, text, now),
+        took=partial(times.duration, text),
+        span=partial(times.span, text),
+        run_mark=marks.run_mark,
+        static_url=static_url,
+        address=address,
+        menu=_MENU,
+        path=request.path,
+        version=__version__,
+        refresh_sec=chosen_sec,
+        refresh_links=_refresh_links() if refresh_sec is not None else {},
+        **values,
+    )
+    response = Response(html, status)
+    response.headers["Content-Language"] = text.lang
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.vary.add("Accept-Language")
+    if chosen_sec:
+        response.headers["Refresh"] = str(chosen_sec)
+    return response
+
+
+def address(path: str, **query: Any) -> str:
+    """Give the address of a page; parameters that are empty are left out."""
+    given = {name: value for name, value in query.items() if value not in (None, "", [])}
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+
+
+def here(**changes: Any) -> str:
+    """Give the address of the page at hand with other parameters; those that are ``None`` are left out."""
+    return address(request.path, **{**request.args.to_dict(flat=False), **changes})
+
+
+def _ago(text: Words, now: float, moment: Any) -> Any:
+    return times.ago(text, moment, now)
+
+
+def _chosen_refresh(default_sec: int | None) -> int:
+    chosen = request.args.get("refresh")
+    if default_sec is None or chosen is None:
+        return default_sec or 0
+    if chosen != _OFF and chosen not in map(str, REFRESH_CHOICES):
+        words_known = ", ".join([_OFF, *map(str, REFRESH_CHOICES)])
+        raise InvalidListQuery(faults=[Fault("query.refresh", f"must be one of {words_known}")])
+    return 0 if chosen == _OFF else int(chosen)
+
+
+def _refresh_links() -> dict[int, str]:
+    return {sec: here(refresh=sec or _OFF) for sec in (0, *REFRESH_CHOICES)}
