@@ -11,12 +11,15 @@ from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.gateway.pages import frame, overview, static
+from pyoco_server.gateway.pages import run as run_page
 from pyoco_server.gateway.pages import runs as runs_page
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+
+_PAGES = (static, overview, runs_page, run_page)
 
 
 def create_app(parts: Gateway) -> Flask:
@@ -31,7 +34,7 @@ def create_app(parts: Gateway) -> Flask:
     problems.install(app)
     metrics.install(app)
     admission.install(app)
-    for module in (health, runs, batch, cancel, watch, workers, metrics, static, overview, runs_page):
+    for module in (health, runs, batch, cancel, watch, workers, metrics, *_PAGES):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
     app.after_request(_harden)

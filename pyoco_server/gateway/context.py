@@ -16,6 +16,7 @@ from pyoco_server.operations.submit import Submission
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workers import WorkerStore
+from pyoco_server.stores.workflows import WorkflowStore
 
 _EXTENSION = "pyoco_server"
 
@@ -34,6 +35,7 @@ class Gateway:
     workers: WorkerStore
     model: ReadModel
     instruments: Instruments
+    workflows: WorkflowStore
     submission: Submission
     cancellation: Cancellation
     authentication: Authentication

@@ -186,6 +186,7 @@ class GatewayServer:
             workers,
             model,
             instruments,
+            workflows,
             submission,
             cancellation,
             authentication,

@@ -22,6 +22,8 @@ MAX_FAILURES = 2_000
 #: Completed runs of a flow whose median is its usual duration: so many at most, and so many at least.
 _MAX_SAMPLES = 101
 _MIN_SAMPLES = 5
+#: How far back completed runs count for it.
+USUAL_WINDOW_SEC = 30 * 86_400.0
 #: Names offered by a filter.
 _MAX_NAMES = 200
 

@@ -154,6 +154,12 @@ def build_flow(workflow: Workflow, tasks: Mapping[str, Task], flow_name: str) ->
     return flow
 
 
+def flow_of_stand_ins(workflow: Workflow) -> Flow:
+    """Build the Flow of a checked workflow without its functions, to look at its shape; it cannot be run."""
+    graph = workflow.checked_graph
+    return build_flow(workflow, {name: _stand_in(name) for name in graph.nodes.values()}, "shape")
+
+
 def task_names_of(workflow: Workflow) -> dict[str, str]:
     """Give the nodes of the flow, in order, each with the task that it runs."""
     return dict(workflow.checked_graph.nodes)

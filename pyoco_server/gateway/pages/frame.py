@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Flask, Response, render_template, request
 from jinja2 import StrictUndefined
@@ -66,6 +66,8 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
         run_mark=marks.run_mark,
         static_url=static_url,
         address=address,
+        run_address=run_address,
+        worker_address=worker_address,
         menu=_MENU,
         path=request.path,
         version=__version__,
@@ -73,7 +75,8 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
         refresh_links=_refresh_links() if refresh_sec is not None else {},
         **values,
     )
-    response = Response(html, status)
+    # Stored texts may hold halves of surrogate pairs, which no encoding has.
+    response = Response(html.encode("utf-8", errors="replace"), status, content_type="text/html; charset=utf-8")
     response.headers["Content-Language"] = text.lang
     response.headers["Cache-Control"] = "private, no-cache"
     response.vary.add("Accept-Language")
@@ -85,7 +88,17 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
 def address(path: str, **query: Any) -> str:
     """Give the address of a page; parameters that are empty are left out."""
     given = {name: value for name, value in query.items() if value not in (None, "", [])}
-    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+    return f"{path}?{urlencode(given, doseq=True, errors='replace')}" if given else path
+
+
+def run_address(run_id: str) -> str:
+    """Give the address of a run's page."""
+    return f"/ui/runs/{quote(run_id, safe='', errors='replace')}"
+
+
+def worker_address(worker_id: str) -> str:
+    """Give the address of a worker's row."""
+    return f"/ui/workers#{quote(worker_id, safe='', errors='replace')}"
 
 
 def here(**changes: Any) -> str:
