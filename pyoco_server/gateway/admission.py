@@ -14,7 +14,7 @@ from pyoco_server.errors import ApiKeyReadOnly, RunNotFound
 from pyoco_server.gateway.context import gateway
 from pyoco_server.operations.authenticate import Caller
 
-#: What answers everybody; the first page as long as nobody writes to it.
+#: What answers everybody; the first page, too, but then it shows nothing.
 _OPEN_PATHS = ("/health", "/ready")
 _OPEN_PREFIX = "/static/"
 _FIRST_PAGE = "/"
@@ -32,14 +32,20 @@ def caller() -> Caller:
     return found
 
 
+def is_admitted() -> bool:
+    """Say whether anything but the open paths may be shown to who makes the request."""
+    return "caller" in g
+
+
 def _admit() -> None:
     is_reading = request.method in _READING
     if request.path in _OPEN_PATHS or request.path.startswith(_OPEN_PREFIX):
         return
-    if request.path == _FIRST_PAGE and is_reading:
-        return
     parts = gateway()
-    g.caller = parts.authentication.caller(request.headers.get(parts.config.http_api_key_header))
+    key = request.headers.get(parts.config.http_api_key_header)
+    if request.path == _FIRST_PAGE and is_reading and parts.config.asks_for_keys and not key:
+        return
+    g.caller = parts.authentication.caller(key)
     if not (is_reading or g.caller.may_write):
         raise ApiKeyReadOnly
     run_id = (request.view_args or {}).get("run_id")

@@ -1,0 +1,119 @@
+"""Who serves which tag, and what needs somebody: pure views of the read model's reports.
+
+Source: design, section 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyoco_server.contract.workers import WorkerRecord, effective_state
+from pyoco_server.readmodel.reports import WaitingTag
+from pyoco_server.states import WorkerState
+
+#: A run is overdue when it takes longer than so many times its usual duration.
+OVERDUE_FACTOR = 2.0
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """A worker with the state that a reader derives."""
+
+    record: WorkerRecord
+    state: WorkerState
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in (WorkerState.RUNNING, WorkerState.IDLE)
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs that it holds; 0.5.1 knows one at a time."""
+        one = self.record.current_run_id
+        return self.record.current_run_ids or ([one] if one else [])
+
+    @property
+    def slot_count(self) -> int:
+        return max(self.record.concurrency, len(self.run_ids)) if self.is_alive else 0
+
+    @property
+    def busy_count(self) -> int:
+        return len(self.run_ids) if self.is_alive else 0
+
+
+@dataclass(frozen=True)
+class TagView:
+    """One routing tag: what waits under it and who serves it.
+
+    :param oldest_at: when the oldest waiting run was submitted; ``None`` when none waits.
+    :param workers: those that live.
+    """
+
+    tag: str
+    waiting_count: int
+    oldest_at: float | None
+    workers: list[WorkerView] = field(default_factory=list)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether runs wait and nobody will take them."""
+        return self.waiting_count > 0 and not self.workers
+
+    @property
+    def slot_count(self) -> int:
+        return sum(worker.slot_count for worker in self.workers)
+
+    @property
+    def busy_count(self) -> int:
+        return sum(worker.busy_count for worker in self.workers)
+
+
+def worker_views(records: Iterable[WorkerRecord], *, now: float, timeout_sec: float) -> list[WorkerView]:
+    """Give the workers, those in trouble first, then those at work, then by id."""
+    views = [
+        WorkerView(record, effective_state(record.state, record.last_seen_at, now, timeout_sec)) for record in records
+    ]
+    order = [WorkerState.DISCONNECTED, WorkerState.RUNNING, WorkerState.IDLE, WorkerState.STOPPED_GRACEFUL]
+    return sorted(views, key=lambda view: (order.index(view.state), view.record.worker_id))
+
+
+def tag_views(waiting: Sequence[WaitingTag], workers: Sequence[WorkerView]) -> list[TagView]:
+    """Give the tags with waiting runs or live workers: those that nobody serves first, then by the longest wait."""
+    serving: dict[str, list[WorkerView]] = {}
+    for worker in workers:
+        if worker.is_alive:
+            for tag in worker.record.tags:
+                serving.setdefault(tag, []).append(worker)
+    views = [TagView(tag.tag, tag.run_count, tag.oldest_at, serving.get(tag.tag, [])) for tag in waiting]
+    idle = sorted(serving.keys() - {tag.tag for tag in waiting})
+    views += [TagView(tag, 0, None, serving[tag]) for tag in idle]
+    return sorted(views, key=lambda view: not view.is_stuck)
+
+
+def lost_workers(workers: Iterable[WorkerView]) -> list[WorkerView]:
+    """Give the workers that ended without a word and that nobody has hidden yet."""
+    return [worker for worker in workers if worker.state is WorkerState.DISCONNECTED and not worker.record.hidden]
+
+
+def is_overdue(took_sec: float | None, usual_sec: float | None) -> bool:
+    """Say whether a run that goes on takes far longer than usual."""
+    return took_sec is not None and usual_sec is not None and took_sec > OVERDUE_FACTOR * usual_sec
+
+
+def overdue_first(runs: Sequence[Any], usual: Mapping[str, float]) -> list[Any]:
+    """Sort runs that go on: overdue ones first, worst first; then those that were submitted first.
+
+    :param runs: each with ``flow_name`` and ``took_sec``.
+    :param usual: seconds by flow.
+    """
+
+    def excess(run: Any) -> float:
+        usual_sec = usual.get(run.flow_name)
+        if usual_sec is None or not is_overdue(run.took_sec, usual_sec):
+            return 0.0
+        took_sec: float = run.took_sec
+        return took_sec / max(usual_sec, 0.001)
+
+    return sorted(runs, key=excess, reverse=True)
