@@ -10,6 +10,7 @@
     ├── TooLarge                     ERR-PYOCO-0002  413
     │   ├── WorkflowTooLarge         ERR-PYOCO-0016
     │   └── SnapshotTooLarge         ERR-PYOCO-0010
+    ├── ForeignOrigin                403, a form that another site sent
     ├── RunNotFound                  ERR-PYOCO-0005  404
     ├── ApiKeyMissing                ERR-PYOCO-0014  401
     ├── ApiKeyInvalid                ERR-PYOCO-0015  403
@@ -149,6 +150,18 @@ class SnapshotTooLarge(TooLarge):
     """The run's snapshot is larger than the store accepts."""
 
     err_id = "ERR-PYOCO-0010"
+
+
+class ForeignOrigin(PyocoServerError):
+    """The form was not sent by a page of this dashboard."""
+
+    http_status = 403
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The form did not come from a page of this dashboard, so it was not carried out. Open the page at the "
+            "gateway's own address and send it again; a proxy before the gateway has to pass on the Host header."
+        )
 
 
 class RunNotFound(PyocoServerError):

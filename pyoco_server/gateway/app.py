@@ -10,16 +10,17 @@ from pyoco_server.gateway import admission, batch, cancel, health, metrics, prob
 from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import max_body_bytes
-from pyoco_server.gateway.pages import frame, overview, static
+from pyoco_server.gateway.pages import frame, origin, overview, queues, static, submit
 from pyoco_server.gateway.pages import run as run_page
 from pyoco_server.gateway.pages import runs as runs_page
+from pyoco_server.gateway.pages import workers as workers_page
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
 
-_PAGES = (static, overview, runs_page, run_page)
+_PAGES = (static, overview, runs_page, run_page, queues, workers_page, submit)
 
 
 def create_app(parts: Gateway) -> Flask:
@@ -37,6 +38,7 @@ def create_app(parts: Gateway) -> Flask:
     for module in (health, runs, batch, cancel, watch, workers, metrics, *_PAGES):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
+    origin.install(app)
     app.after_request(_harden)
     return app
 

@@ -19,7 +19,7 @@ OVERDUE_FACTOR = 2.0
 
 @dataclass(frozen=True)
 class WorkerView:
-    """A worker with the state that a reader derives."""
+    """A worker with the state that a reader derives; what another program stored is looked at before it is used."""
 
     record: WorkerRecord
     state: WorkerState
@@ -29,14 +29,18 @@ class WorkerView:
         return self.state in (WorkerState.RUNNING, WorkerState.IDLE)
 
     @property
+    def tags(self) -> list[str]:
+        return _texts(self.record.tags)
+
+    @property
     def run_ids(self) -> list[str]:
         """The runs that it holds; 0.5.1 knows one at a time."""
-        one = self.record.current_run_id
-        return self.record.current_run_ids or ([one] if one else [])
+        return _texts(self.record.current_run_ids) or _texts([self.record.current_run_id])
 
     @property
     def slot_count(self) -> int:
-        return max(self.record.concurrency, len(self.run_ids)) if self.is_alive else 0
+        own = self.record.concurrency if isinstance(self.record.concurrency, int) else 1
+        return max(own, len(self.run_ids)) if self.is_alive else 0
 
     @property
     def busy_count(self) -> int:
@@ -70,6 +74,10 @@ class TagView:
         return sum(worker.busy_count for worker in self.workers)
 
 
+def _texts(values: Any) -> list[str]:
+    return [value for value in values if isinstance(value, str) and value] if isinstance(values, list) else []
+
+
 def worker_views(records: Iterable[WorkerRecord], *, now: float, timeout_sec: float) -> list[WorkerView]:
     """Give the workers, those in trouble first, then those at work, then by id."""
     views = [
@@ -84,7 +92,7 @@ def tag_views(waiting: Sequence[WaitingTag], workers: Sequence[WorkerView]) -> l
     serving: dict[str, list[WorkerView]] = {}
     for worker in workers:
         if worker.is_alive:
-            for tag in worker.record.tags:
+            for tag in worker.tags:
                 serving.setdefault(tag, []).append(worker)
     views = [TagView(tag.tag, tag.run_count, tag.oldest_at, serving.get(tag.tag, [])) for tag in waiting]
     idle = sorted(serving.keys() - {tag.tag for tag in waiting})

@@ -165,6 +165,7 @@ class Reports:
 
     def _rows(self, statement: str, *values: Any) -> list[Any]:
         """Give the rows of a statement whose first value is the tenant."""
+        self._model.catch_up()
         self._model.require_complete()
         with self._model.reading() as database:
             return database.execute(statement, (self._tenant, *values)).fetchall()

@@ -27,6 +27,9 @@ _OFF = "off"
 _MENU = {
     "/": "frame.overview",
     "/ui/runs": "frame.runs",
+    "/ui/queues": "frame.queues",
+    "/ui/workers": "frame.workers",
+    "/ui/submit": "frame.submit",
 }
 
 

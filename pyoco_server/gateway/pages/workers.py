@@ -1,0 +1,56 @@
+"""The workers: how each is, what it serves and what it works on."""
+
+from __future__ import annotations
+
+import time
+
+from flask import Blueprint, Response, request
+
+from pyoco_server.errors import Fault, InvalidListQuery
+from pyoco_server.gateway.admission import caller
+from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.pages.frame import address, render
+from pyoco_server.gateway.pages.marks import worker_mark
+from pyoco_server.operations.attention import worker_views
+from pyoco_server.readmodel.reports import Reports
+from pyoco_server.states import WorkerState
+
+blueprint = Blueprint("workers_page", __name__)
+
+_REFRESH_SEC = 5
+#: What can be shown: the word in the address and the key of its text.
+_SCOPES = {"": "workers.shown", "alive": "workers.alive", "hidden": "workers.hidden"}
+#: Rows on a page; what is left out is said.
+_MAX_ROWS = 200
+
+
+@blueprint.get("/ui/workers")
+def workers() -> Response:
+    """Show the workers, those in trouble first."""
+    scope = request.args.get("scope", "")
+    if scope not in _SCOPES:
+        raise InvalidListQuery(faults=[Fault("query.scope", "must be alive or hidden, or left out")])
+    timeout_sec = gateway().config.worker_disconnect_timeout_sec
+    views = worker_views(
+        Reports(gateway().model, caller().tenant_id).workers(), now=time.time(), timeout_sec=timeout_sec
+    )
+    shown = {
+        "": [view for view in views if not view.record.hidden],
+        "alive": [view for view in views if view.is_alive],
+        "hidden": [view for view in views if view.record.hidden],
+    }
+    return render(
+        "workers.html",
+        refresh_sec=_REFRESH_SEC,
+        workers=shown[scope][:_MAX_ROWS],
+        left_out_count=max(0, len(shown[scope]) - _MAX_ROWS),
+        scopes=[(name, key, len(shown[name]), address("/ui/workers", scope=name)) for name, key in _SCOPES.items()],
+        scope=scope,
+        alive_count=len(shown["alive"]),
+        busy_count=sum(view.busy_count for view in views),
+        slot_count=sum(view.slot_count for view in views),
+        lost_count=sum(view.state is WorkerState.DISCONNECTED for view in shown[""]),
+        has_workers=bool(views),
+        worker_mark=worker_mark,
+        timeout_sec=timeout_sec,
+    )

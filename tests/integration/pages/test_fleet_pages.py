@@ -1,0 +1,102 @@
+"""The pages of workers and queues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import LocalGateway
+from tests.support.nats import NatsServer
+from tests.support.pages import Page, visit
+from tests.support.parts import Parts, stored_run
+from tests.support.waiting import eventually
+
+_NOW = time.time()
+
+
+def _worker(worker_id: str, state: str, tags: Any, **fields: Any) -> dict[str, Any]:
+    record = {"worker_id": worker_id, "instance_id": "i", "state": state, "hidden": False, "tags": tags}
+    return {**record, "last_seen_at": _NOW + 1000, "updated_at": _NOW, **fields}
+
+
+@pytest.fixture(scope="module")
+def fleet(shared: LocalGateway) -> LocalGateway:
+    """A gateway with workers of every state, of ours and of 0.5.1's kind, and waiting runs."""
+    records = [
+        _worker("a-idle", "IDLE", ["cpu"], concurrency=4, host="n1", version="0.6.0", last_run_id="before-1"),
+        _worker("b-busy", "RUNNING", ["cpu", "etl"], concurrency=2, current_run_ids=["run-one-x", "run-two-x"]),
+        _worker("c-old", "RUNNING", ["etl"], current_run_id="run-three"),
+        _worker("d-lost", "RUNNING", ["gpu"], last_seen_at=_NOW - 100, current_run_ids=["run-four"]),
+        _worker("e-stopped", "STOPPED_GRACEFUL", ["gpu"], last_seen_at=_NOW - 100),
+        _worker("f-hidden", "IDLE", ["gpu"], last_seen_at=_NOW - 100, hidden=True),
+        _worker("g-odd", "IDLE", "not a list", concurrency="many", current_run_ids=7),
+    ]
+    with Parts(shared.config.nats_url) as parts:
+        for record in records:
+            parts.put(record["worker_id"], record, bucket="pyoco_workers")
+        parts.put_many(
+            [
+                stored_run("w1", tag="gpu", submitted_at=_NOW - 3700),
+                stored_run("w2", tag="etl", submitted_at=_NOW - 130),
+                stored_run("w3", tag="etl", submitted_at=_NOW - 4000),
+            ]
+        )
+    eventually(
+        lambda: len(shared.reports.workers()) == 7 and shared.reports.counts() == {"PENDING": 3}, what="the fleet known"
+    )
+    return shared
+
+
+def _rows(page: Page) -> list[str]:
+    return [row.words for row in page.all("tr")][1:]
+
+
+def test_workers_stand_in_the_order_of_their_trouble(fleet: LocalGateway) -> None:
+    page = visit(fleet, "/ui/workers")
+    assert page.heading == "Workers: 4 alive, 3 of 8 slots busy"
+    assert "One is lost." in page.words
+    assert [row.split()[:2] for row in _rows(page)] == [
+        ["Lost", "d-lost"],
+        ["Running", "b-busy"],
+        ["Running", "c-old"],
+        ["Idle", "a-idle"],
+        ["Idle", "g-odd"],
+        ["Stopped", "e-stopped"],
+    ]
+    assert {"/ui/runs/run-one-x", "/ui/runs/run-three", "/ui/runs/before-1"} <= set(page.links())
+    assert page.all("tr", id="b-busy")[0].words.count("2 / 2") == 1
+    assert "n1 · 0.6.0" in page.words
+
+
+def test_hidden_workers_are_one_link_away(fleet: LocalGateway) -> None:
+    assert "f-hidden" not in visit(fleet, "/ui/workers").words
+    assert "/ui/workers?scope=hidden" in visit(fleet, "/ui/workers").links()
+    assert len(_rows(visit(fleet, "/ui/workers?scope=hidden"))) == 1
+    assert len(_rows(visit(fleet, "/ui/workers?scope=alive"))) == 4
+    assert "query.scope" in visit(fleet, "/ui/workers?scope=x", status=422).words
+
+
+def test_queues_say_what_waits_and_who_serves_it(fleet: LocalGateway) -> None:
+    page = visit(fleet, "/ui/queues")
+    assert page.heading == "Queues: 3 runs wait"
+    assert "One tag has waiting runs and no worker." in page.words
+    gpu, etl, cpu = _rows(page)
+    assert gpu.startswith("gpu 1 1 h 0 / 0 No worker pyoco-worker --tags gpu")
+    assert etl.startswith("etl 2 1 h 3 / 3 b-busy, c-old")
+    assert cpu.startswith("cpu 0 \u2013 2 / 6 b-busy, a-idle")
+
+
+def test_both_pages_are_loaded_again_every_five_seconds(fleet: LocalGateway) -> None:
+    for path in ("/ui/queues", "/ui/workers"):
+        assert fleet.get(path).headers["Refresh"] == "5"
+        visit(fleet, path, lang="ja")
+
+
+def test_an_empty_installation_says_how_to_begin(nats: NatsServer, serve: Callable[..., LocalGateway]) -> None:
+    gateway = serve()
+    gateway.wait_until_complete()
+    for path in ("/ui/queues", "/ui/workers"):
+        assert "pyoco-worker --tags default" in visit(gateway, path).words
