@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from pyoco_server.contract import projections
+from pyoco_server.contract import names, projections
 from pyoco_server.errors import Fault, InvalidInput
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
@@ -133,7 +133,10 @@ def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:
 
 
 def _worker_of(document: dict[str, Any]) -> dict[str, Any]:
-    worker = gateway().model.worker(document["worker_id"]) if document.get("worker_id") else None
+    worker_id = document.get("worker_id")
+    # Other programs may have stored what is no id.
+    is_id = isinstance(worker_id, str) and names.is_key(worker_id)
+    worker = gateway().model.worker(worker_id) if is_id else None
     if worker is None:
         return {}
     timeout_sec = gateway().config.worker_disconnect_timeout_sec

@@ -230,7 +230,10 @@ def failure_of(error: Any) -> str:
 
 def _duration_sec(document: dict[str, Any]) -> float | None:
     """Give how long a run took, from its claim to its end; ``None`` while it has no end."""
-    begun_at, ended_at = _moment(document, "start_time"), _moment(document, "end_time")
+    try:
+        begun_at, ended_at = _moment(document, "start_time"), _moment(document, "end_time")
+    except ValueError:
+        return None
     return ended_at - begun_at if 0.0 < begun_at <= ended_at else None
 
 

@@ -134,20 +134,32 @@ class Element:
             assert not any(outer.tag in _INTERACTIVE for outer in self.outer), f"<{self.tag}> in another control"
 
 
-def visit(gateway: LocalGateway, path: str, *, lang: str = "en", status: int = 200, **options: Any) -> Page:
+#: No page that people are meant to look at is larger.
+MAX_BYTES = 100_000
+
+
+def visit(
+    gateway: LocalGateway,
+    path: str,
+    *,
+    lang: str = "en",
+    status: int = 200,
+    max_bytes: int = MAX_BYTES,
+    **options: Any,
+) -> Page:
     """Ask for a page, in a language, and check what holds for all pages."""
     headers = {"Accept-Language": lang, **options.pop("headers", {})}
-    return read(gateway.get(path, headers=headers, **options), lang=lang, status=status)
+    return read(gateway.get(path, headers=headers, **options), lang=lang, status=status, max_bytes=max_bytes)
 
 
-def read(answer: requests.Response, *, lang: str = "en", status: int = 200) -> Page:
+def read(answer: requests.Response, *, lang: str = "en", status: int = 200, max_bytes: int = MAX_BYTES) -> Page:
     """Check an answer that is a page, and give it."""
     assert answer.status_code == status, (answer.status_code, answer.text[:2000])
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert answer.headers["Content-Security-Policy"] == POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "Accept-Language" in answer.headers["Vary"]
-    assert len(answer.content) < 100_000
+    assert len(answer.content) < max_bytes
     page = Page(answer.text)
     page.check(lang)
     return page

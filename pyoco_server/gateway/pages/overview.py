@@ -13,7 +13,7 @@ from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.chart_svg import BASE_Y, hour_bars
 from pyoco_server.gateway.pages.frame import render
 from pyoco_server.gateway.pages.marks import LOST, NO_WORKER, OVERDUE
-from pyoco_server.gateway.pages.rows import RunRow, first_line, run_row
+from pyoco_server.gateway.pages.rows import RunRow, first_line, name_of, run_row
 from pyoco_server.operations.attention import (
     TagView,
     WorkerView,
@@ -125,6 +125,6 @@ def _group(group: FailureGroup) -> dict[str, Any]:
         "run_count": group.run_count,
         "last_at": group.last_at,
         "error": first_line(group.newest.get("error")),
-        "flow_name": str(group.newest.get("flow_name") or ""),
+        "flow_name": name_of(group.newest.get("flow_name")),
         "run_id": str(group.newest["run_id"]),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pyoco_server.contract.names import MAX_NAME_CHARS
 from pyoco_server.gateway.pages.marks import Mark, run_mark
 from pyoco_server.gateway.pages.times import is_moment
 from pyoco_server.states import RunStatus, TaskState
@@ -57,16 +58,16 @@ def run_row(document: dict[str, Any], now: float) -> RunRow:
     )
     return RunRow(
         run_id=str(document["run_id"]),
-        flow_name=str(document.get("flow_name") or ""),
-        tag=str(document.get("tag") or ""),
+        flow_name=name_of(document.get("flow_name")),
+        tag=name_of(document.get("tag")),
         status=status.value,
         mark=run_mark(status),
-        worker_id=str(document.get("worker_id") or ""),
+        worker_id=name_of(document.get("worker_id")),
         attempt=attempt if isinstance(attempt, int) else 0,
         began_at=began_at,
         took_sec=took_sec(document, now),
         error=first_line(document.get("error")),
-        running_tasks=[name for name, state in tasks.items() if state == TaskState.RUNNING.value],
+        running_tasks=[name_of(name) for name, state in tasks.items() if state == TaskState.RUNNING.value],
         done_count=sum(state == TaskState.SUCCEEDED.value for state in tasks.values()),
         task_count=len(tasks),
     )
@@ -80,6 +81,11 @@ def took_sec(document: dict[str, Any], now: float) -> float | None:
     if RunStatus(document["status"]).is_terminal:
         return max(0.0, end - start) if is_moment(end) else None
     return max(0.0, now - start)
+
+
+def name_of(value: Any) -> str:
+    """Give a name, as long as one may be: other programs store longer ones, which would fill the page."""
+    return str(value or "")[:MAX_NAME_CHARS]
 
 
 def first_line(error: Any) -> str:

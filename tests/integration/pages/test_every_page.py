@@ -19,6 +19,8 @@ SCRIPT = """<script>alert(1)</script>"'`{{7*7}}</textarea><img src=x onerror=ale
 #: Turns the direction of what follows, ends lines, and is no character at all.
 ODD = "\u202egnp.exe\u2066\x00\x1b[31m\ud800&amp;%s{count}"
 LONG = "n" * 10_000
+#: A page of a run with names of such a length, each standing several times.
+_LARGE = 1_000_000
 WORKFLOW = """\
 version: 1
 flow: {graph: "a >> b"}
@@ -32,10 +34,9 @@ def _hostile(run_id: str, text: Any, sha256: str, **fields: Any) -> dict[str, An
     """Make a run with this text wherever a text can stand."""
     record = {"state": text, "error": text, "traceback": text, "inputs": {"x": text}, "output": text}
     record.update(started_at=_NOW - 50, ended_at=_NOW - 40)
+    names = {"flow_name": text, "tag": text} if isinstance(text, str) else {}
     return stored_run(
         run_id,
-        flow_name=text if isinstance(text, str) else "odd",
-        tag=text if isinstance(text, str) else "odd",
         tags=[text],
         worker_id=text,
         error=text,
@@ -47,7 +48,7 @@ def _hostile(run_id: str, text: Any, sha256: str, **fields: Any) -> dict[str, An
         submitted_at=_NOW - 70,
         cancel_requested_by=text,
         cancel_requested_at=_NOW,
-        **fields,
+        **{**names, **fields},
     )
 
 
@@ -86,10 +87,12 @@ def _crawl(gateway: LocalGateway, lang: str) -> dict[str, Page | None]:
         if path in seen or sum(urlsplit(path).path == urlsplit(other).path for other in seen) >= 12:
             continue
         answer = gateway.get(path, headers={"Accept-Language": lang})
-        assert answer.status_code in (200, 404 if path.startswith(("/ui/runs/", "/runs/")) else 200), (path, answer)
+        # Runs that workers of this test name were never there; names that long are refused by filters.
+        excused = 404 if path.startswith(("/ui/runs/", "/runs/")) else 422 if LONG[:99] in path else 200
+        assert answer.status_code in (200, excused), (path, answer)
         seen[path] = None
         if answer.headers["Content-Type"].startswith("text/html"):
-            page = seen[path] = read(answer, lang=lang, status=answer.status_code)
+            page = seen[path] = read(answer, lang=lang, status=answer.status_code, max_bytes=_LARGE)
             waiting += [urljoin(path, link) for link in page.links()]
     return seen
 
@@ -110,7 +113,7 @@ def test_every_link_of_every_page_leads_somewhere(hostile: LocalGateway, lang: s
 @pytest.mark.parametrize("query", ["", "?task=a"])
 def test_a_run_of_hostile_texts_is_shown_as_it_is(hostile: LocalGateway, kind: str, query: str) -> None:
     for status in ("FAILED", "RUNNING", "PENDING", "COMPLETED") if kind != "half" else ("FAILED",):
-        page = visit(hostile, f"/ui/runs/{kind}-{status}{query}")
+        page = visit(hostile, f"/ui/runs/{kind}-{status}{query}", max_bytes=_LARGE)
         assert not page.all("img") and "49" not in page.title
         if kind == "script":
             assert "<script>alert(1)</script>" in page.words and "{{7*7}}" in page.words
