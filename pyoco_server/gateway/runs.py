@@ -135,8 +135,9 @@ def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:
 def _worker_of(document: dict[str, Any]) -> dict[str, Any]:
     worker_id = document.get("worker_id")
     # Other programs may have stored what is no id.
-    is_id = isinstance(worker_id, str) and names.is_key(worker_id)
-    worker = gateway().model.worker(worker_id) if is_id else None
+    if not isinstance(worker_id, str) or not names.is_key(worker_id):
+        return {}
+    worker = gateway().model.worker(worker_id)
     if worker is None:
         return {}
     timeout_sec = gateway().config.worker_disconnect_timeout_sec

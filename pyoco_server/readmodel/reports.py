@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.readmodel.model import ReadModel
 
 #: Failures looked at, newest first, when they are grouped by kind.
@@ -148,13 +147,6 @@ class Reports:
             if len(samples) >= _MIN_SAMPLES:
                 usual[name] = statistics.median(samples)
         return usual
-
-    def workers(self) -> list[WorkerRecord]:
-        """Give the records of all workers, in the order of their ids."""
-        self._model.require_complete()
-        with self._model.reading() as database:
-            rows = database.execute("select document from workers order by worker_id").fetchall()
-        return [WorkerRecord.from_bytes(document.encode()) for (document,) in rows]
 
     def _names(self, column: str) -> list[str]:
         statement = (

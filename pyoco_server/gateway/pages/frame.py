@@ -88,7 +88,7 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
     return response
 
 
-def address(path: str, **query: Any) -> str:
+def address(path: str, /, **query: Any) -> str:
     """Give the address of a page; parameters that are empty are left out."""
     given = {name: value for name, value in query.items() if value not in (None, "", [])}
     return f"{path}?{urlencode(given, doseq=True, errors='replace')}" if given else path

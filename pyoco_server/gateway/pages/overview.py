@@ -59,7 +59,7 @@ def overview() -> Response:
     now = time.time()
     reports = Reports(gateway().model, caller().tenant_id)
     counts = reports.counts()
-    workers = worker_views(reports.workers(), now=now, timeout_sec=config.worker_disconnect_timeout_sec)
+    workers = worker_views(gateway().model.workers(), now=now, timeout_sec=config.worker_disconnect_timeout_sec)
     if not counts:
         return _empty(workers)
     rows = [run_row(document, now) for document in reports.at_work(_MAX_RUNNING)]

@@ -26,7 +26,7 @@ def queues() -> Response:
     now = time.time()
     reports = Reports(gateway().model, caller().tenant_id)
     timeout_sec = gateway().config.worker_disconnect_timeout_sec
-    tags = tag_views(reports.waiting(), worker_views(reports.workers(), now=now, timeout_sec=timeout_sec))
+    tags = tag_views(reports.waiting(), worker_views(gateway().model.workers(), now=now, timeout_sec=timeout_sec))
     return render(
         "queues.html",
         refresh_sec=_REFRESH_SEC,

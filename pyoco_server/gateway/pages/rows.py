@@ -43,8 +43,8 @@ class RunRow:
     task_count: int
 
     @property
-    def is_terminal(self) -> bool:
-        return RunStatus(self.status).is_terminal
+    def can_be_cancelled(self) -> bool:
+        return self.status in (RunStatus.PENDING.value, RunStatus.RUNNING.value)
 
 
 def run_row(document: dict[str, Any], now: float) -> RunRow:

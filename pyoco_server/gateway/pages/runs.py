@@ -60,6 +60,7 @@ def runs() -> Response:
         has_runs=bool(counts),
         flow_names=reports.flow_names(),
         tags=reports.tags(),
+        query=request.query_string.decode("ascii", errors="replace"),
         spans={name: key for name, (_, key) in SPANS.items()},
     )
 

@@ -7,12 +7,10 @@ import time
 from flask import Blueprint, Response, request
 
 from pyoco_server.errors import Fault, InvalidListQuery
-from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import address, render
 from pyoco_server.gateway.pages.marks import worker_mark
 from pyoco_server.operations.attention import worker_views
-from pyoco_server.readmodel.reports import Reports
 from pyoco_server.states import WorkerState
 
 blueprint = Blueprint("workers_page", __name__)
@@ -31,9 +29,7 @@ def workers() -> Response:
     if scope not in _SCOPES:
         raise InvalidListQuery(faults=[Fault("query.scope", "must be alive or hidden, or left out")])
     timeout_sec = gateway().config.worker_disconnect_timeout_sec
-    views = worker_views(
-        Reports(gateway().model, caller().tenant_id).workers(), now=time.time(), timeout_sec=timeout_sec
-    )
+    views = worker_views(gateway().model.workers(), now=time.time(), timeout_sec=timeout_sec)
     shown = {
         "": [view for view in views if not view.record.hidden],
         "alive": [view for view in views if view.is_alive],

@@ -72,7 +72,7 @@ def hostile(shared: LocalGateway) -> LocalGateway:
             record.update(last_seen_at=_NOW - 100 * (number % 2), version=text, current_run_ids=[text])
             parts.put(f"w{number}", {**record, "last_run_id": text, "updated_at": _NOW}, bucket="pyoco_workers")
     eventually(
-        lambda: len(shared.get("/runs?limit=200").json()) == 17 and len(shared.reports.workers()) == 4,
+        lambda: len(shared.get("/runs?limit=200").json()) == 17 and len(shared.parts.model.workers()) == 4,
         what="the model holding it all",
     )
     return shared

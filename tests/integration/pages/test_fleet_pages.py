@@ -45,7 +45,8 @@ def fleet(shared: LocalGateway) -> LocalGateway:
             ]
         )
     eventually(
-        lambda: len(shared.reports.workers()) == 7 and shared.reports.counts() == {"PENDING": 3}, what="the fleet known"
+        lambda: len(shared.parts.model.workers()) == 7 and shared.reports.counts() == {"PENDING": 3},
+        what="the fleet known",
     )
     return shared
 

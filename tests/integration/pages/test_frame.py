@@ -45,6 +45,7 @@ def test_a_reader_chooses_how_often_a_page_is_loaded_again(shared: LocalGateway)
     assert answer.headers["Refresh"] == "30"
     assert "/ui/runs?status=FAILED&refresh=5" in read(answer).links()
     assert "Refresh" not in shared.get("/ui/runs?refresh=off").headers
+    assert "/ui/runs?path=x&refresh=5" in visit(shared, "/ui/runs?path=x").links()
     page = visit(shared, "/ui/runs?refresh=1", status=422)
     assert "query.refresh" in page.words
 

@@ -55,7 +55,7 @@ def busy(shared: LocalGateway) -> LocalGateway:
         ):
             parts.put(worker["worker_id"], worker, bucket="pyoco_workers")
     eventually(
-        lambda: len(shared.reports.workers()) == 4 and len(shared.get("/runs?limit=200").json()) == 16,
+        lambda: len(shared.parts.model.workers()) == 4 and len(shared.get("/runs?limit=200").json()) == 16,
         what="the model holding it all",
     )
     return shared
