@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from flask import Flask, g, request
 
-from pyoco_server.errors import ApiKeyReadOnly, RunNotFound
+from pyoco_server.errors import ApiKeyInvalid, ApiKeyMissing, ApiKeyReadOnly, RunNotFound
 from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.paths import FIRST_PAGE, SIGN_IN_PATH, is_page
 from pyoco_server.operations.authenticate import Caller
 
 #: What answers everybody; the first page, too, but then it shows nothing.
-_OPEN_PATHS = ("/health", "/ready")
+_OPEN_PATHS = ("/health", "/ready", SIGN_IN_PATH)
 _OPEN_PREFIX = "/static/"
-_FIRST_PAGE = "/"
+#: Holds a browser's session.
+SESSION_COOKIE = "pyoco_session"
 _READING = ("GET", "HEAD")
 
 
@@ -41,16 +43,31 @@ def _admit() -> None:
     is_reading = request.method in _READING
     if request.path in _OPEN_PATHS or request.path.startswith(_OPEN_PREFIX):
         return
-    parts = gateway()
-    key = request.headers.get(parts.config.http_api_key_header)
-    if request.path == _FIRST_PAGE and is_reading and parts.config.asks_for_keys and not key:
-        return
-    g.caller = parts.authentication.caller(key)
+    try:
+        g.caller = _caller(is_reading)
+    except (ApiKeyMissing, ApiKeyInvalid):
+        if request.path == FIRST_PAGE and is_reading:
+            return
+        raise
     if not (is_reading or g.caller.may_write):
         raise ApiKeyReadOnly
     run_id = (request.view_args or {}).get("run_id")
     if run_id is not None:
         require_run(run_id)
+
+
+def _caller(is_reading: bool) -> Caller:
+    """Tell who asks by the key, or by a browser's session.
+
+    A session stands for reading, and for the forms of pages, which bring a proof of their own that another site has
+    not sent them (:mod:`pyoco_server.gateway.pages.origin`): no other route may be written to by it.
+    """
+    parts = gateway()
+    key = request.headers.get(parts.config.http_api_key_header)
+    session = request.cookies.get(SESSION_COOKIE)
+    if key is None and session and (is_reading or is_page(request.path)):
+        return parts.authentication.caller_of_session(session)
+    return parts.authentication.caller(key)
 
 
 def require_run(run_id: str) -> None:

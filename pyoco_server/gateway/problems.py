@@ -23,7 +23,7 @@ from pyoco_server.errors import (
     WorkflowTooLarge,
 )
 from pyoco_server.gateway.pages.faults import fault_page
-from pyoco_server.gateway.pages.frame import is_page
+from pyoco_server.gateway.paths import is_page
 
 logger = logging.getLogger(__name__)
 

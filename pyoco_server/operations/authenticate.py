@@ -13,6 +13,7 @@ from pyoco_server.config import Config
 from pyoco_server.contract.keys import ApiKey
 from pyoco_server.errors import ApiKeyInvalid, ApiKeyMissing, KeysUnknown
 from pyoco_server.operations.secret_checks import SecretChecks
+from pyoco_server.operations.sessions import Session
 from pyoco_server.readmodel.keys import KeyTable, KnownKey
 
 
@@ -81,8 +82,31 @@ class Authentication:
                 raise ApiKeyInvalid
             # A check takes a while, in which the record may have changed.
             if self._accepted(key.key_id) is known:
-                record = known.record
-                return Caller(record.tenant_id, key.key_id, not record.is_read_only, known)
+                return _caller(known)
+
+    def session(self, caller: Caller, *, expires_at: int) -> str | None:
+        """Give the session of a caller who has just shown a key; ``None`` where no keys are asked for."""
+        known = caller.known_key
+        return None if known is None else str(Session.of(known.record, expires_at))
+
+    def caller_of_session(self, text: str) -> Caller:
+        """Give whose session it is.
+
+        :raises ApiKeyMissing: forged, expired, or of a key that is accepted no more.
+        :raises KeysUnknown: nobody can say; safe to ask again.
+        """
+        if not self._asks_for_keys:
+            return ANYBODY
+        session = Session.parse(text)
+        if session is None:
+            raise ApiKeyMissing(self._header)
+        try:
+            known = self._accepted(session.key_id)
+        except ApiKeyInvalid:
+            raise ApiKeyMissing(self._header) from None
+        if not session.is_of(known.record, self._now()):
+            raise ApiKeyMissing(self._header)
+        return _caller(known)
 
     def may_stay(self, caller: Caller) -> bool:
         """Say whether a caller that was let in would be let in again, as far as is known now."""
@@ -104,3 +128,8 @@ class Authentication:
         if known is None or not known.record.is_accepted(self._now()):
             raise ApiKeyInvalid
         return known
+
+
+def _caller(known: KnownKey) -> Caller:
+    record = known.record
+    return Caller(record.tenant_id, record.key_id, not record.is_read_only, known)

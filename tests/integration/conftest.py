@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,12 @@ class Guarded:
     keys: Keys
     parts: Parts
     nats: NatsServer
+
+    def known_key(self, tenant: str, **limits: Any) -> str:
+        """Make a key that the gateway knows of already."""
+        key = self.keys.make(tenant, **limits)
+        self.gateway.wait_until_known(key)
+        return key
 
 
 @pytest.fixture(scope="module")

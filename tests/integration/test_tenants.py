@@ -11,7 +11,7 @@ import pytest
 from pyoco_server.service import Deadline
 from pyoco_server.states import RunStatus
 from tests.integration.conftest import Guarded
-from tests.support.gateway import LocalGateway, problem
+from tests.support.gateway import LocalGateway
 from tests.support.keys import GuardedGateway, key_id_of
 from tests.support.parts import stored_run
 from tests.support.sse import EventStream
@@ -103,7 +103,7 @@ def test_every_route_of_a_run_answers_404_for_another_tenants_run_as_for_one_tha
             for run_id in (neighbours.zeta_run, neighbours.nobodys_run, "no-such-run"):
                 path = rule.rule.replace("<run_id>", run_id).replace("<", "").replace(">", "")
                 answer = neighbours.gateway.with_key(neighbours.acme, method, path)
-                assert problem(answer, 404)["err_id"] == "ERR-PYOCO-0005", f"{method} {path}"
+                assert answer.status_code == 404 and "ERR-PYOCO-0005" in answer.text, f"{method} {path}"
                 answers.append(answer.text.replace(run_id, "…"))
             assert len(set(answers)) == 1
 

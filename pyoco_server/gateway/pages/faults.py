@@ -11,6 +11,7 @@ from pyoco_server.gateway.pages.frame import page_words, render
 
 #: What each status is called, and what to do then: keys of the texts.
 _TITLES = {
+    401: ("fault.closed", "fault.closed_hint"),
     403: ("fault.refused", "fault.refused_hint"),
     404: ("fault.missing", "fault.missing_hint"),
     405: ("fault.method", "fault.method_hint"),

@@ -15,6 +15,7 @@ from jinja2 import StrictUndefined
 
 from pyoco_server import __version__
 from pyoco_server.errors import Fault, InvalidListQuery
+from pyoco_server.gateway.admission import SESSION_COOKIE, is_admitted
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages import marks, times
 from pyoco_server.gateway.pages.i18n import Words, choose_language, words
@@ -36,11 +37,6 @@ _MENU = {
 def install(app: Flask) -> None:
     """Make templates strict: a name that is missing is an error, not a gap in the page."""
     app.jinja_options = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-
-
-def is_page(path: str) -> bool:
-    """Say whether people read what is at a path; every other one answers programs, and never with HTML."""
-    return path in ("/", "/ui") or path.startswith("/ui/")
 
 
 def page_words() -> Words:
@@ -71,7 +67,8 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
         address=address,
         run_address=run_address,
         worker_address=worker_address,
-        menu=_MENU,
+        menu=_MENU if is_admitted() else {},
+        is_signed_in=is_admitted() and SESSION_COOKIE in request.cookies,
         path=request.path,
         version=__version__,
         refresh_sec=chosen_sec,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flask import Flask, request
 
 from pyoco_server.errors import ForeignOrigin
-from pyoco_server.gateway.pages.frame import is_page
+from pyoco_server.gateway.paths import is_page
 
 _READING = ("GET", "HEAD", "OPTIONS")
 

@@ -14,6 +14,7 @@ from pyoco_server.gateway.pages.chart_svg import BASE_Y, hour_bars
 from pyoco_server.gateway.pages.frame import render
 from pyoco_server.gateway.pages.marks import LOST, NO_WORKER, OVERDUE
 from pyoco_server.gateway.pages.rows import RunRow, first_line, name_of, run_row
+from pyoco_server.gateway.pages.session import sign_in_page
 from pyoco_server.operations.attention import (
     TagView,
     WorkerView,
@@ -55,7 +56,7 @@ def overview() -> Response:
     """Show how everything is; who has not signed in sees nothing of it."""
     config = gateway().config
     if not is_admitted():
-        return render("closed.html", key_header=config.http_api_key_header)
+        return sign_in_page()
     now = time.time()
     reports = Reports(gateway().model, caller().tenant_id)
     counts = reports.counts()

@@ -41,10 +41,10 @@ def static_url(name: str) -> str:
     return f"/static/{name}?v={_files()[name].version}"
 
 
-@blueprint.get("/static/<path:name>")
-def static_file(name: str) -> Response:
+@blueprint.get("/static/<path:filename>")
+def static_file(filename: str) -> Response:
     """Answer a file; the address with the version of its content may be kept for ever."""
-    file = _files().get(name)
+    file = _files().get(filename)
     if file is None:
         abort(404)
     response = Response(file.content, content_type=file.kind)
@@ -55,9 +55,3 @@ def static_file(name: str) -> Response:
         response.headers["Cache-Control"] = "no-cache"
     response.make_conditional(request)
     return response
-
-
-@blueprint.get("/favicon.ico")
-def favicon() -> Response:
-    """Answer browsers that ask for an icon where there is no page to name it, such as one of JSON."""
-    return static_file("favicon.svg")

@@ -1,0 +1,12 @@
+"""Which paths are pages for people."""
+
+from __future__ import annotations
+
+#: Where somebody signs in; open, as is the first page as long as nobody writes to it.
+SIGN_IN_PATH = "/ui/sign-in"
+FIRST_PAGE = "/"
+
+
+def is_page(path: str) -> bool:
+    """Say whether people read what is at a path; every other one answers programs, and never with HTML."""
+    return path in (FIRST_PAGE, "/ui") or path.startswith("/ui/")

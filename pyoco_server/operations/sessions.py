@@ -1,0 +1,55 @@
+"""Sessions of browsers: a key is shown once, and a signed word of it stands for it for some hours.
+
+A session is kept nowhere. Any gateway can check it, because it is signed with the hash in the key's record; the key's
+revocation ends it, and so does every change of the record.
+
+Source: design, section 11.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from pyoco_server.contract.keys import KeyRecord
+
+#: How long a session lasts, seconds.
+SESSION_SEC = 12 * 3_600
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session as it was sent; nothing of it is proven.
+
+    :param expires_at: whole unix seconds.
+    """
+
+    key_id: str
+    expires_at: int
+    signature: str
+
+    @classmethod
+    def parse(cls, text: str) -> Session | None:
+        """Read a session; ``None`` when it is none."""
+        key_id, _, rest = text.partition(".")
+        expires_at, _, signature = rest.partition(".")
+        if not (expires_at.isascii() and expires_at.isdigit() and len(expires_at) < 12 and signature.isascii()):
+            return None
+        return cls(key_id, int(expires_at), signature)
+
+    @classmethod
+    def of(cls, record: KeyRecord, expires_at: int) -> Session:
+        return cls(record.key_id, expires_at, _signature(record, expires_at))
+
+    def __str__(self) -> str:
+        return f"{self.key_id}.{self.expires_at}.{self.signature}"
+
+    def is_of(self, record: KeyRecord, now: float) -> bool:
+        """Say whether it was signed with this record and has not expired."""
+        return now < self.expires_at and hmac.compare_digest(self.signature, _signature(record, self.expires_at))
+
+
+def _signature(record: KeyRecord, expires_at: int) -> str:
+    message = f"session.{record.key_id}.{expires_at}".encode()
+    return hmac.new(record.hash_b64.encode(), message, hashlib.sha256).hexdigest()
