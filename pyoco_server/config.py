@@ -98,6 +98,12 @@ class Config:
     worker_retention_sec: float = setting.seconds(
         "PYOCO_WORKER_RETENTION_SEC", 604800.0, "how long the record of a worker that is gone is kept"
     )
+    cancel_grace_sec: float = setting.seconds(
+        "PYOCO_CANCEL_GRACE_PERIOD_SEC",
+        30.0,
+        "how long a cancelled run may go on before its processes are ended",
+        low=0,
+    )
     drain_sec: float = setting.seconds(
         "PYOCO_DRAIN_SEC", 30.0, "how long a worker that is told to stop lets its runs go on", low=0
     )

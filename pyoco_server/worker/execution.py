@@ -21,6 +21,7 @@ from pyoco_server.operations.finish import Outcome
 from pyoco_server.states import RunStatus, TaskState
 from pyoco_server.stores.runs import RunStore, StoredRun
 from pyoco_server.worker.child import Child, Died
+from pyoco_server.worker.forced_end import Cause, ForcedEnd
 
 logger = logging.getLogger(__name__)
 output_logger = logging.getLogger("pyoco_server.output")
@@ -70,6 +71,7 @@ class Execution:
         self._is_cancel_sent = False
         #: Set on the bridge's thread when the run may have been changed by somebody else.
         self._is_news_hinted = threading.Event()
+        self._forced_end = ForcedEnd(child, grace_sec=config.cancel_grace_sec, time_limit_sec=0)
         self.is_child_reusable = False
 
     @property
@@ -102,6 +104,10 @@ class Execution:
                     return outcome
             if self._must_stop.is_set():
                 raise HandedBack
+            if self._forced_end.begin():
+                self._log_forced_end()
+            if self._forced_end.complete():
+                return self._broken_off("was killed by this worker")
             if self._wait_sec() <= 0:
                 try:
                     self._write_progress()
@@ -157,15 +163,21 @@ class Execution:
             self._tasks.update(message.tasks)
             return self.outcome(RunStatus(message.status), message.reason, message.error)
         elif isinstance(message, Died):
-            return self._died(message)
+            return self._broken_off(message.how)
         return None
 
     def outcome(self, status: RunStatus, reason: str | None, error: str | None) -> Outcome:
         """Give an end of the run, with its tasks as they stand."""
         return Outcome(status, reason, error, self._tasks, self._records, self._is_cut)
 
-    def _died(self, message: Died) -> Outcome:
-        error = f"{deadletters.WORKER_PROCESS_DIED}: the process of the run {message.how}."
+    def _broken_off(self, how: str) -> Outcome:
+        """Give the end of a run whose process is gone.
+
+        :param how: a clause that says how the process ended.
+        """
+        if self._forced_end.cause is Cause.CANCEL:
+            return self.outcome(RunStatus.CANCELLED, None, None)
+        error = f"{deadletters.WORKER_PROCESS_DIED}: the process of the run {how}."
         now = time.time()
         for name, state in self._tasks.items():
             if state == TaskState.RUNNING.value:
@@ -177,6 +189,13 @@ class Execution:
                     "error": error,
                 }
         return self.outcome(RunStatus.FAILED, deadletters.WORKER_PROCESS_DIED, error)
+
+    def _log_forced_end(self) -> None:
+        logger.error(
+            "a run did not stop within %g s of its cancel; its processes are ended",
+            self._config.cancel_grace_sec,
+            extra={**self.context, "err_id": "ERR-PYOCO-0021"},
+        )
 
     def _write_progress(self) -> None:
         """Write the sign of life and what is new; learn of a cancel request or of the run's loss."""
@@ -197,6 +216,7 @@ class Execution:
         if written.snapshot.status is RunStatus.CANCELLING and not self._is_cancel_sent:
             self._child.send(Cancel(written.snapshot.run_id))
             self._is_cancel_sent = True
+            self._forced_end.cancel_sent()
 
     def _progress(self, snapshot: Snapshot) -> Snapshot | None:
         if not snapshot.is_held_by(self._stored.snapshot):

@@ -289,3 +289,20 @@ def odd_value(kind):
         "surrogate": lambda: "\ud800",
         "tuple keys": lambda: {(1, 2): 3},
     }[kind]()
+
+
+# -- tasks that do not stop
+
+
+def ignore_cancel(name):
+    """Go on whatever happens, beside a program that does not heed SIGTERM either."""
+    program = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"])
+    _note(f"{name}.deaf", f"{os.getpid()} {program.pid}")
+    _sleep_long()
+
+
+def wait_for_program(name):
+    """Wait for a program that ends by SIGTERM, and say so."""
+    program = subprocess.Popen(["sleep", "600"])
+    _note(f"{name}.waits", os.getpid())
+    return program.wait()
