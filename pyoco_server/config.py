@@ -104,6 +104,15 @@ class Config:
         "how long a cancelled run may go on before its processes are ended",
         low=0,
     )
+    run_timeout_sec: float = setting.seconds(
+        "PYOCO_RUN_TIMEOUT_SEC",
+        0.0,
+        "how long an attempt of a run may take that was submitted without timeout_sec; 0 = as long as it likes",
+        low=0,
+    )
+    run_memory_bytes: int = setting.count(
+        "PYOCO_RUN_MEMORY_BYTES", 0, "address space of each process of a run; 0 = no limit", low=0
+    )
     drain_sec: float = setting.seconds(
         "PYOCO_DRAIN_SEC", 30.0, "how long a worker that is told to stop lets its runs go on", low=0
     )

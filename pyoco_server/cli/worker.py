@@ -122,7 +122,7 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     from pyoco_server.cli.signals import StopSignals
     from pyoco_server.worker.supervisor import Worker, check_resolver
 
-    check_resolver(options.resolver)
+    check_resolver(options.resolver, config.run_memory_bytes)
     signals = StopSignals()
     worker = Worker(config, options, on_failure=signals.service_failed, on_done=signals.stopping.set)
     if not _connect(worker, options, signals):

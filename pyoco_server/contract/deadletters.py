@@ -14,6 +14,10 @@ FLOW_NOT_FOUND = "flow_not_found"
 EXECUTION_ERROR = "execution_error"
 MAX_DELIVERIES = "max_deliveries"
 WORKER_PROCESS_DIED = "worker_process_died"
+TIMEOUT = "timeout"
+
+#: Reasons with which the error of a run begins.
+NAMED_IN_ERROR = frozenset({FLOW_NOT_FOUND, MAX_DELIVERIES, WORKER_PROCESS_DIED, TIMEOUT})
 
 #: How much of an undecodable job is kept.
 MAX_PAYLOAD_BYTES = 4096

@@ -18,6 +18,7 @@ class Job:
 
     :param params: values by name, with the flow's defaults below them already.
     :param submitted_at: unix seconds.
+    :param timeout_sec: how long an attempt may take, 0 = as long as it likes; ``None`` = the worker's own limit.
     :param workflow_yaml: the flow.yaml's text; ``None`` for a run by flow name.
     """
 
@@ -32,6 +33,7 @@ class Job:
     workflow_yaml: str | None = None
     workflow_yaml_sha256: str | None = None
     workflow_yaml_bytes: int | None = None
+    timeout_sec: float | None = None
 
     def to_bytes(self) -> bytes:
         """Encode as the job message; the workflow fields are absent for a run by flow name."""
@@ -49,6 +51,8 @@ class Job:
             document["workflow_yaml"] = self.workflow_yaml
             document["workflow_yaml_sha256"] = self.workflow_yaml_sha256
             document["workflow_yaml_bytes"] = self.workflow_yaml_bytes
+        if self.timeout_sec is not None:
+            document["timeout_sec"] = self.timeout_sec
         return json.dumps(document).encode()
 
     @classmethod
@@ -86,6 +90,7 @@ _FIELDS: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "workflow_yaml": (str, False),
     "workflow_yaml_sha256": (str, False),
     "workflow_yaml_bytes": (int, False),
+    "timeout_sec": ((int, float), False),
 }
 
 

@@ -63,6 +63,8 @@ class Snapshot:
     origin: str | None = None
     #: Ours: when the run was submitted, unix seconds.
     submitted_at: float | None = None
+    #: Ours: how long an attempt may take, in seconds; 0 = as long as it likes, ``None`` = the worker's own limit.
+    timeout_sec: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -84,6 +86,7 @@ class Snapshot:
             workflow_yaml_bytes=job.workflow_yaml_bytes,
             origin=origin,
             submitted_at=job.submitted_at,
+            timeout_sec=job.timeout_sec,
         )
 
     def claimed(self, *, worker_id: str, instance_id: str, job_seq: int, now: float) -> Snapshot:
@@ -257,7 +260,7 @@ _READ_BY_ALL: dict[str, tuple[type, ...]] = {
     "heartbeat_at": (float, int),
 }
 #: Fields that only our own programs write, and only where they apply.
-_OMITTED_WHEN_NONE = ("instance_id", "job_seq", "origin", "submitted_at")
+_OMITTED_WHEN_NONE = ("instance_id", "job_seq", "origin", "submitted_at", "timeout_sec")
 
 
 def _after_end(state: Any, rest: str) -> Any:

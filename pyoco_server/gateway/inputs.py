@@ -49,6 +49,10 @@ RoutingTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\Z", max_
 Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG_CHARS), AfterValidator(_printable)]
 
 
+#: Thirty years; 0 = no limit.
+TimeLimit = Annotated[float, Field(ge=0, le=1e9)]
+
+
 class RunInput(BaseModel):
     """Body of ``POST /runs``; fields that it does not know are ignored."""
 
@@ -58,6 +62,7 @@ class RunInput(BaseModel):
     params: dict[str, Any] = Field(default_factory=dict)
     tag: RoutingTag | None = None
     tags: list[Label] | None = None
+    timeout_sec: TimeLimit | None = None
 
 
 class HiddenInput(BaseModel):
@@ -76,6 +81,7 @@ class WorkflowInput(BaseModel):
     flow_name: FlowName
     tag: RoutingTag | None = None
     params: dict[str, Any] = Field(default_factory=dict)
+    timeout_sec: TimeLimit | None = None
 
 
 class BatchInput(BaseModel):
@@ -92,6 +98,7 @@ class BatchInput(BaseModel):
     flow_name: FlowName | None = None
     tag: RoutingTag | None = None
     tags: list[Label] | None = None
+    timeout_sec: TimeLimit | None = None
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> BatchInput:
@@ -246,6 +253,16 @@ def read_worker_query(query: MultiDict[str, str]) -> WorkerQuery:
     if faults:
         raise InvalidWorkersRequest(faults=faults)
     return read
+
+
+def read_number(text: str, where: str) -> float:
+    """Read a decimal number out of a form or a query.
+
+    :raises InvalidInput: it is none.
+    """
+    if _NUMBER.fullmatch(text) is None:
+        raise InvalidInput(faults=[Fault(where, "must be a number")])
+    return float(text)
 
 
 def wants_records(query: MultiDict[str, str], words: Sequence[str] = ("records", "full", "all")) -> bool:

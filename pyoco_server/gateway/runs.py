@@ -20,6 +20,7 @@ from pyoco_server.gateway.inputs import (
     WorkflowInput,
     read_json_object,
     read_model,
+    read_number,
     read_run_query,
     read_wait,
     wants_records,
@@ -39,7 +40,7 @@ _PAGING_PARAMETERS = ("updated_after", "cursor", "workflow_yaml_sha256")
 def submit_run() -> dict[str, Any]:
     """Submit a flow by its name."""
     given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
-    return _submit(run_request(given.flow_name, given.tag, given.tags, given.params))
+    return _submit(run_request(given.flow_name, given.tag, given.tags, given.params, timeout_sec=given.timeout_sec))
 
 
 @blueprint.post("/runs/yaml")
@@ -48,7 +49,8 @@ def submit_workflow() -> dict[str, Any]:
     text, fields, where = _workflow_of_request()
     given = read_model(WorkflowInput, fields, where)
     workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
-    submitted = _submit(run_request(given.flow_name, given.tag, None, given.params, workflow))
+    wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, timeout_sec=given.timeout_sec)
+    submitted = _submit(wanted)
     if workflow.warnings:
         submitted["warnings"] = [warning.as_dict() for warning in workflow.warnings]
     return submitted
@@ -96,11 +98,13 @@ def run_request(
     tags: list[str] | None,
     params: dict[str, Any],
     workflow: Workflow | None = None,
+    *,
+    timeout_sec: float | None = None,
 ) -> RunRequest:
     """Make the caller's request for a run out of checked input."""
     tag = tag or gateway().config.default_tag
     # An empty list counts as none, as in 0.5.1.
-    return RunRequest(caller(), flow_name, tag, tags or [tag], params, workflow)
+    return RunRequest(caller(), flow_name, tag, tags or [tag], params, workflow, timeout_sec=timeout_sec)
 
 
 def _submit(wanted: RunRequest) -> dict[str, Any]:
@@ -129,6 +133,8 @@ def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:
     fields: dict[str, Any] = {name: sent[name] for name in ("flow_name", "tag") if sent.get(name)}
     if sent.get("params"):
         fields["params"] = read_json_object(sent["params"].encode(), f"{where}.params")
+    if sent.get("timeout_sec"):
+        fields["timeout_sec"] = read_number(sent["timeout_sec"], f"{where}.timeout_sec")
     return text, fields, where
 
 

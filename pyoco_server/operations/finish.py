@@ -82,7 +82,7 @@ class Finish:
         """Acknowledge a job whose run is over, after completing what its worker may have left undone."""
         if stored is not None and _was_failed_by(delivery, stored.snapshot):
             reason, _, _ = (stored.snapshot.error or "").partition(":")
-            known = reason in (deadletters.FLOW_NOT_FOUND, deadletters.WORKER_PROCESS_DIED)
+            known = reason in deadletters.NAMED_IN_ERROR
             outcome = Outcome(RunStatus.FAILED, reason if known else deadletters.EXECUTION_ERROR, stored.snapshot.error)
             self._report(stored.snapshot, outcome)
         self._acknowledge(delivery)

@@ -45,6 +45,7 @@ class RunRequest:
 
     :param caller: whose run it is. It has no default, so that no route forgets it.
     :param params: values by name; for a workflow they are laid over its defaults.
+    :param timeout_sec: how long an attempt may take; 0 = as long as it likes, ``None`` = the worker's own limit.
     :param workflow: the flow.yaml; ``None`` for a flow that the workers resolve by its name.
     """
 
@@ -54,6 +55,7 @@ class RunRequest:
     tags: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     workflow: Workflow | None = None
+    timeout_sec: float | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ def job_of(snapshot: Snapshot, workflow_yaml: str | None) -> Job:
         workflow_yaml=workflow_yaml,
         workflow_yaml_sha256=snapshot.workflow_yaml_sha256,
         workflow_yaml_bytes=snapshot.workflow_yaml_bytes,
+        timeout_sec=snapshot.timeout_sec,
     )
 
 
@@ -228,4 +231,5 @@ def _job(request: RunRequest) -> Job:
         workflow_yaml=workflow.text if workflow else None,
         workflow_yaml_sha256=workflow.sha256 if workflow else None,
         workflow_yaml_bytes=workflow.size_bytes if workflow else None,
+        timeout_sec=request.timeout_sec,
     )

@@ -13,6 +13,7 @@ import ctypes
 import dataclasses
 import os
 import queue
+import resource
 import signal
 import sys
 import threading
@@ -190,8 +191,12 @@ def main() -> int:
     parser.add_argument("--events-fd", type=int, required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--flow-resolver")
+    parser.add_argument("--memory-bytes", type=int)
     args = parser.parse_args()
     _die_with_parent(args.parent_pid)
+    if args.memory_bytes is not None:
+        # Before anything large is loaded; each program that a task starts inherits the limit, for itself.
+        resource.setrlimit(resource.RLIMIT_AS, (args.memory_bytes, args.memory_bytes))
     # Neither a task nor a program that it starts may read the worker's lines or write events.
     os.set_inheritable(args.events_fd, False)
     jobs = os.fdopen(os.dup(0), "rb")

@@ -47,9 +47,10 @@ class Died:
 class Child:
     """A runner process; made by the nursery, used by one slot at a time."""
 
-    def __init__(self, resolver: str | None) -> None:
+    def __init__(self, resolver: str | None, memory_bytes: int = 0) -> None:
         """Start the process; the calling thread must live as long as the process shall (PR_SET_PDEATHSIG).
 
+        :param memory_bytes: address space of each of its processes; 0 = no limit.
         :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
         """
         self._events_fd, events_end = os.pipe()
@@ -57,6 +58,8 @@ class Child:
         command.append(f"--parent-pid={os.getpid()}")
         if resolver is not None:
             command.append(f"--flow-resolver={resolver}")
+        if memory_bytes:
+            command.append(f"--memory-bytes={memory_bytes}")
         try:
             self._process = subprocess.Popen(
                 command,

@@ -71,7 +71,8 @@ class Execution:
         self._is_cancel_sent = False
         #: Set on the bridge's thread when the run may have been changed by somebody else.
         self._is_news_hinted = threading.Event()
-        self._forced_end = ForcedEnd(child, grace_sec=config.cancel_grace_sec, time_limit_sec=0)
+        self._limit_sec = config.run_timeout_sec if job.timeout_sec is None else job.timeout_sec
+        self._forced_end = ForcedEnd(child, grace_sec=config.cancel_grace_sec, time_limit_sec=self._limit_sec)
         self.is_child_reusable = False
 
     @property
@@ -105,7 +106,7 @@ class Execution:
             if self._must_stop.is_set():
                 raise HandedBack
             if self._forced_end.begin():
-                self._log_forced_end()
+                self._forced_end_begun()
             if self._forced_end.complete():
                 return self._broken_off("was killed by this worker")
             if self._wait_sec() <= 0:
@@ -161,6 +162,8 @@ class Execution:
         elif isinstance(message, Ended):
             self.is_child_reusable = message.is_reusable
             self._tasks.update(message.tasks)
+            if self._forced_end.cause is Cause.TIMEOUT:
+                return self._broken_off("")
             return self.outcome(RunStatus(message.status), message.reason, message.error)
         elif isinstance(message, Died):
             return self._broken_off(message.how)
@@ -177,7 +180,10 @@ class Execution:
         """
         if self._forced_end.cause is Cause.CANCEL:
             return self.outcome(RunStatus.CANCELLED, None, None)
-        error = f"{deadletters.WORKER_PROCESS_DIED}: the process of the run {how}."
+        reason, error = deadletters.WORKER_PROCESS_DIED, f"the process of the run {how}."
+        if self._forced_end.cause is Cause.TIMEOUT:
+            reason, error = deadletters.TIMEOUT, f"the run took longer than its {self._limit_sec:g} s."
+        error = f"{reason}: {error}"
         now = time.time()
         for name, state in self._tasks.items():
             if state == TaskState.RUNNING.value:
@@ -188,9 +194,16 @@ class Execution:
                     "ended_at": now,
                     "error": error,
                 }
-        return self.outcome(RunStatus.FAILED, deadletters.WORKER_PROCESS_DIED, error)
+        return self.outcome(RunStatus.FAILED, reason, error)
 
-    def _log_forced_end(self) -> None:
+    def _forced_end_begun(self) -> None:
+        if self._forced_end.cause is Cause.TIMEOUT:
+            # No task begins any more because another one has been ended.
+            self._child.send(Cancel(self._stored.snapshot.run_id))
+            logger.error(
+                "a run has taken longer than its %g s; its processes are ended", self._limit_sec, extra=self.context
+            )
+            return
         logger.error(
             "a run did not stop within %g s of its cancel; its processes are ended",
             self._config.cancel_grace_sec,

@@ -117,7 +117,7 @@ class Worker:
             on_failure=self._on_failure,
             **identity,
         )
-        self._nursery = Nursery(options.resolver, self._on_failure)
+        self._nursery = Nursery(options.resolver, config.run_memory_bytes, self._on_failure)
         work_queue = Queue(bus, config)
         self._consumer = Consumer(
             bus,
@@ -183,12 +183,12 @@ class Worker:
         self._must_stop.set()
 
 
-def check_resolver(resolver: str | None) -> None:
+def check_resolver(resolver: str | None, memory_bytes: int) -> None:
     """Boot a runner once, to know that runs can be executed before the first job is fetched.
 
     :raises InvalidCommand: it cannot boot; says why.
     """
-    child = Child(resolver)
+    child = Child(resolver, memory_bytes)
     try:
         child.wait_ready(Deadline(60))
     except ChildBootFailed as exc:

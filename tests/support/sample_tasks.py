@@ -306,3 +306,10 @@ def wait_for_program(name):
     program = subprocess.Popen(["sleep", "600"])
     _note(f"{name}.waits", os.getpid())
     return program.wait()
+
+
+def take_memory(name, size):
+    """Ask for so many bytes, and end only if they are refused."""
+    block = bytearray(size)
+    _note(f"{name}.taken", len(block))
+    return len(block)
