@@ -6,7 +6,8 @@
     ├── InvalidInput                 ERR-PYOCO-0002  422
     │   ├── WorkflowInvalid          a flow.yaml that cannot be accepted
     │   ├── InvalidListQuery         ERR-PYOCO-0017
-    │   └── InvalidWorkersRequest    ERR-PYOCO-0019
+    │   ├── InvalidWorkersRequest    ERR-PYOCO-0019
+    │   └── IdempotencyKeyReused     a key that stands for another request
     ├── TooLarge                     ERR-PYOCO-0002  413
     │   ├── WorkflowTooLarge         ERR-PYOCO-0016
     │   └── SnapshotTooLarge         ERR-PYOCO-0010
@@ -131,6 +132,14 @@ class InvalidWorkersRequest(InvalidInput):
     """The request about workers is not valid."""
 
     err_id = "ERR-PYOCO-0019"
+
+
+class IdempotencyKeyReused(InvalidInput):
+    """The idempotency key was sent with another request before."""
+
+    def __init__(self) -> None:
+        message = "stands for another request: send the same one again, or take another key"
+        super().__init__(faults=[Fault("header.Idempotency-Key", message)])
 
 
 class TooLarge(PyocoServerError):

@@ -24,6 +24,10 @@ _NANOSECONDS = 1_000_000_000
 _BUCKET_DUPLICATE_WINDOW_SEC = 120
 #: What all kept workflow texts may take together; the oldest go first.
 _WORKFLOWS_MAX_BYTES = 268_435_456
+#: What all idempotency keys may take together, some 200,000 of them; the oldest go first.
+_IDEMPOTENCY_MAX_BYTES = 67_108_864
+#: How long a key is remembered. It is written once, so it does not come back after its end (nats-facts, trap 0).
+_IDEMPOTENCY_MAX_AGE_SEC = 604_800
 
 
 def ensure_resources(bus: Bus, config: Config) -> list[str]:
@@ -95,10 +99,16 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         "max_bytes": config.dlq_max_bytes,
     }
     workflows = {**_bucket(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}
+    idempotency = {
+        **_bucket(names.IDEMPOTENCY_BUCKET),
+        "max_bytes": _IDEMPOTENCY_MAX_BYTES,
+        "max_age": _IDEMPOTENCY_MAX_AGE_SEC * _NANOSECONDS,
+        "discard": "old",
+    }
     buckets = [config.runs_bucket, config.workers_bucket]
     if config.asks_for_keys:
         buckets.append(config.auth_bucket)
-    return [work, dead_letters, *map(_bucket, buckets), workflows]
+    return [work, dead_letters, *map(_bucket, buckets), workflows, idempotency]
 
 
 def _bucket(bucket: str) -> dict[str, Any]:

@@ -140,6 +140,7 @@ def _add_submit(commands: argparse._SubParsersAction[CommandParser]) -> None:
     _add_params(parser)
     parser.add_argument("--tag", help="routing tag: which workers may run it (default: the gateway's)")
     parser.add_argument("--tags", metavar="A,B", help="labels for display and filters, separated by commas")
+    _add_idempotency_key(parser)
 
 
 def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> None:
@@ -150,11 +151,21 @@ def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> Non
     parser.add_argument("--flow-name", required=True, metavar="NAME", help="name of the flow")
     parser.add_argument("--tag", required=True, help="routing tag: which workers may run it")
     _add_params(parser)
+    _add_idempotency_key(parser)
     parser.add_argument(
         "--each",
         action="store_true",
         help="a run for each set of parameters in --params-file: a JSON object a line, or a list in JSON or YAML; "
         "--params and --param are laid over each",
+    )
+
+
+def _add_idempotency_key(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--idempotency-key",
+        metavar="KEY",
+        help="names this submission: the same command with the same key again, as by a retried cron job, makes no "
+        "second run and prints the first one",
     )
 
 
@@ -235,14 +246,17 @@ def _add_watch(commands: argparse._SubParsersAction[CommandParser]) -> None:
 def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     tags = None if args.tags is None else [tag.strip() for tag in args.tags.split(",") if tag.strip()]
     params = gather(args.params_file, args.params, args.param, args.fail)
-    print_json(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags))
+    key = args.idempotency_key
+    print_json(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags, idempotency_key=key))
 
 
 def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     text = read_text("--workflow-file", args.workflow_file, args.fail)
     if not args.each:
         params = gather(args.params_file, args.params, args.param, args.fail)
-        answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag, params=params)
+        answer = client.submit_run_yaml(
+            text, flow_name=args.flow_name, tag=args.tag, params=params, idempotency_key=args.idempotency_key
+        )
         print_json(answer)
         for warning in answer.get("warnings", []):
             print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)
@@ -251,6 +265,8 @@ def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
 
     if args.params_file is None:
         args.fail("--each needs --params-file, the file with the sets of parameters")
+    if args.idempotency_key is not None:
+        args.fail("--idempotency-key names one run, so it does not go with --each")
     over = gather(None, args.params, args.param, args.fail)
     with closing(ParameterSets(args.params_file, args.fail)) as sets:
         submit_each(client, text, sets, over, flow_name=args.flow_name, tag=args.tag)

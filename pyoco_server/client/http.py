@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pyoco_server.client.event_stream import EventDecoder
 from pyoco_server.client.refusals import reason
-from pyoco_server.client.transport import Transport
+from pyoco_server.client.transport import Transport, header_text
 from pyoco_server.errors import GatewayRefused, GatewayUnreachable, InvalidInput
 from pyoco_server.states import TERMINAL
 
@@ -55,12 +55,15 @@ class PyocoHttpClient(Transport):
         *,
         tag: str | None = None,
         tags: list[str] | None = None,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Submit a run of a flow that the workers of ``tag`` know (``POST /runs``).
 
         :param params: inputs of the flow; must be JSON values.
         :param tag: routing tag; the gateway's default when ``None``.
         :param tags: free labels for display and filters.
+        :param idempotency_key: names this submission, 1 to 255 printable ASCII characters: sent again with the same
+            arguments it gives the run of the first time, so that it is safe to repeat whatever happened.
         :return: ``{run_id, status}``; the run is stored and queued.
         :raises InvalidInput: a parameter that JSON cannot carry; nothing was sent.
         :raises GatewayRefused: with status 422 for invalid input, 413 for too large, 503 while NATS is away.
@@ -71,16 +74,24 @@ class PyocoHttpClient(Transport):
             body["tag"] = tag
         if tags is not None:
             body["tags"] = tags
-        return self._object("POST", "/runs", data=_json_body(body), headers=_JSON)
+        headers = {**_JSON, **_key_header(idempotency_key)}
+        return self._object("POST", "/runs", data=_json_body(body), headers=headers)
 
     def submit_run_yaml(
-        self, workflow_yaml: str, *, flow_name: str, tag: str | None = None, params: Mapping[str, Any] | None = None
+        self,
+        workflow_yaml: str,
+        *,
+        flow_name: str,
+        tag: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Submit a run of the flow in a flow.yaml (``POST /runs/yaml``).
 
         :param workflow_yaml: the text of the file.
         :param params: laid over the defaults of the file; gateways of 0.5.1 ignore them.
         :param tag: routing tag; the gateway's default when ``None``.
+        :param idempotency_key: see :meth:`submit_run`.
         :return: ``{run_id, status}``, with ``warnings`` (a list of ``{loc, msg, line, column}``) where something in
             the file is allowed and probably not meant; the run is stored and queued.
         :raises GatewayRefused: with status 422 (``problem["errors"]`` names each fault and its place), 413
@@ -93,7 +104,8 @@ class PyocoHttpClient(Transport):
         if params:
             fields["params"] = _json_body(dict(params))
         files = {"workflow": ("flow.yaml", workflow_yaml.encode(), "application/x-yaml")}
-        return self._object("POST", "/runs/yaml", data=fields, files=files)
+        headers = _key_header(idempotency_key)
+        return self._object("POST", "/runs/yaml", data=fields, files=files, headers=headers)
 
     def submit_batch(self, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Submit up to :data:`BATCH_MAX_RUNS` runs of flows that workers know (``POST /runs/batch``).
@@ -377,6 +389,12 @@ def _segment(name: str, what: str = "run") -> str:
     if name in ("", ".", ".."):
         raise InvalidInput(f"{name!r} is not the id of a {what}.")
     return quote(name, safe="")
+
+
+def _key_header(key: str | None) -> dict[str, str]:
+    if key is None:
+        return {}
+    return {"Idempotency-Key": header_text("idempotency key", key)}
 
 
 def _json_body(body: Mapping[str, Any]) -> bytes:

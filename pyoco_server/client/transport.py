@@ -54,8 +54,8 @@ class Transport:
         # Whatever the environment says of a proxy, none is between a machine and itself.
         self._session.trust_env = not self._base_url.startswith(_LOOPBACK)
         if api_key is not None:
-            header = _header_text("API key header", api_key_header)
-            self._session.headers[header] = _header_text("API key", api_key)
+            header = header_text("API key header", api_key_header)
+            self._session.headers[header] = header_text("API key", api_key)
 
     def __enter__(self: Self) -> Self:
         return self
@@ -132,7 +132,11 @@ class Transport:
         return GatewayRefused(200, method, path, detail)
 
 
-def _header_text(what: str, value: str) -> str:
+def header_text(what: str, value: str) -> str:
+    """Check what is to be sent in a header.
+
+    :raises InvalidInput: it has characters that HTTP cannot carry.
+    """
     if not value or not value.isascii() or not value.isprintable() or value != value.strip():
         # The value stays out of the message: it may be a secret.
         raise InvalidInput(f"The {what} must be printable ASCII text without spaces around it.")

@@ -10,6 +10,8 @@ import re
 WORK_STREAM = "PYOCO_WORK"
 #: flow.yaml texts by their sha256; ours, bounded, rebuilt by any submission of the same text.
 WORKFLOWS_BUCKET = "pyoco_workflows"
+#: Idempotency keys and the runs they stand for; ours, bounded by size and age.
+IDEMPOTENCY_BUCKET = "pyoco_idempotency"
 
 #: Root of the subjects on which idle workers are told of jobs; outside of what the work stream captures.
 _HINT_ROOT = "pyoco_hint"

@@ -26,6 +26,7 @@ from pyoco_server.states import RunStatus, WorkerState
 T = TypeVar("T")
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 
 MAX_LIST_LIMIT = 200
 MAX_BATCH_RUNS = 1_000
@@ -263,6 +264,17 @@ def read_number(text: str, where: str) -> float:
     if _NUMBER.fullmatch(text) is None:
         raise InvalidInput(faults=[Fault(where, "must be a number")])
     return float(text)
+
+
+def read_idempotency_key(key: str | None) -> str | None:
+    """Check the header ``Idempotency-Key``; ``None`` when it was not sent.
+
+    :raises InvalidInput: it is no key.
+    """
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        message = "must be 1 to 255 printable ASCII characters, such as nightly-2026-01-31"
+        raise InvalidInput(faults=[Fault("header.Idempotency-Key", message)])
+    return key
 
 
 def wants_records(query: MultiDict[str, str], words: Sequence[str] = ("records", "full", "all")) -> bool:

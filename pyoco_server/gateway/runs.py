@@ -6,7 +6,7 @@ Source: contract, section 3.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, request
@@ -18,6 +18,7 @@ from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.inputs import (
     RunInput,
     WorkflowInput,
+    read_idempotency_key,
     read_json_object,
     read_model,
     read_number,
@@ -26,7 +27,7 @@ from pyoco_server.gateway.inputs import (
     wants_records,
 )
 from pyoco_server.gateway.watch import wait_for_end
-from pyoco_server.operations.submit import RunRequest
+from pyoco_server.operations.submit import RunRequest, Submitted
 from pyoco_server.states import RunStatus
 from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
 
@@ -37,23 +38,21 @@ _PAGING_PARAMETERS = ("updated_after", "cursor", "workflow_yaml_sha256")
 
 
 @blueprint.post("/runs")
-def submit_run() -> dict[str, Any]:
+def submit_run() -> Any:
     """Submit a flow by its name."""
     given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
-    return _submit(run_request(given.flow_name, given.tag, given.tags, given.params, timeout_sec=given.timeout_sec))
+    wanted = run_request(given.flow_name, given.tag, given.tags, given.params, timeout_sec=given.timeout_sec)
+    return _answer(_submit(wanted))
 
 
 @blueprint.post("/runs/yaml")
-def submit_workflow() -> dict[str, Any]:
+def submit_workflow() -> Any:
     """Submit a flow.yaml, as a form with a file or as the body itself."""
     text, fields, where = _workflow_of_request()
     given = read_model(WorkflowInput, fields, where)
     workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
     wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, timeout_sec=given.timeout_sec)
-    submitted = _submit(wanted)
-    if workflow.warnings:
-        submitted["warnings"] = [warning.as_dict() for warning in workflow.warnings]
-    return submitted
+    return _answer(_submit(wanted), [warning.as_dict() for warning in workflow.warnings])
 
 
 @blueprint.get("/runs")
@@ -107,10 +106,20 @@ def run_request(
     return RunRequest(caller(), flow_name, tag, tags or [tag], params, workflow, timeout_sec=timeout_sec)
 
 
-def _submit(wanted: RunRequest) -> dict[str, Any]:
-    submitted = gateway().submission.submit(wanted)
+def _submit(wanted: RunRequest) -> Submitted:
+    key = read_idempotency_key(request.headers.get("Idempotency-Key"))
+    submission = gateway().submission
+    submitted = submission.submit(wanted) if key is None else submission.submit_once(wanted, key)
     gateway().model.note_written(submitted.revision)
-    return {"run_id": submitted.run_id, "status": RunStatus.PENDING.value}
+    return submitted
+
+
+def _answer(submitted: Submitted, warnings: Sequence[dict[str, Any]] = ()) -> Any:
+    """Give the answer to a submission; a repeated one gets that of the first, with a header that says so."""
+    document: dict[str, Any] = {"run_id": submitted.run_id, "status": RunStatus.PENDING.value}
+    if warnings:
+        document["warnings"] = list(warnings)
+    return (document, {"Idempotent-Replayed": "true"}) if submitted.is_repeated else document
 
 
 def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:

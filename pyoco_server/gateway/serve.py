@@ -37,6 +37,7 @@ from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.deadletters import DeadLetterStore
+from pyoco_server.stores.idempotency import IdempotencyStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workers import WorkerStore
@@ -170,6 +171,7 @@ class GatewayServer:
             runs,
             queue,
             workflows,
+            IdempotencyStore(self._bus),
             origin=origin,
             published=sweep.note_queued,
             withdrawn=model.withdraw,

@@ -5,11 +5,13 @@ Source: design, section 4; contract, section 2, "Order of writes".
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyoco_server.bridge.client import Bus
@@ -20,12 +22,15 @@ from pyoco_server.errors import (
     BusError,
     BusTimeout,
     BusUnavailable,
+    IdempotencyKeyReused,
     PyocoServerError,
+    RevisionConflict,
     SnapshotTooLarge,
     SubmissionUncertain,
     TooLarge,
 )
 from pyoco_server.operations.authenticate import Caller
+from pyoco_server.stores.idempotency import IdempotencyStore, KeyedRun
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workflows import WorkflowStore
@@ -57,26 +62,43 @@ class RunRequest:
     workflow: Workflow | None = None
     timeout_sec: float | None = None
 
+    @property
+    def digest(self) -> str:
+        """Tell this request from others: a hash of all that decides what is run."""
+        sha256 = self.workflow and self.workflow.sha256
+        values = [self.flow_name, self.tag, self.tags, self.params, self.timeout_sec, sha256]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Submitted:
     """An accepted run.
 
-    :param revision: the sequence of its snapshot, for whoever wants to wait until a list shows it.
+    :param revision: the sequence of its snapshot, for whoever wants to wait until a list shows it; 0 of a run that
+        was there already.
     """
 
     run_id: str
     revision: int
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a request before this one submitted the run."""
+        return self.revision == 0
+
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A run that is ready to be written."""
+    """A run that is ready to be written.
+
+    :param is_keyed: whether others may count on this run as soon as it is stored, so that it is not withdrawn.
+    """
 
     run_id: str
     workflow: Workflow | None
     creation: Write
     publication: Write
+    is_keyed: bool = False
 
 
 class Submission:
@@ -93,6 +115,7 @@ class Submission:
         runs: RunStore,
         queue: Queue,
         workflows: WorkflowStore,
+        keys: IdempotencyStore,
         *,
         origin: str,
         published: Callable[[str], None],
@@ -102,6 +125,7 @@ class Submission:
         self._runs = runs
         self._queue = queue
         self._workflows = workflows
+        self._keys = keys
         self._origin = origin
         self._published = published
         self._withdrawn = withdrawn
@@ -115,6 +139,31 @@ class Submission:
         :raises SubmissionUncertain: the answer was lost; the sweep completes the run if it was stored.
         """
         (outcome,) = self.submit_each([request])
+        if isinstance(outcome, PyocoServerError):
+            raise outcome
+        return outcome
+
+    def submit_once(self, request: RunRequest, key: str) -> Submitted:
+        """Store and queue a run, or give the one that was submitted by the same request with the same key.
+
+        The key comes to stand for a run before the run is stored, so whoever sends it again after any end of a gateway
+        completes what that one began. Whoever of several is first stores the run, and the others find it; none of
+        them withdraws it when its job is refused, for it may have been promised by another one: the sweep queues it.
+
+        :raises IdempotencyKeyReused: the key stands for another request.
+        :raises PyocoServerError: as :meth:`submit`; always safe to submit again with the same key.
+        """
+        prepared = self._prepare(request, str(uuid.uuid4()))
+        if isinstance(prepared, PyocoServerError):
+            raise prepared
+        keyed = self._keys.claim(request.caller.tenant_id, key, KeyedRun(prepared.run_id, request.digest))
+        if keyed.digest != request.digest:
+            raise IdempotencyKeyReused
+        if keyed.run_id != prepared.run_id:
+            prepared = self._prepare(request, keyed.run_id)
+            if isinstance(prepared, PyocoServerError):
+                raise prepared
+        (outcome,) = self._write([replace(prepared, is_keyed=True)])
         if isinstance(outcome, PyocoServerError):
             raise outcome
         return outcome
@@ -137,7 +186,9 @@ class Submission:
         return outcomes + [untried] * (len(requests) - len(outcomes))
 
     def _submit_some(self, requests: Sequence[RunRequest]) -> list[Submitted | PyocoServerError]:
-        prepared = [self._prepare(request) for request in requests]
+        return self._write([self._prepare(request, str(uuid.uuid4())) for request in requests])
+
+    def _write(self, prepared: Sequence[_Prepared | PyocoServerError]) -> list[Submitted | PyocoServerError]:
         ready = [item for item in prepared if isinstance(item, _Prepared)]
         try:
             for item in ready:
@@ -148,8 +199,8 @@ class Submission:
         written = iter(self._bus.write_each([(item.creation, item.publication) for item in ready]))
         return [self._outcome(item, next(written)) if isinstance(item, _Prepared) else item for item in prepared]
 
-    def _prepare(self, request: RunRequest) -> _Prepared | PyocoServerError:
-        job = _job(request)
+    def _prepare(self, request: RunRequest, run_id: str) -> _Prepared | PyocoServerError:
+        job = _job(request, run_id)
         workflow = request.workflow
         nodes = list(task_names_of(workflow)) if workflow is not None else []
         snapshot = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
@@ -172,9 +223,12 @@ class Submission:
         if isinstance(written, list):
             self._published(run_id)
             return Submitted(run_id, written[0])
-        if isinstance(written, BusTimeout):
+        is_stored = bool(written.completed)
+        if prepared.is_keyed and isinstance(written, RevisionConflict) and not is_stored:
+            return Submitted(run_id, 0)
+        if isinstance(written, BusTimeout) or (prepared.is_keyed and is_stored):
             return SubmissionUncertain(run_id, str(written))
-        if written.completed:
+        if is_stored:
             try:
                 self._withdraw(run_id, written.completed[0])
             except SubmissionUncertain as exc:
@@ -216,11 +270,11 @@ def job_of(snapshot: Snapshot, workflow_yaml: str | None) -> Job:
     )
 
 
-def _job(request: RunRequest) -> Job:
+def _job(request: RunRequest, run_id: str) -> Job:
     workflow = request.workflow
     params = request.params if workflow is None else workflow.params_over_defaults(request.params)
     return Job(
-        run_id=str(uuid.uuid4()),
+        run_id=run_id,
         flow_name=request.flow_name,
         tag=request.tag,
         tags=request.tags,

@@ -222,3 +222,22 @@ def test_a_watch_until_the_end_goes_on_over_a_restart_of_the_gateway(town: Town)
     (town.folder / "go").touch()
     assert watch.process.wait(30) == 0
     assert watch.log.splitlines()[-1].split("\t")[2] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("submit",), ("submit-yaml", "--workflow-file", "flow.yaml", "--flow-name", "main")],
+    ids=["submit", "submit-yaml"],
+)
+def test_a_submission_that_is_repeated_with_its_key_prints_the_first_run(town: Town, command: tuple[str, ...]) -> None:
+    same = (*command, "--tag", "hello", "--idempotency-key", f"nightly {command[0]}")
+    first, second = (document(town.client(*same, "--param", "x=1")) for _ in range(2))
+    assert first == second
+    other = town.client(*same, "--param", "x=2")
+    assert other.returncode == 1 and "stands for another request" in other.stderr, other
+
+
+def test_a_key_does_not_go_with_many_runs(town: Town) -> None:
+    flags = ("--workflow-file", "flow.yaml", "--flow-name", "main", "--tag", "hello", "--each")
+    done = town.client("submit-yaml", *flags, "--params-file", "flow.yaml", "--idempotency-key", "k")
+    assert done.returncode == 1 and "--idempotency-key" in done.stderr, done

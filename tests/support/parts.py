@@ -21,6 +21,7 @@ from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Deadline
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.deadletters import DeadLetterStore
+from pyoco_server.stores.idempotency import IdempotencyStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workflows import WorkflowStore
@@ -65,6 +66,7 @@ class Parts:
             self.runs,
             self.queue,
             self.workflows,
+            IdempotencyStore(bus or self.bus),
             origin="test",
             published=lambda run_id: None,
             withdrawn=lambda run_id, revision: None,
