@@ -62,7 +62,9 @@ def check_that_all_say_503(gateway: LocalGateway, run_id: str, within_sec: float
 
 def check_what_needs_no_nats(gateway: LocalGateway) -> None:
     assert gateway.get("/health").json() == {"status": "ok"}
-    assert gateway.get("/").status_code == 200
+    page = gateway.get("/")
+    assert (page.status_code, page.headers["Content-Type"]) == (503, "text/html; charset=utf-8")
+    assert int(page.headers["Retry-After"]) >= 1
     assert fault_places(gateway.get("/runs?limit=0"), "ERR-PYOCO-0017") == ["query.limit"]
     assert fault_places(gateway.ask("POST", "/runs", data=b"{"), "ERR-PYOCO-0002") == ["body"]
     assert fault_places(gateway.ask("POST", "/runs", json={}), "ERR-PYOCO-0002") == ["body.flow_name"]

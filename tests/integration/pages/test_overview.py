@@ -14,16 +14,16 @@ from tests.support.pages import visit
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
 
-_NOW = time.time()
 
-
-def _worker(worker_id: str, tags: list[str], **fields: Any) -> dict[str, Any]:
+def _worker(now: float, worker_id: str, tags: list[str], **fields: Any) -> dict[str, Any]:
     record = {"worker_id": worker_id, "instance_id": "i", "state": "IDLE", "hidden": False, "tags": tags}
-    return {**record, "last_seen_at": _NOW + 1000, "updated_at": _NOW, **fields}
+    return {**record, "last_seen_at": now + 1000, "updated_at": now, **fields}
 
 
-def _ended(run_id: str, status: str, age_sec: float, took_sec: float = 60.0, **fields: Any) -> dict[str, Any]:
-    end = _NOW - age_sec
+def _ended(
+    now: float, run_id: str, status: str, age_sec: float, took_sec: float = 60.0, **fields: Any
+) -> dict[str, Any]:
+    end = now - age_sec
     times = {"start_time": end - took_sec, "end_time": end, "updated_at": end}
     return stored_run(run_id, status=status, **{**times, **fields})
 
@@ -31,27 +31,29 @@ def _ended(run_id: str, status: str, age_sec: float, took_sec: float = 60.0, **f
 @pytest.fixture(scope="module")
 def busy(shared: LocalGateway) -> LocalGateway:
     """A gateway on an installation with something of everything."""
+    # Not at the import: minutes may lie between the two.
+    now = time.time()
     with Parts(shared.config.nats_url) as parts:
         parts.put_many(
             [
-                *[_ended(f"done-{number}", "COMPLETED", 7200.0, flow_name="import") for number in range(6)],
-                _ended("old", "COMPLETED", 200_000.0),
-                _ended("f1", "FAILED", 500.0, flow_name="crm", error="Timeout after 31 s"),
-                _ended("f2", "FAILED", 900.0, flow_name="crm", error="Timeout after 30 s"),
-                _ended("f3", "FAILED", 5.0, error="KeyError"),
-                _ended("f4", "FAILED", 90_000.0, error="KeyError"),
-                stored_run("w1", tag="gpu", submitted_at=_NOW - 2400),
-                stored_run("w2", tag="gpu", submitted_at=_NOW - 60),
-                stored_run("w3", tag="cpu", submitted_at=_NOW - 60),
-                stored_run("r1", status="RUNNING", flow_name="import", start_time=_NOW - 50, submitted_at=_NOW - 400),
-                stored_run("r2", status="RUNNING", flow_name="import", start_time=_NOW - 300, submitted_at=_NOW - 300),
+                *[_ended(now, f"done-{number}", "COMPLETED", 7200.0, flow_name="import") for number in range(6)],
+                _ended(now, "old", "COMPLETED", 200_000.0),
+                _ended(now, "f1", "FAILED", 500.0, flow_name="crm", error="Timeout after 31 s"),
+                _ended(now, "f2", "FAILED", 900.0, flow_name="crm", error="Timeout after 30 s"),
+                _ended(now, "f3", "FAILED", 5.0, error="KeyError"),
+                _ended(now, "f4", "FAILED", 90_000.0, error="KeyError"),
+                stored_run("w1", tag="gpu", submitted_at=now - 2400),
+                stored_run("w2", tag="gpu", submitted_at=now - 60),
+                stored_run("w3", tag="cpu", submitted_at=now - 60),
+                stored_run("r1", status="RUNNING", flow_name="import", start_time=now - 50, submitted_at=now - 400),
+                stored_run("r2", status="RUNNING", flow_name="import", start_time=now - 300, submitted_at=now - 300),
             ]
         )
         for worker in (
-            _worker("alive", ["cpu"], concurrency=4, current_run_ids=["r1", "r2"], state="RUNNING"),
-            _worker("gone", ["gpu"], last_seen_at=_NOW - 700, state="RUNNING", current_run_ids=["f1"]),
-            _worker("hidden", ["gpu"], last_seen_at=_NOW - 700, hidden=True),
-            _worker("stopped", ["gpu"], last_seen_at=_NOW - 700, state="STOPPED_GRACEFUL"),
+            _worker(now, "alive", ["cpu"], concurrency=4, current_run_ids=["r1", "r2"], state="RUNNING"),
+            _worker(now, "gone", ["gpu"], last_seen_at=now - 700, state="RUNNING", current_run_ids=["f1"]),
+            _worker(now, "hidden", ["gpu"], last_seen_at=now - 700, hidden=True),
+            _worker(now, "stopped", ["gpu"], last_seen_at=now - 700, state="STOPPED_GRACEFUL"),
         ):
             parts.put(worker["worker_id"], worker, bucket="pyoco_workers")
     eventually(
@@ -121,7 +123,7 @@ def test_without_any_run_the_page_says_what_to_do(nats: NatsServer, serve: Calla
     assert f"curl --data-binary @flow.yaml '{gateway.url}/runs/yaml?flow_name=main'" in page.words
     assert not page.all("li", class_="is-done")
     with Parts(nats.url) as parts:
-        parts.put("w", _worker("w", ["default"]), bucket="pyoco_workers")
+        parts.put("w", _worker(time.time(), "w", ["default"]), bucket="pyoco_workers")
         eventually(lambda: visit(gateway, "/").all("li", class_="is-done"), what="the worker's step being ticked off")
-        parts.put_many([_ended("done", "COMPLETED", 1)])
+        parts.put_many([_ended(time.time(), "done", "COMPLETED", 1)])
         eventually(lambda: visit(gateway, "/").heading == "All is well", what="the first run being shown")
