@@ -31,12 +31,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Line:
-    """A line from one node to another: an SVG path, and the place of its tip."""
+    """A line from one node to another, as an SVG path that leaves room for a tip."""
 
     before: str
     after: str
     path: str
-    tip: Place
 
 
 @dataclass(frozen=True)
@@ -170,4 +169,4 @@ def _line(edge: Edge, places: list[Place]) -> Line:
         x, y = place.x + NODE_WIDTH, end_y
         if not is_last:
             path += f"H{x:g}"
-    return Line(*edge, path, Place(places[-1].x - 1, places[-1].y + middle))
+    return Line(*edge, path)

@@ -29,6 +29,8 @@ from pyoco_server.workflow.graph_edges import edges_of
 blueprint = Blueprint("run_page", __name__)
 
 _LIVE_REFRESH_SEC = 5
+#: Outputs in the table; what is left out is said.
+_MAX_OUTPUTS = 40
 #: The keys of what the heading says of a run in each state.
 _HEADINGS = {
     RunStatus.PENDING: "run.is_waiting",
@@ -70,6 +72,7 @@ def run(run_id: str) -> Response:
         drawing=draw(list(by_name), _edges(workflow, by_name)) if workflow else None,
         warnings=workflow.warnings if workflow else (),
         ordered=ordered,
+        max_outputs=_MAX_OUTPUTS,
         timeline=_timeline(snapshot, ordered, now, usual.get(snapshot.flow_name)),
         chosen=by_name.get(request.args.get("task", "")),
         params={name: short_json(value) for name, value in snapshot.params.items()},

@@ -109,7 +109,7 @@ def test_the_flow_is_drawn_with_states_by_word_shape_and_colour(stored: LocalGat
         "node is-pending",
     ]
     assert "Failed · 20 s" in nodes[1].words
-    assert nodes[1].attributes["href"] == "/ui/runs/broke?task=merge#task"
+    assert nodes[1].attributes["href"] == "?task=merge#task"
     assert len(page.all("path", class_="edge")) == 3
     assert len(page.all("path", class_="edge--idle")) == 1
 

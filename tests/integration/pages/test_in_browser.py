@@ -1,0 +1,213 @@
+"""The pages in a real browser: Debian's chromium, driven by selenium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.color import Color
+
+from pyoco_server.workflow.flow_yaml import parse_workflow
+from tests.conftest import HELLO_FLOW
+from tests.support.gateway import LocalGateway
+from tests.support.parts import Parts, stored_run
+from tests.support.waiting import eventually
+
+_NOW = time.time()
+PATHS = ["/", "/ui/runs", "/ui/runs?q=none", "/ui/runs/broke", "/ui/runs/broke?task=add_one", "/ui/runs/live"]
+PATHS += ["/ui/queues", "/ui/workers", "/ui/submit", "/ui/submit?from=broke", "/ui/nothing-here"]
+
+#: Names what stands out of the window, for the message of a failed test.
+_TOO_WIDE = """
+return [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth)
+    .map(e => e.outerHTML.slice(0, 120))
+"""
+
+
+def _options(lang: str) -> webdriver.ChromeOptions:
+    options = webdriver.ChromeOptions()
+    # Chromium cannot make its own cage inside a container, and /dev/shm is small there.
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--lang={lang}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"intl.accept_languages": lang})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return options
+
+
+class Browser:
+    """A browser that looks at one gateway."""
+
+    def __init__(self, gateway: LocalGateway, lang: str) -> None:
+        self.gateway = gateway
+        self.driver = webdriver.Chrome(options=_options(lang))
+        self.driver.set_page_load_timeout(20)
+
+    def look(self, path: str, *, width: int = 1280, is_dark: bool = False) -> None:
+        """Open a page and check that the browser has nothing to complain about."""
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.get(self.gateway.url + path)
+        complaints = [entry["message"] for entry in self.driver.get_log("browser")]
+        # A page of an error is noted by its status; everything else would be ours to mend.
+        assert not [text for text in complaints if "the server responded with a status of 4" not in text], complaints
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def wait_for_page(self, path: str) -> None:
+        """Wait until a click or a key has led to a page."""
+        eventually(lambda: path in self.driver.current_url, what=f"the page {path}")
+        eventually(lambda: self.all("footer"), what=f"the whole of {path}")
+
+
+@pytest.fixture(scope="module")
+def stored(shared: LocalGateway) -> LocalGateway:
+    """A gateway with runs and workers to look at."""
+    workflow = parse_workflow(HELLO_FLOW)
+    base = {"flow_name": "a_flow_with_quite_a_long_name_" * 2, "workflow_yaml_sha256": workflow.sha256}
+    record = {"state": "SUCCEEDED", "started_at": _NOW - 50, "ended_at": _NOW - 40, "output": {"rows": list(range(90))}}
+    begun = {
+        "start_time": _NOW - 60,
+        "worker_id": "a-worker.of-some-machine.example",
+        "submitted_at": _NOW - 65,
+        **base,
+    }
+    traceback = "Traceback (most recent call last):\n" + "  File a_file, line 7, in a_function\n" * 20
+    failed = {"state": "FAILED", "started_at": _NOW - 40, "ended_at": _NOW - 30, "error": "E" * 300}
+    with Parts(shared.config.nats_url) as parts:
+        parts.workflows.keep(workflow.sha256, workflow.text)
+        parts.put_many(
+            [
+                stored_run(
+                    "broke",
+                    status="FAILED",
+                    error="ValueError: " + "x" * 300,
+                    end_time=_NOW - 30,
+                    tasks={"add_one": "SUCCEEDED", "to_text": "FAILED"},
+                    task_records={"add_one": record, "to_text": {**failed, "traceback": traceback}},
+                    **begun,
+                ),
+                stored_run(
+                    "live",
+                    status="RUNNING",
+                    tasks={"add_one": "RUNNING", "to_text": "PENDING"},
+                    task_records={"add_one": {**record, "ended_at": None}},
+                    **begun,
+                ),
+                *[stored_run(f"waits-{number}", tag="a-tag-that-nobody-serves", **base) for number in range(9)],
+            ]
+        )
+        for name, seen_at in (("alive", _NOW + 1000), ("a-worker.of-some-machine.example", _NOW - 100)):
+            worker = {"worker_id": name, "instance_id": "i", "state": "RUNNING", "tags": ["default", "gpu", "long-tag"]}
+            worker.update(last_seen_at=seen_at, updated_at=_NOW, host=name, concurrency=4, current_run_ids=["live"])
+            parts.put(name, worker, bucket="pyoco_workers")
+    eventually(
+        lambda: len(shared.get("/runs").json()) == 11 and len(shared.parts.model.workers()) == 2, what="the runs known"
+    )
+    return shared
+
+
+@pytest.fixture(scope="module", params=["en", "ja"])
+def browser(stored: LocalGateway, request: pytest.FixtureRequest) -> Iterator[Browser]:
+    """A browser in each language; on a machine without one only CI insists."""
+    if shutil.which("chromedriver") is None and not os.environ.get("CI"):
+        pytest.skip("there is no chromedriver: apt-get install chromium chromium-driver")
+    opened = Browser(stored, request.param)
+    yield opened
+    opened.driver.quit()
+
+
+@pytest.mark.parametrize("width", [360, 800, 1280, 2560])
+def test_no_page_scrolls_sideways_nor_breaks_its_policy(browser: Browser, width: int) -> None:
+    for path in PATHS:
+        for is_dark in (False, True):
+            browser.look(path, width=width, is_dark=is_dark)
+            assert browser.driver.execute_script("return document.documentElement.scrollWidth") <= width, (
+                path,
+                browser.driver.execute_script(_TOO_WIDE),
+            )
+
+
+def test_the_style_sheet_and_the_readers_colours_are_used(browser: Browser) -> None:
+    shades = []
+    for is_dark in (False, True):
+        browser.look("/", is_dark=is_dark)
+        shades.append(Color.from_string(browser.one("body").value_of_css_property("background-color")).rgba)
+    assert shades[0] != shades[1]
+
+
+def test_the_first_tab_leads_past_the_menu_and_every_focus_is_seen(browser: Browser) -> None:
+    browser.look("/ui/runs")
+    browser.one("body").send_keys(Keys.TAB)
+    skip = browser.driver.switch_to.active_element
+    assert skip.get_attribute("href").endswith("#main") and skip.location["y"] >= 0
+    skip.send_keys(Keys.ENTER)
+    assert browser.driver.current_url.endswith("#main")
+    for _ in range(25):
+        browser.driver.switch_to.active_element.send_keys(Keys.TAB)
+        focused = browser.driver.switch_to.active_element
+        around = focused.find_element(By.XPATH, "..")
+        outlines = [element.value_of_css_property("outline-style") for element in (focused, around)]
+        assert "solid" in outlines or "auto" in outlines, focused.get_attribute("outerHTML")
+
+
+def test_a_refusal_and_a_submission_by_keyboard(browser: Browser) -> None:
+    browser.look("/ui/submit")
+    browser.one("#yaml").send_keys("version: 1\nflow: nonsense\n")
+    browser.one("#flow").send_keys(Keys.ENTER)
+    eventually(lambda: browser.all("#fault"), what="the refusal")
+    assert browser.one("#fault .source .fault").is_displayed()
+    assert browser.one("#yaml").get_attribute("value") == "version: 1\nflow: nonsense\n"
+    browser.one("#yaml").clear()
+    browser.one("#yaml").send_keys(HELLO_FLOW)
+    browser.one("#flow").send_keys(Keys.ENTER)
+    browser.wait_for_page("/ui/runs/")
+    assert "main" in browser.one("h1").text
+
+
+def _is_cancelled(browser: Browser, run_id: str) -> bool:
+    return browser.gateway.get(f"/runs/{run_id}").json()["status"] in ("CANCELLING", "CANCELLED")
+
+
+def test_a_run_is_cancelled_by_two_clicks(browser: Browser) -> None:
+    run_id = browser.gateway.submit("to_cancel")
+    browser.look(f"/ui/runs/{run_id}")
+    browser.one("details.ask > summary").click()
+    browser.one("details.ask form button").click()
+    eventually(lambda: _is_cancelled(browser, run_id), what="the cancel")
+    assert browser.driver.current_url == f"{browser.gateway.url}/ui/runs/{run_id}"
+
+
+def test_ticked_runs_are_counted_and_cancelled(browser: Browser) -> None:
+    run_ids = [browser.gateway.submit("picked") for _ in range(3)]
+    browser.look("/ui/runs?flow=picked&status=PENDING")
+    for run_id in run_ids[:2]:
+        browser.one(f"input[value='{run_id}']").click()
+    browser.one(".bulk details > summary").click()
+    browser.one(".bulk button").click()
+    eventually(lambda: all(_is_cancelled(browser, run_id) for run_id in run_ids[:2]), what="the cancel")
+    assert browser.driver.current_url.endswith("/ui/runs?flow=picked&status=PENDING")
+    assert not _is_cancelled(browser, run_ids[2])
+    browser.gateway.ask("POST", f"/runs/{run_ids[2]}/cancel")
+
+
+def test_a_node_of_the_graph_leads_to_its_task(browser: Browser) -> None:
+    browser.look("/ui/runs/broke")
+    nodes = browser.all(".graph a.node")
+    assert len(nodes) == 2
+    browser.driver.execute_script("arguments[0].focus()", nodes[0])
+    nodes[0].send_keys(Keys.ENTER)
+    browser.wait_for_page("/ui/runs/broke?task=add_one#task")
+    assert "add_one" in browser.one("#task h2").text
