@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
+from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.errors import InvalidInput, InvalidWorkersRequest
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.inputs import HiddenInput, read_json_object, read_model, read_worker_query
@@ -34,7 +35,17 @@ def change_worker(worker_id: str) -> dict[str, Any]:
         given = read_model(HiddenInput, read_json_object(request.get_data(cache=False), "body"), "body")
     except InvalidInput as exc:
         raise InvalidWorkersRequest(faults=exc.faults) from exc
-    parts = gateway()
-    record, revision = parts.workers.set_hidden(worker_id, given.hidden, now=time.time())
-    parts.model.note_written(revision, "workers")
+    record = set_hidden(worker_id, given.hidden)
     return {"worker_id": record.worker_id, "hidden": record.hidden, "updated_at": record.updated_at}
+
+
+def set_hidden(worker_id: str, is_hidden: bool) -> WorkerRecord:
+    """Hide a worker from lists, or show it again; gives its record.
+
+    :raises WorkerNotFound: there is no such worker.
+    :raises BusUnavailable: not confirmed; safe to repeat.
+    """
+    parts = gateway()
+    record, revision = parts.workers.set_hidden(worker_id, is_hidden, now=time.time())
+    parts.model.note_written(revision, "workers")
+    return record

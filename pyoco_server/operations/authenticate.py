@@ -56,6 +56,7 @@ class Authentication:
     def __init__(self, config: Config, keys: KeyTable, now: Callable[[], float] = time.time) -> None:
         self._asks_for_keys = config.asks_for_keys
         self._header = config.http_api_key_header
+        self._pepper = config.auth_pepper
         self._keys = keys
         self._now = now
         self._checks = SecretChecks(lambda key, known: known.record.fits(key.secret, config.auth_pepper))
@@ -87,7 +88,7 @@ class Authentication:
     def session(self, caller: Caller, *, expires_at: int) -> str | None:
         """Give the session of a caller who has just shown a key; ``None`` where no keys are asked for."""
         known = caller.known_key
-        return None if known is None else str(Session.of(known.record, expires_at))
+        return None if known is None else str(Session.of(known.record, expires_at, pepper=self._pepper))
 
     def caller_of_session(self, text: str) -> Caller:
         """Give whose session it is.
@@ -104,7 +105,7 @@ class Authentication:
             known = self._accepted(session.key_id)
         except ApiKeyInvalid:
             raise ApiKeyMissing(self._header) from None
-        if not session.is_of(known.record, self._now()):
+        if not session.is_of(known.record, self._now(), pepper=self._pepper):
             raise ApiKeyMissing(self._header)
         return _caller(known)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
 
 from pyoco_server.errors import Fault, InvalidListQuery
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import address, render
 from pyoco_server.gateway.pages.marks import worker_mark
+from pyoco_server.gateway.workers import set_hidden
 from pyoco_server.operations.attention import worker_views
 from pyoco_server.states import WorkerState
 
@@ -50,3 +52,11 @@ def workers() -> Response:
         worker_mark=worker_mark,
         timeout_sec=timeout_sec,
     )
+
+
+@blueprint.post("/ui/workers/<worker_id>/hidden")
+def hide(worker_id: str) -> AnyResponse:
+    """Take a worker off the page, or show it again; nothing else changes for it."""
+    is_hidden = request.form.get("hidden") == "true"
+    set_hidden(worker_id, is_hidden)
+    return redirect(address("/ui/workers", scope="" if is_hidden else "hidden"), 303)

@@ -101,3 +101,21 @@ def test_an_empty_installation_says_how_to_begin(nats: NatsServer, serve: Callab
     gateway.wait_until_complete()
     for path in ("/ui/queues", "/ui/workers"):
         assert "pyoco-worker --tags default" in visit(gateway, path).words
+
+
+def test_a_lost_worker_is_hidden_and_shown_again_by_a_form(
+    nats: NatsServer, serve: Callable[..., LocalGateway]
+) -> None:
+    with Parts(nats.url) as parts:
+        parts.put("gone", _worker("gone", "IDLE", ["cpu"], last_seen_at=_NOW - 100), bucket="pyoco_workers")
+        parts.put("here", _worker("here", "IDLE", ["cpu"]), bucket="pyoco_workers")
+    gateway = serve()
+    gateway.wait_until_complete()
+    path = visit(gateway, "/ui/workers").one("form", method="post").attributes["action"]
+    own = {"Sec-Fetch-Site": "same-origin"}
+    assert gateway.ask("POST", path, data={"hidden": "true"}, allow_redirects=False).status_code == 403
+    for hidden, scope in (("true", "/ui/workers"), ("false", "/ui/workers?scope=hidden")):
+        answer = gateway.ask("POST", path, data={"hidden": hidden}, headers=own, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (303, scope)
+        assert (len(_rows(visit(gateway, "/ui/workers"))) == 1) == (hidden == "true")
+    assert gateway.ask("POST", "/ui/workers/nobody/hidden", headers=own).status_code == 404

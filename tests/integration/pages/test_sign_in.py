@@ -144,7 +144,9 @@ def test_a_session_that_was_not_given_is_none(guarded: Guarded) -> None:
         assert answer.status_code == 401, text
     assert guarded.gateway.get("/ui/runs", headers={"Cookie": f"pyoco_session={cookie}"}).status_code == 200
     record = guarded.gateway.parts.model.keys.get(key_id).record
-    past = Session.of(record, int(time.time()) - 1)
+    past = Session.of(record, int(time.time()) - 1, pepper="")
+    assert str(Session.of(record, int(expires_at), pepper="")) == cookie
+    assert str(Session.of(record, int(expires_at), pepper="another")) != cookie
     assert guarded.gateway.get("/ui/runs", headers={"Cookie": f"pyoco_session={past}"}).status_code == 401
 
 
