@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 import shutil
 import time
@@ -30,6 +31,12 @@ return [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientR
     .map(e => e.outerHTML.slice(0, 120))
 """
 
+#: Runs the checker; gives each fault with the first place that has it.
+_CHECK = """
+const done = arguments[0];
+axe.run(document).then(found => done(found.violations.map(v => [v.id, v.impact, v.nodes[0].html.slice(0, 200)])));
+"""
+
 
 def _options(lang: str) -> webdriver.ChromeOptions:
     options = webdriver.ChromeOptions()
@@ -46,6 +53,7 @@ class Browser:
 
     def __init__(self, gateway: LocalGateway, lang: str) -> None:
         self.gateway = gateway
+        self.lang = lang
         self.driver = webdriver.Chrome(options=_options(lang))
         self.driver.set_page_load_timeout(20)
 
@@ -138,6 +146,16 @@ def test_no_page_scrolls_sideways_nor_breaks_its_policy(browser: Browser, width:
                 path,
                 browser.driver.execute_script(_TOO_WIDE),
             )
+
+
+def test_the_accessibility_checker_finds_no_fault(browser: Browser) -> None:
+    checker = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
+    # A check takes a second, so each language has one of the looks.
+    width, is_dark = {"en": (1280, False), "ja": (390, True)}[browser.lang]
+    for path in PATHS:
+        browser.look(path, width=width, is_dark=is_dark)
+        browser.driver.execute_script(checker)
+        assert browser.driver.execute_async_script(_CHECK) == [], path
 
 
 def test_the_style_sheet_and_the_readers_colours_are_used(browser: Browser) -> None:
