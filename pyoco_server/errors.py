@@ -7,18 +7,22 @@
     │   ├── WorkflowInvalid          a flow.yaml that cannot be accepted
     │   ├── InvalidListQuery         ERR-PYOCO-0017
     │   ├── InvalidWorkersRequest    ERR-PYOCO-0019
-    │   └── IdempotencyKeyReused     a key that stands for another request
+    │   ├── IdempotencyKeyReused     a key that stands for another request
+    │   └── WheelInvalid             a wheel that cannot be accepted
     ├── TooLarge                     ERR-PYOCO-0002  413
     │   ├── WorkflowTooLarge         ERR-PYOCO-0016
     │   └── SnapshotTooLarge         ERR-PYOCO-0010
     ├── ForeignOrigin                403, a form that another site sent
     ├── RunNotFound                  ERR-PYOCO-0005  404
+    ├── WheelNotFound                ERR-PYOCO-0023  404
+    ├── WheelConflict                ERR-PYOCO-0022  409
     ├── ApiKeyMissing                ERR-PYOCO-0014  401
     ├── ApiKeyInvalid                ERR-PYOCO-0015  403
     │   └── ApiKeyReadOnly           a request that writes, with a key that may only read
     ├── WorkerNotFound               ERR-PYOCO-0020  404
     ├── InvalidJob                   ERR-PYOCO-0012  a queued job that cannot be read
     ├── FlowNotFound                 ERR-PYOCO-0006  a worker cannot resolve the flow
+    ├── WheelSyncFailed              ERR-PYOCO-0024  a worker cannot install a wheel
     ├── Unavailable                  ERR-PYOCO-0003  503, worth another try later
     │   ├── BusUnavailable           NATS did not answer in time
     │   │   ├── BusTimeout           …and what was asked may have been done
@@ -142,6 +146,10 @@ class IdempotencyKeyReused(InvalidInput):
         super().__init__(faults=[Fault("header.Idempotency-Key", message)])
 
 
+class WheelInvalid(InvalidInput):
+    """The wheel is not valid."""
+
+
 class TooLarge(PyocoServerError):
     """The request is larger than this gateway accepts."""
 
@@ -182,6 +190,30 @@ class RunNotFound(PyocoServerError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"There is no run {run_id}.")
+
+
+class WheelNotFound(PyocoServerError):
+    """There is no such wheel."""
+
+    err_id = "ERR-PYOCO-0023"
+    http_status = 404
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no wheel {name}.")
+
+
+class WheelConflict(PyocoServerError):
+    """The package has this version already, or a newer one."""
+
+    err_id = "ERR-PYOCO-0022"
+    http_status = 409
+
+
+class WheelSyncFailed(PyocoServerError):
+    """A wheel cannot be installed."""
+
+    err_id = "ERR-PYOCO-0024"
+    retryable = True
 
 
 class ApiKeyMissing(PyocoServerError):

@@ -1,0 +1,86 @@
+"""Wheels for tests, sound ones and others, made without any build tool."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+#: Long enough to count as a usage text.
+USAGE = "How to use this package: name its functions in a flow.yaml and submit it to a worker of its tags."
+PLUGIN = "[pyoco.tasks]\n{package} = {package}:register\n"
+
+
+def file_name(package: str = "demo", version: str = "1.0", tags: str = "py3-none-any") -> str:
+    return f"{package}-{version}-{tags}.whl"
+
+
+def wheel(
+    package: str = "demo",
+    version: str = "1.0",
+    files: Mapping[str, bytes] | None = None,
+    *,
+    metadata: str = "",
+    description: str = USAGE,
+    entry_points: str | None = None,
+    named: tuple[str, str] | None = None,
+    replaced: Mapping[str, bytes | None] | None = None,
+    members: Sequence[tuple[zipfile.ZipInfo | str, bytes]] = (),
+) -> bytes:
+    """Make a wheel.
+
+    :param files: what it holds beside its description; a module that says its version when ``None``.
+    :param metadata: further lines of METADATA.
+    :param named: what METADATA says instead of package and version.
+    :param replaced: other bytes for files, behind the back of RECORD; ``None`` leaves one out.
+    :param members: what stands in the archive without standing in RECORD.
+    """
+    said_package, said_version = named or (package, version)
+    folder = f"{package}-{version}.dist-info"
+    content = dict(files if files is not None else {f"{package}/__init__.py": module(version)})
+    about = f"Metadata-Version: 2.1\nName: {said_package}\nVersion: {said_version}\nSummary: a test\n{metadata}"
+    content[f"{folder}/METADATA"] = f"{about}\n{description}\n".encode()
+    content[f"{folder}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    if entry_points is not None:
+        content[f"{folder}/entry_points.txt"] = entry_points.encode()
+    lines = [f"{path},sha256={_hash(data)},{len(data)}\n" for path, data in content.items()]
+    content[f"{folder}/RECORD"] = ("".join(lines) + f"{folder}/RECORD,,\n").encode()
+    written: dict[str, bytes | None] = {**content, **(replaced or {})}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, data in written.items():
+            if data is not None:
+                archive.writestr(path, data)
+        for member, content_of in members:
+            archive.writestr(member, content_of)
+    return buffer.getvalue()
+
+
+def module(version: str) -> bytes:
+    """Give a module whose task says which version it is."""
+    return f"""\
+from pathlib import Path
+
+def which():
+    return {version!r}
+
+def where():
+    return str(Path(__file__).parent.parent)
+
+def register(registry):
+    registry.task(name="which_plugin")(which)
+""".encode()
+
+
+def write_wheel(folder: Path, package: str = "demo", version: str = "1.0", **options: object) -> Path:
+    """Make a wheel as a file with the name that it must have."""
+    path = folder / file_name(package, version)
+    path.write_bytes(wheel(package, version, **options))  # type: ignore[arg-type]
+    return path
+
+
+def _hash(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
