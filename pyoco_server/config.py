@@ -149,6 +149,26 @@ class Config:
     max_watches: int = setting.count(
         "PYOCO_MAX_WATCHES", 512, "watches of runs that a gateway serves at the same time", low=0
     )
+    wheel_bucket: str = setting.bucket("PYOCO_WHEEL_OBJECT_STORE_BUCKET", "pyoco_wheels", "object store of the wheels")
+    wheel_max_bytes: int = setting.count("PYOCO_WHEEL_MAX_BYTES", 536_870_912, "the largest wheel", low=1024)
+    wheel_sync_enabled: bool = setting.flag(
+        "PYOCO_WHEEL_SYNC_ENABLED", False, "whether a worker installs the wheels of the registry"
+    )
+    wheel_sync_dir: str = setting.text(
+        "PYOCO_WHEEL_SYNC_DIR", ".pyoco/wheels", "folder in which a worker keeps them; workers may share it"
+    )
+    wheel_sync_interval_sec: float = setting.seconds(
+        "PYOCO_WHEEL_SYNC_INTERVAL_SEC", 10.0, "how often an idle worker looks for wheels, and tries failed ones again"
+    )
+    wheel_install_timeout_sec: float = setting.seconds(
+        "PYOCO_WHEEL_INSTALL_TIMEOUT_SEC", 180.0, "how long fetching and unpacking one wheel may take"
+    )
+    wheel_history_bucket: str = setting.bucket(
+        "PYOCO_WHEEL_HISTORY_KV_BUCKET", "pyoco_wheel_history", "bucket of the history of the wheels"
+    )
+    wheel_history_ttl_sec: float = setting.seconds(
+        "PYOCO_WHEEL_HISTORY_TTL_SEC", 7_776_000.0, "how long an event of that history is kept"
+    )
     log_level: str = setting.make(
         "PYOCO_LOG_LEVEL",
         "INFO",

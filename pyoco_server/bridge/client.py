@@ -24,6 +24,7 @@ from pyoco_server.bridge.answers import rfc3339, stored_message, unix_seconds
 from pyoco_server.bridge.loop import LoopThread
 from pyoco_server.bridge.messages import Stored, Write
 from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, api_answer, is_retryable, translate
+from pyoco_server.contract import names
 from pyoco_server.errors import (
     BusError,
     BusTimeout,
@@ -408,8 +409,9 @@ class Bus:
         return found
 
     async def _last_of(self, subject: str) -> Stored:
-        bucket = subject.split(".", 2)[1]
-        return stored_message(await self._api(f"STREAM.MSG.GET.KV_{bucket}", {"last_by_subj": subject}))
+        kind, bucket = subject.split(".", 2)[:2]
+        stream = names.object_stream(bucket) if kind == names.OBJECT_ROOT else names.bucket_stream(bucket)
+        return stored_message(await self._api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}))
 
 
 def _header_bytes(headers: dict[str, str] | None) -> int:

@@ -12,6 +12,8 @@ class Write:
 
     :param expected_revision: last sequence that the subject must have (0 = none yet); the write is refused with
         ``RevisionConflict`` otherwise. ``None`` writes unconditionally.
+    :param expected_of: the subjects whose last sequence that is, where it is not the message's own alone; a pattern.
+    :param is_rollup: the message takes the place of all others of its subject.
     :param msg_id: the server stores a message of the same id once within the stream's duplicate window.
     """
 
@@ -19,12 +21,18 @@ class Write:
     payload: bytes
     expected_revision: int | None = None
     msg_id: str | None = None
+    expected_of: str | None = None
+    is_rollup: bool = False
 
     @property
     def headers(self) -> dict[str, str] | None:
         headers = {}
         if self.expected_revision is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(self.expected_revision)
+        if self.expected_of is not None:
+            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = self.expected_of
+        if self.is_rollup:
+            headers["Nats-Rollup"] = "sub"
         if self.msg_id is not None:
             headers["Nats-Msg-Id"] = self.msg_id
         return headers or None

@@ -108,7 +108,9 @@ def _streams(config: Config) -> list[dict[str, Any]]:
     buckets = [config.runs_bucket, config.workers_bucket]
     if config.asks_for_keys:
         buckets.append(config.auth_bucket)
-    return [work, dead_letters, *map(_bucket, buckets), workflows, idempotency]
+    history = {**_bucket(config.wheel_history_bucket), "max_age": int(config.wheel_history_ttl_sec * _NANOSECONDS)}
+    wheels = _object_store(config.wheel_bucket)
+    return [work, dead_letters, *map(_bucket, buckets), workflows, idempotency, wheels, history]
 
 
 def _bucket(bucket: str) -> dict[str, Any]:
@@ -123,6 +125,19 @@ def _bucket(bucket: str) -> dict[str, Any]:
         "deny_delete": True,
         "allow_direct": True,
         "allow_msg_ttl": True,
+        "duplicate_window": _BUCKET_DUPLICATE_WINDOW_SEC * _NANOSECONDS,
+    }
+
+
+def _object_store(bucket: str) -> dict[str, Any]:
+    """Settings of the stream behind an object store, as any client of NATS expects them (ADR-20)."""
+    return {
+        "name": names.object_stream(bucket),
+        "subjects": [names.chunk_subject(bucket, ">"), names.object_subjects(bucket)],
+        "storage": "file",
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
         "duplicate_window": _BUCKET_DUPLICATE_WINDOW_SEC * _NANOSECONDS,
     }
 

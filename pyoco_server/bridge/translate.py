@@ -30,6 +30,9 @@ CONSUMER_EXISTS = 10148
 #: JetStream: as many replicas are not to be had (a single server; too few nodes).
 REPLICAS_NOT_SUPPORTED = 10074
 NO_SUITABLE_PEERS = 10005
+#: JetStream: the stream, or what its server may store, is full.
+STREAM_FULL = 10077
+STORAGE_FULL = 10047
 #: The message is larger than the server takes.
 PAYLOAD_TOO_LARGE = 10054
 #: JetStream: the cluster has no leader or is not ready; passes by itself.

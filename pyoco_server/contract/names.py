@@ -5,6 +5,7 @@ Source: contract, sections 1 and 2.
 
 from __future__ import annotations
 
+import base64
 import re
 
 WORK_STREAM = "PYOCO_WORK"
@@ -66,3 +67,27 @@ def bucket_stream(bucket: str) -> str:
 def key_subject(bucket: str, key: str) -> str:
     """Give the subject of a key in a KV bucket."""
     return f"$KV.{bucket}.{key}"
+
+
+#: Root of the subjects of all object stores (ADR-20).
+OBJECT_ROOT = "$O"
+
+
+def object_stream(bucket: str) -> str:
+    """Give the stream behind an object store."""
+    return f"OBJ_{bucket}"
+
+
+def object_subject(bucket: str, name: str) -> str:
+    """Give the subject under which an object store describes an object."""
+    return f"{OBJECT_ROOT}.{bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+
+
+def object_subjects(bucket: str) -> str:
+    """Give the pattern of the descriptions of all objects."""
+    return f"{OBJECT_ROOT}.{bucket}.M.>"
+
+
+def chunk_subject(bucket: str, nuid: str) -> str:
+    """Give the subject under which the content of an object lies, in pieces; ``>`` for those of all."""
+    return f"{OBJECT_ROOT}.{bucket}.C.{nuid}"

@@ -5,10 +5,9 @@ Source: contract, section 2, "API-key record".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.subjects import subjects_of
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.keys import ENTRY_PREFIX, KeyRecord
@@ -63,20 +62,11 @@ class KeyStore:
     def _subject(self, key_id: str) -> str:
         return names.key_subject(self._bucket, f"{ENTRY_PREFIX}.{key_id}")
 
-    def _subjects(self) -> Iterator[str]:
-        """Ask the server which keys there are; it tells so many at a time."""
-        count = 0
-        while True:
-            body = {"subjects_filter": self._subject("*"), "offset": count}
-            try:
-                answer = self._bus.api(f"STREAM.INFO.{self._stream}", body)
-            except ResourceMissing:
-                return
-            page = answer["state"].get("subjects") or {}
-            yield from page
-            count += len(page)
-            if not page or count >= answer["total"]:
-                return
+    def _subjects(self) -> list[str]:
+        try:
+            return list(subjects_of(self._bus, self._stream, self._subject("*")))
+        except ResourceMissing:
+            return []
 
     def _read(self, subject: str) -> tuple[KeyRecord | None, int]:
         try:

@@ -1,0 +1,267 @@
+"""Object stores of NATS, as every client of NATS reads and writes them, in bounded memory and with deadlines.
+
+An object is a description under a subject made of its name, and its content in pieces under a subject of its own.
+The description is written last and by compare-and-set, so an object is there as a whole or not at all.
+
+Source: ADR-20 (object store).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import IO, Any
+
+from pyoco_server.bridge.client import Bus, unix_seconds
+from pyoco_server.bridge.messages import Stored, Write
+from pyoco_server.bridge.subjects import subjects_of
+from pyoco_server.contract import names
+from pyoco_server.errors import BusError, KeyMissing, PyocoServerError
+
+logger = logging.getLogger(__name__)
+
+#: A piece of an object; the size that clients of NATS agree on.
+CHUNK_BYTES = 131_072
+_DIGEST = "SHA-256="
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """The description of an object.
+
+    :param nuid: names the content; another one whenever the object is written again.
+    :param modified_at: when it was written, unix seconds.
+    :param mtime: the same as the writer had it, a text.
+    :param revision: sequence of the description.
+    """
+
+    name: str
+    bucket: str
+    nuid: str
+    size: int
+    mtime: str
+    modified_at: float
+    digest: str
+    headers: Mapping[str, str]
+    is_deleted: bool
+    revision: int
+
+    @property
+    def sha256_hex(self) -> str:
+        """Hash of the content; empty where whoever wrote it gave none."""
+        encoded = self.digest.removeprefix(_DIGEST)
+        try:
+            return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).hex()
+        except (binascii.Error, ValueError):
+            return ""
+
+    @property
+    def sha256_b64(self) -> str:
+        return self.digest.removeprefix(_DIGEST)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The objects of a store at one moment.
+
+    :param revision: sequence of the newest description, of deleted ones too; 0 = there was never an object.
+    """
+
+    objects: list[ObjectInfo]
+    revision: int
+
+
+@dataclass(frozen=True)
+class Content:
+    """Content that was stored and does not belong to an object yet."""
+
+    nuid: str
+    size: int
+    chunks: int
+    digest: bytes
+
+
+class ObjectStore:
+    """Reads and writes one object store."""
+
+    def __init__(self, bus: Bus, bucket: str) -> None:
+        self._bus = bus
+        self._bucket = bucket
+        self._stream = names.object_stream(bucket)
+
+    def revision(self) -> int:
+        """Give the sequence of the newest description; whoever knows it knows whether anything has changed.
+
+        :raises BusUnavailable: no answer.
+        """
+        try:
+            return self._bus.last(self._stream, names.object_subjects(self._bucket)).seq
+        except KeyMissing:
+            return 0
+
+    def list(self) -> Listing:
+        """Read the descriptions of all objects that are there, by their names.
+
+        :raises BusUnavailable: no answer.
+        """
+        # First: what changes meanwhile makes a compare-and-set against it fail.
+        revision = self.revision()
+        found = self._bus.last_of_each(
+            self._stream, list(subjects_of(self._bus, self._stream, names.object_subjects(self._bucket)))
+        )
+        known = [info for info in map(_readable, found) if info is not None and not info.is_deleted]
+        return Listing(sorted(known, key=lambda info: info.name), revision)
+
+    def get(self, name: str) -> ObjectInfo:
+        """Read the description of an object.
+
+        :raises KeyMissing: there is none, or it was deleted.
+        :raises BusUnavailable: no answer.
+        """
+        info = _readable(self._bus.last(self._stream, names.object_subject(self._bucket, name)))
+        if info is None or info.is_deleted:
+            raise KeyMissing(f"There is no object {name}.")
+        return info
+
+    def store(self, stream: IO[bytes]) -> Content:
+        """Store content, piece by piece; it belongs to no object before :meth:`publish`.
+
+        :param stream: read from where it stands to its end.
+        :raises BusError: no room; nothing is left behind.
+        :raises BusUnavailable: not confirmed; what was stored is removed as far as that is possible.
+        """
+        nuid, digest, size, count = uuid.uuid4().hex, hashlib.sha256(), 0, 0
+        subject = names.chunk_subject(self._bucket, nuid)
+        try:
+            while chunk := stream.read(min(CHUNK_BYTES, self._bus.max_payload_bytes // 2)):
+                # By its id: a piece that is sent again, because its answer was lost, is stored once.
+                self._bus.write(Write(subject, chunk, msg_id=f"{nuid}.{count}"))
+                digest.update(chunk)
+                size += len(chunk)
+                count += 1
+        except BaseException:
+            self.discard(nuid)
+            raise
+        return Content(nuid, size, count, digest.digest())
+
+    def publish(self, name: str, content: Content, headers: Mapping[str, str], *, revision: int) -> ObjectInfo:
+        """Make an object of stored content, unless anything in the store has changed since ``revision``.
+
+        :param revision: that of a listing.
+        :raises RevisionConflict: something has; the content is kept.
+        :raises BusUnavailable: not confirmed.
+        """
+        document = {
+            "name": name,
+            "bucket": self._bucket,
+            "nuid": content.nuid,
+            "size": content.size,
+            "mtime": datetime.now(timezone.utc).isoformat(),
+            "chunks": content.chunks,
+            "digest": _DIGEST + base64.urlsafe_b64encode(content.digest).decode(),
+            "deleted": False,
+            "headers": dict(headers),
+            "options": {"max_chunk_size": CHUNK_BYTES},
+        }
+        write = Write(
+            names.object_subject(self._bucket, name),
+            json.dumps(document).encode(),
+            expected_revision=revision,
+            expected_of=names.object_subjects(self._bucket),
+            is_rollup=True,
+        )
+        return _described(document, self._bus.write(write)[0], stored_at=0.0)
+
+    def delete(self, info: ObjectInfo) -> None:
+        """Delete an object as it was read.
+
+        :raises RevisionConflict: it was written or deleted meanwhile.
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+        document = {
+            "name": info.name,
+            "bucket": self._bucket,
+            "nuid": info.nuid,
+            "size": 0,
+            "mtime": "",
+            "chunks": 0,
+            "digest": "",
+            "deleted": True,
+            "headers": dict(info.headers),
+            "options": {"max_chunk_size": CHUNK_BYTES},
+        }
+        subject, payload = names.object_subject(self._bucket, info.name), json.dumps(document).encode()
+        self._bus.write(Write(subject, payload, expected_revision=info.revision, is_rollup=True))
+        self.discard(info.nuid)
+
+    def discard(self, nuid: str) -> None:
+        """Remove content that belongs to no object (any more); where that fails it only takes room."""
+        try:
+            self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": names.chunk_subject(self._bucket, nuid)})
+        except PyocoServerError as exc:
+            logger.warning("content of the object store %s is left behind: %s", self._bucket, exc)
+
+    def chunks(self, info: ObjectInfo) -> Iterator[bytes]:
+        """Read the content of an object, piece by piece.
+
+        :raises KeyMissing: it is gone: deleted or written anew meanwhile.
+        :raises BusError: it is not what its description says.
+        :raises BusUnavailable: no answer.
+        """
+        subject, digest, size, seq = names.chunk_subject(self._bucket, info.nuid), hashlib.sha256(), 0, 0
+        while size < info.size:
+            stored = self._bus.following(self._stream, subject, seq + 1)
+            seq = stored.seq
+            digest.update(stored.payload)
+            size += len(stored.payload)
+            if size < info.size:
+                yield stored.payload
+            elif size == info.size and digest.hexdigest() == info.sha256_hex:
+                # The last piece is given when all of it is known to be right.
+                yield stored.payload
+                return
+        if size or digest.hexdigest() != info.sha256_hex:
+            raise BusError(f"The content of {info.name} is not what its description says: {size} bytes.")
+
+
+def _readable(stored: Stored | None) -> ObjectInfo | None:
+    """Read a description; ``None`` for what is none."""
+    try:
+        document = json.loads(stored.payload) if stored is not None else None
+        if stored is None or not isinstance(document, dict):
+            return None
+        return _described(document, stored.seq, stored.stored_at)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _described(document: dict[str, Any], revision: int, stored_at: float) -> ObjectInfo:
+    mtime = str(document.get("mtime") or "")
+    try:
+        modified_at = unix_seconds(mtime)
+    except ValueError:
+        modified_at = stored_at
+    return ObjectInfo(
+        name=str(document["name"]),
+        bucket=str(document["bucket"]),
+        nuid=str(document["nuid"]),
+        size=int(document.get("size") or 0),
+        mtime=mtime,
+        modified_at=modified_at,
+        digest=str(document.get("digest") or ""),
+        headers={str(name): _header(value) for name, value in (document.get("headers") or {}).items()},
+        is_deleted=bool(document.get("deleted")),
+        revision=revision,
+    )
+
+
+def _header(value: Any) -> str:
+    # Clients in other languages write a list of values.
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
