@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import IO, Any
 
-from pyoco_server.bridge.client import Bus, unix_seconds
+from pyoco_server.bridge.answers import unix_seconds
+from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Stored, Write
 from pyoco_server.bridge.subjects import subjects_of
 from pyoco_server.contract import names

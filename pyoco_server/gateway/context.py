@@ -13,6 +13,7 @@ from pyoco_server.gateway.instruments import Instruments
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.submit import Submission
+from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workers import WorkerStore
@@ -39,6 +40,7 @@ class Gateway:
     submission: Submission
     cancellation: Cancellation
     authentication: Authentication
+    wheels: WheelRegistry
     watch_places: threading.Semaphore
     stopping: threading.Event = field(default_factory=threading.Event)
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from werkzeug.datastructures import MultiDict
 
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
+from pyoco_server.contract.wheels import ACTIONS
 from pyoco_server.errors import Fault, InvalidInput, InvalidListQuery, InvalidWorkersRequest
 from pyoco_server.operations.worker_registry import WorkerQuery
 from pyoco_server.readmodel.queries import Cursor, RunQuery
@@ -29,6 +30,7 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 
 MAX_LIST_LIMIT = 200
+MAX_EVENT_LIMIT = 500
 MAX_BATCH_RUNS = 1_000
 #: The longest that an answer is held back; proxies cut longer ones off.
 MAX_WAIT_SEC = 60
@@ -37,6 +39,7 @@ MAX_NESTING = 100
 _DEFAULT_LIST_LIMIT = 50
 MAX_WORKERS_LIMIT = 500
 _DEFAULT_WORKERS_LIMIT = 100
+_DEFAULT_EVENT_LIMIT = 100
 
 
 def _printable(text: str) -> str:
@@ -275,6 +278,25 @@ def read_idempotency_key(key: str | None) -> str | None:
         message = "must be 1 to 255 printable ASCII characters, such as nightly-2026-01-31"
         raise InvalidInput(faults=[Fault("header.Idempotency-Key", message)])
     return key
+
+
+def read_event_query(query: MultiDict[str, str]) -> tuple[int, str | None, str | None]:
+    """Read the query of ``GET /wheels/history``.
+
+    :return: limit, wheel name and action; ``None`` where the events are not narrowed by it.
+    :raises InvalidListQuery: out of range or of the wrong kind.
+    """
+    faults: list[Fault] = []
+    limit, action = _DEFAULT_EVENT_LIMIT, query.get("action") or None
+    try:
+        limit = _integer(query.get("limit", str(limit)), 1, MAX_EVENT_LIMIT)
+    except ValueError as exc:
+        faults.append(Fault("query.limit", str(exc)))
+    if action is not None and action not in ACTIONS:
+        faults.append(Fault("query.action", f"must be one of {', '.join(ACTIONS)}"))
+    if faults:
+        raise InvalidListQuery(faults=faults)
+    return limit, query.get("wheel_name") or None, action
 
 
 def wants_records(query: MultiDict[str, str], words: Sequence[str] = ("records", "full", "all")) -> bool:

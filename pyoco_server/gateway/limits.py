@@ -11,6 +11,8 @@ from pyoco_server.config import Config
 MAX_BODY_BYTES = 2 * 1024 * 1024
 #: What a form or a JSON body takes around the workflow in it.
 _AROUND_WORKFLOW_BYTES = 64 * 1024
+#: What the form takes around a wheel: its tags, and the heads of its parts.
+_AROUND_WHEEL_BYTES = 64 * 1024
 #: A batch: 8 KiB for each of its thousand runs.
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
 #: A character of a text takes up to so many bytes in JSON (``\\u001f``).
@@ -22,4 +24,6 @@ def max_body_bytes(config: Config, path: str) -> int:
     workflow_bytes = config.workflow_yaml_max_bytes
     if path == "/runs/batch":
         return _MAX_BATCH_BYTES + workflow_bytes * _JSON_BYTES_PER_BYTE
+    if path == "/wheels":
+        return config.wheel_max_bytes + _AROUND_WHEEL_BYTES
     return max(MAX_BODY_BYTES, workflow_bytes + _AROUND_WORKFLOW_BYTES)

@@ -33,6 +33,7 @@ from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.job_search import JobSearch
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.sweep import Sweep
+from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Deadline, Service
@@ -40,6 +41,7 @@ from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.idempotency import IdempotencyStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.wheels import WheelHistory, WheelStore
 from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.stores.workflows import WorkflowStore
 
@@ -73,6 +75,8 @@ class HttpServer(Service):
             channel_request_lookahead=1,
             asyncore_use_poll=True,
             channel_timeout=_CHANNEL_TIMEOUT_SEC,
+            # The history of the wheels keeps what proxies say; nothing else believes it.
+            clear_untrusted_proxy_headers=False,
             backlog=_BACKLOG,
             ident=None,
         )
@@ -181,6 +185,11 @@ class GatewayServer:
         workers = WorkerStore(self._bus, self._config)
         holders = Holders(runs, workers, disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec)
         cancellation = Cancellation(runs, holders, model, JobSearch(queue))
+        wheels = WheelRegistry(
+            WheelStore(self._bus, self._config),
+            WheelHistory(self._bus, self._config),
+            max_bytes=self._config.wheel_max_bytes,
+        )
         self._gateway = Gateway(
             self._config,
             self._bus,
@@ -192,6 +201,7 @@ class GatewayServer:
             submission,
             cancellation,
             authentication,
+            wheels,
             places,
         )
         http = HttpServer(self._listener, self._gateway, self._on_failure)

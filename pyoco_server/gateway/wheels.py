@@ -1,0 +1,93 @@
+"""Routes of the wheel registry: list, upload, download, delete, history.
+
+Source: contract, section 3, rows ``/wheels``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from pyoco_server.contract.wheels import CONTENT_TYPE, Actor, Source, WheelName, parse_tags
+from pyoco_server.errors import Fault, InvalidInput
+from pyoco_server.gateway.admission import caller
+from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.inputs import read_event_query
+from pyoco_server.operations.wheels import Upload
+from pyoco_server.setting import parse_boolean
+
+blueprint = Blueprint("wheels", __name__)
+
+
+@blueprint.get("/wheels")
+def list_wheels() -> list[dict[str, Any]]:
+    """List the wheels, by name."""
+    return [wheel.to_document() for wheel in gateway().wheels.list()]
+
+
+@blueprint.post("/wheels")
+def upload_wheel() -> dict[str, Any]:
+    """Take a wheel in."""
+    file = request.files.get("wheel")
+    if file is None:
+        raise InvalidInput(faults=[Fault("form.wheel", "is missing: send the wheel as a file in this field")])
+    name = WheelName.parse(file.filename or "")
+    tags = parse_tags(",".join(request.form.getlist("tags")))
+    try:
+        replace = parse_boolean(request.form.get("replace") or "true")
+    except ValueError:
+        raise InvalidInput(faults=[Fault("form.replace", "must be true or false")]) from None
+    # werkzeug has put it in a temporary file where it is large.
+    size_bytes = file.stream.seek(0, os.SEEK_END)
+    upload = Upload(name, file.stream, size_bytes, tags, replace, _actor(), _source())
+    return gateway().wheels.upload(upload).to_document()
+
+
+@blueprint.get("/wheels/<path:name>")
+def download_wheel(name: str) -> Response:
+    """Give the bytes of a wheel."""
+    wheel, chunks = gateway().wheels.open(name)
+    # What fails at the first piece can still be answered with a problem.
+    first = next(chunks, b"")
+    response = Response(itertools.chain([first], chunks), content_type=CONTENT_TYPE)
+    response.content_length = wheel.info.size
+    # Objects that other programs have put there may have any name.
+    shown = re.sub(r'[^ -~]|["\\]', "_", name)
+    response.headers["Content-Disposition"] = f'attachment; filename="{shown}"'
+    if wheel.info.sha256_hex:
+        response.set_etag(wheel.info.sha256_hex)
+    response.make_conditional(request)
+    return response
+
+
+@blueprint.delete("/wheels/<path:name>")
+def delete_wheel(name: str) -> dict[str, Any]:
+    """Delete a wheel."""
+    gateway().wheels.delete(name, _actor(), _source())
+    return {"name": name, "deleted": True}
+
+
+@blueprint.get("/wheels/history")
+def list_events() -> list[dict[str, Any]]:
+    """List what was done with wheels, newest first."""
+    return list(gateway().wheels.events(*read_event_query(request.args)))
+
+
+def _actor() -> Actor:
+    return Actor(caller().tenant_id, caller().api_key_id)
+
+
+def _source() -> Source:
+    headers = request.headers
+    return Source(
+        remote_addr=request.remote_addr,
+        x_forwarded_for=headers.get("X-Forwarded-For"),
+        x_real_ip=headers.get("X-Real-IP"),
+        user_agent=headers.get("User-Agent"),
+        host=headers.get("Host"),
+        scheme=request.scheme,
+    )
