@@ -6,6 +6,7 @@ Source: contract, section 2, "Worker record".
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 
 from pyoco_server.bridge.client import Bus
@@ -76,6 +77,28 @@ class WorkerStore:
     def _write(self, record: WorkerRecord, revision: int) -> Write:
         subject = names.key_subject(self._bucket, record.worker_id)
         return Write(subject, record.to_bytes(), expected_revision=revision)
+
+    def mark_lost(self, worker_id: str, instance_id: str, lost_at: float) -> bool:
+        """Note that this life of a worker has ended without a word; all else in its record stays as it is.
+
+        :return: whether it was noted; ``False`` when there is no record of this life.
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+        stream, subject = names.bucket_stream(self._bucket), names.key_subject(self._bucket, worker_id)
+        while True:
+            try:
+                stored = self._bus.last(stream, subject)
+                if WorkerRecord.from_bytes(stored.payload).instance_id != instance_id:
+                    return False
+            except (KeyMissing, ValueError):
+                return False
+            # Not by the record: it writes fields that were not there, and drops those that are none.
+            document = {**json.loads(stored.payload), "lost_at": lost_at}
+            try:
+                self._bus.write(Write(subject, json.dumps(document).encode(), expected_revision=stored.seq))
+                return True
+            except RevisionConflict:
+                continue
 
     def _read(self, worker_id: str, budget_sec: float | None = None) -> tuple[WorkerRecord | None, int]:
         stream, subject = names.bucket_stream(self._bucket), names.key_subject(self._bucket, worker_id)

@@ -47,10 +47,13 @@ class Died:
 class Child:
     """A runner process; made by the nursery, used by one slot at a time."""
 
-    def __init__(self, resolver: str | None, memory_bytes: int = 0) -> None:
+    def __init__(
+        self, resolver: str | None, memory_bytes: int = 0, group_ended: Callable[[int], None] = lambda group: None
+    ) -> None:
         """Start the process; the calling thread must live as long as the process shall (PR_SET_PDEATHSIG).
 
         :param memory_bytes: address space of each of its processes; 0 = no limit.
+        :param group_ended: called with the number of its process group when that has been killed.
         :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
         """
         self._events_fd, events_end = os.pipe()
@@ -84,6 +87,7 @@ class Child:
             self._selector.register(fd, selectors.EVENT_READ)
         for fd in (self._stdin_fd, self._events_fd, *self._raw):
             os.set_blocking(fd, False)
+        self._group_ended = group_ended
         self._unsent = b""
         self._line = bytearray()
         self._early: list[Message | Died] = []
@@ -187,6 +191,7 @@ class Child:
         if not self._is_reaped:
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+            self._group_ended(self._process.pid)
             self._is_reaped = self._process.returncode is not None
 
     def _write(self) -> None:

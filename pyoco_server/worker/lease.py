@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError
+from pyoco_server.worker.sentinel import Sentinel
 
 logger = logging.getLogger(__name__)
 
@@ -25,29 +26,35 @@ class Lease:
     :param max_deliver: how often the queue hands a job out.
     """
 
-    def __init__(self, deliveries: Deliveries, delivery: Delivery, max_deliver: int) -> None:
+    def __init__(self, deliveries: Deliveries, delivery: Delivery, max_deliver: int, sentinel: Sentinel) -> None:
         self._deliveries = deliveries
+        self._sentinel = sentinel
         self.delivery = delivery
         #: Whether the queue will not hand the job out again: then there is nobody to hand it back to.
         self.is_last = delivery.num_delivered >= max_deliver
 
     def __enter__(self) -> Lease:
+        self._sentinel.watch_lease(self.delivery)
         self._deliveries.keep_in_progress(self.delivery)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._deliveries.release(self.delivery)
+        self._release()
 
     def hand_back(self, delay_sec: float = HAND_BACK_SEC) -> None:
         """Have the job delivered again; while NATS is away the end of the lease does that."""
         # First of all: a tick would take it for work in progress.
-        self._deliveries.release(self.delivery)
+        self._release()
         if self.is_last:
             count = self.delivery.num_delivered
             logger.error("a job was delivered %d times without an end; it stays in the queue", count)
             return
         with contextlib.suppress(PyocoServerError):
             self._deliveries.nak(self.delivery, delay_sec)
+
+    def _release(self) -> None:
+        self._sentinel.forget_lease(self.delivery)
+        self._deliveries.release(self.delivery)
 
     def settle(self, work: Callable[[], object]) -> None:
         """End a job that is not to be executed; while NATS is in trouble it is handed back and comes again."""

@@ -36,6 +36,7 @@ from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.scratch import Scratch
+from pyoco_server.worker.sentinel import Sentinel
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Tools:
     claims: Claims
     finish: Finish
     nursery: Nursery
+    sentinel: Sentinel
     registry: Registry
     must_stop: threading.Event
     scratch: Scratch
@@ -323,4 +325,4 @@ class Slot(Service):
                 work.is_done.set()
 
     def _lease(self, delivery: Delivery) -> Lease:
-        return Lease(self._tools.deliveries, delivery, self._tools.config.max_deliver)
+        return Lease(self._tools.deliveries, delivery, self._tools.config.max_deliver, self._tools.sentinel)

@@ -29,6 +29,7 @@ from pyoco_server.worker.consumer import Consumer
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.scratch import Scratch
+from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.slot import Slot, Tools
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,8 @@ class Worker:
             on_failure=self._on_failure,
             **identity,
         )
-        self._nursery = Nursery(options.resolver, config.run_memory_bytes, self._on_failure)
+        self._sentinel = Sentinel(config, on_failure=self._on_failure, **identity)
+        self._nursery = Nursery(options.resolver, config.run_memory_bytes, self._sentinel, self._on_failure)
         work_queue = Queue(bus, config)
         self._consumer = Consumer(
             bus,
@@ -141,6 +143,7 @@ class Worker:
             claims,
             Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), config, worker_id=options.worker_id),
             self._nursery,
+            self._sentinel,
             self._registry,
             self._must_stop,
             self._scratch,
@@ -154,7 +157,7 @@ class Worker:
         with contextlib.suppress(BusError, BusUnavailable):
             self._registry.write()
         work_queue.deliveries.start_ticks(config.ack_progress_interval_sec)
-        for service in (self._registry, self._nursery, *self._slots, self._consumer):
+        for service in (self._sentinel, self._registry, self._nursery, *self._slots, self._consumer):
             service.start()
         logger.info("the worker serves %s", ", ".join(options.tags), extra={"worker_id": options.worker_id})
 
@@ -175,6 +178,7 @@ class Worker:
         with contextlib.suppress(PyocoServerError):
             self._registry.write_stopped()
         self._nursery.stop(end)
+        self._sentinel.stop(end)
         self._bus.close(end)
         self._scratch.remove()
 

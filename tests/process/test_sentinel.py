@@ -1,0 +1,125 @@
+"""Workers that are killed: their sentinel ends what they have started, and gives their jobs to others at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.support.crew import Crew, Worker
+from tests.support.fleet import flow, is_alive, kill
+from tests.support.nats import NatsServer
+from tests.support.waiting import eventually
+
+#: What the crew sets otherwise for the tests' sake.
+DEFAULT = {"PYOCO_RUN_HEARTBEAT_INTERVAL_SEC": "1"}
+
+
+def sentinel_of(crew: Crew, worker: Worker) -> int:
+    """Wait for the sentinel of a worker, and give its process id."""
+
+    def look() -> list[int]:
+        found = [member.pid for member in crew.family.members("sentinel_process")]
+        return [pid for pid in found if _parent(pid) == worker.process.pid]
+
+    return eventually(look, what="the sentinel")[0]
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_run_of_a_killed_worker_is_completed_by_another_within_seconds_under_default_settings(
+    town_crew: Crew,
+) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    workers = {worker.worker_id: worker for worker in (crew.hire("one", **DEFAULT), crew.hire("two", **DEFAULT))}
+    run_id = crew.submit(flow("nap"), params={"name": crew.tag, "seconds": 3})
+    first = workers.pop(fleet.running(run_id)["worker_id"])
+    (second,) = workers.values()
+    fleet.wait_until(lambda: fleet.worker(first.worker_id)["state"] == "RUNNING", "the first worker's record")
+    before = fleet.worker(first.worker_id)
+    first.kill()
+    killed_at = time.time()
+    run = fleet.ended(run_id, timeout_sec=10)
+    assert time.time() - killed_at < 6
+    assert (run["attempt"], run["worker_id"]) == (2, second.worker_id)
+    assert fleet.dead_letters(run_id) == []
+    record = fleet.worker(first.worker_id)
+    assert killed_at - 1 < record.pop("lost_at") < time.time()
+    # Nothing else was touched, but for what the worker itself may have written last.
+    times = ("lost_at", "last_seen_at", "updated_at", "heartbeat_at", "last_heartbeat_at")
+    assert {**record, **dict.fromkeys(times)} == {**before, **dict.fromkeys(times)}
+
+
+def test_nothing_of_a_worker_survives_its_kill_although_its_whole_group_is_signalled(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    worker = crew.hire("only")
+    run_id = crew.submit(flow("ignore_cancel"), params={"name": crew.tag})
+    pids = [int(pid) for pid in fleet.wait_for_file(f"{crew.tag}.deaf").split()]
+    sentinel = sentinel_of(crew, worker)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        kill(sentinel, number)
+    fleet.wait_for_life(run_id)
+    assert is_alive(sentinel)
+    os.killpg(worker.process.pid, signal.SIGKILL)
+    fleet.wait_until(lambda: not any(is_alive(pid) for pid in pids), f"the end of {pids}", 5)
+    fleet.wait_until(lambda: not crew.family.members(), "the end of the sentinel, when it has done its work", 10)
+    assert fleet.worker(worker.worker_id)["lost_at"] is not None
+
+
+def test_another_sentinel_takes_the_place_of_one_that_was_killed(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    first = crew.hire("first")
+    run_id = crew.submit_held()
+    (runner,) = crew.wait_for_begin()
+    killed = sentinel_of(crew, first)
+    kill(killed, signal.SIGKILL)
+    first.wait_for_log("another one follows")
+    fleet.wait_until(lambda: sentinel_of(crew, first) != killed, "another sentinel")
+    # It knows of the run that was in hand already, and of one that begins now.
+    first.kill()
+    fleet.wait_until(lambda: not is_alive(runner), "the end of the runner")
+    crew.hire("second")
+    crew.wait_for_begin(2)
+    crew.let_go()
+    assert fleet.ended(run_id, timeout_sec=10)["attempt"] == 2
+
+
+def test_sentinel_that_does_not_listen_holds_nobody_up(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    worker = crew.hire("only")
+    deaf = sentinel_of(crew, worker)
+    kill(deaf, signal.SIGSTOP)
+    runs = [crew.submit(flow("quick")) for _ in range(320)]
+    fleet.wait_until(lambda: all(fleet.is_over(run_id) for run_id in runs), "the end of every run", 60)
+    worker.wait_for_log("another one follows")
+    assert worker.stop() == 0
+
+
+def test_sentinel_ends_with_a_worker_that_stops_in_order_and_marks_nothing(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    worker = crew.hire("only")
+    sentinel = sentinel_of(crew, worker)
+    assert worker.stop() == 0
+    fleet.wait_until(lambda: not is_alive(sentinel), "the end of the sentinel", 2)
+    record = fleet.worker(worker.worker_id)
+    assert (record["state"], record["lost_at"]) == ("STOPPED_GRACEFUL", None)
+
+
+def test_sentinel_waits_for_nats_to_come_back(crew: Crew, nats: NatsServer) -> None:
+    fleet = crew.fleet
+    first = crew.hire("first")
+    run_id = crew.submit_held()
+    crew.wait_for_begin()
+    fleet.wait_until(lambda: fleet.worker(first.worker_id), "its record")
+    nats.stop()
+    first.kill()
+    nats.start()
+    crew.hire("second")
+    crew.wait_for_begin(2)
+    crew.let_go()
+    # The server has forgotten the delivery with its restart or not: the holder is known to be gone in both cases.
+    assert fleet.ended(run_id, timeout_sec=40)["attempt"] == 2
+    assert fleet.worker(first.worker_id)["lost_at"] is not None
