@@ -28,6 +28,9 @@ _WORKFLOWS_MAX_BYTES = 268_435_456
 _IDEMPOTENCY_MAX_BYTES = 67_108_864
 #: How long a key is remembered. It is written once, so it does not come back after its end (nats-facts, trap 0).
 _IDEMPOTENCY_MAX_AGE_SEC = 604_800
+#: How long it is known that a job was delivered too often, while no gateway is there to end its run.
+_ADVISORIES_MAX_AGE_SEC = 7 * 86_400
+_ADVISORIES_MAX_BYTES = 67_108_864
 
 
 def ensure_resources(bus: Bus, config: Config) -> list[str]:
@@ -98,6 +101,15 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         "max_msgs": config.dlq_max_msgs,
         "max_bytes": config.dlq_max_bytes,
     }
+    advisories = {
+        "name": names.ADVISORIES_STREAM,
+        "subjects": [names.EXHAUSTED_SUBJECT],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": _ADVISORIES_MAX_AGE_SEC * _NANOSECONDS,
+        "max_bytes": _ADVISORIES_MAX_BYTES,
+    }
     workflows = {**_bucket(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}
     idempotency = {
         **_bucket(names.IDEMPOTENCY_BUCKET),
@@ -110,7 +122,7 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         buckets.append(config.auth_bucket)
     history = {**_bucket(config.wheel_history_bucket), "max_age": int(config.wheel_history_ttl_sec * _NANOSECONDS)}
     wheels = _object_store(config.wheel_bucket)
-    return [work, dead_letters, *map(_bucket, buckets), workflows, idempotency, wheels, history]
+    return [work, dead_letters, advisories, *map(_bucket, buckets), workflows, idempotency, wheels, history]
 
 
 def _bucket(bucket: str) -> dict[str, Any]:

@@ -13,6 +13,9 @@ WORK_STREAM = "PYOCO_WORK"
 WORKFLOWS_BUCKET = "pyoco_workflows"
 #: Idempotency keys and the runs they stand for; ours, bounded by size and age.
 IDEMPOTENCY_BUCKET = "pyoco_idempotency"
+#: Ours: what the queue tells of jobs that were delivered too often.
+ADVISORIES_STREAM = "PYOCO_ADVISORIES"
+EXHAUSTED_SUBJECT = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{WORK_STREAM}.*"
 
 #: Root of the subjects on which idle workers are told of jobs; outside of what the work stream captures.
 _HINT_ROOT = "pyoco_hint"

@@ -12,6 +12,7 @@ from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, Unavailable
 from pyoco_server.logs import RateLimit
+from pyoco_server.operations.janitor import Janitor
 from pyoco_server.operations.sweep import MIN_AGE_SEC, Sweep
 from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
@@ -22,12 +23,15 @@ logger = logging.getLogger(__name__)
 
 #: How often it is looked whether the connection and the read model are in order.
 _LOOK_SEC = 0.5
+#: How often the queue is cleaned.
+_CLEANING_SEC = 5.0
 #: When a sweep that failed is tried again.
 _RETRY_SEC = 3.0
 
 
 class Dispatcher(Service):
-    """Repairs half-made submissions, drops workers that are long gone, and makes again what has vanished from NATS.
+    """Repairs half-made submissions, ends the runs of jobs that were delivered too often, drops workers that are long
+    gone, and makes again what has vanished from NATS.
 
     A NATS server that came back with an empty store is usable again without a restart of the gateway.
     """
@@ -39,6 +43,7 @@ class Dispatcher(Service):
         model: ReadModel,
         workflows: WorkflowStore,
         sweep: Sweep,
+        janitor: Janitor,
         retirement: WorkerRetirement,
         on_failure: Callable[[Service], None],
     ) -> None:
@@ -48,11 +53,12 @@ class Dispatcher(Service):
         self._model = model
         self._workflows = workflows
         self._sweep = sweep
+        self._janitor = janitor
         self._retirement = retirement
         self._log_limit = RateLimit()
 
     def run(self) -> None:
-        next_sweep = time.monotonic()
+        next_sweep = next_cleaning = time.monotonic()
         while not self.is_stopping:
             if self._bus.has_ended:
                 # nats-py has given up, so a new process must try: better than one that answers 503 for ever.
@@ -65,6 +71,9 @@ class Dispatcher(Service):
                     self._sweep.sweep(time.time(), lambda: self.is_stopping)
                     self._retirement.remove_old(time.time())
                     next_sweep = time.monotonic() + MIN_AGE_SEC
+                if time.monotonic() >= next_cleaning and self._bus.is_connected:
+                    next_cleaning = time.monotonic() + _CLEANING_SEC
+                    self._janitor.clean()
             except (BusError, Unavailable) as exc:
                 next_sweep = time.monotonic() + _RETRY_SEC
                 if self._log_limit.allows("sweep"):

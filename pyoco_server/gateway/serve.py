@@ -30,6 +30,7 @@ from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.holder import Holders
+from pyoco_server.operations.janitor import Janitor
 from pyoco_server.operations.job_search import JobSearch
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.sweep import Sweep
@@ -37,6 +38,7 @@ from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Deadline, Service
+from pyoco_server.stores.advisories import AdvisoryStore
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.idempotency import IdempotencyStore
 from pyoco_server.stores.queue import Queue
@@ -211,7 +213,8 @@ class GatewayServer:
             retention_sec=self._config.worker_retention_sec,
             disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec,
         )
-        dispatcher = Dispatcher(self._bus, self._config, model, workflows, sweep, retirement, self._on_failure)
+        janitor = Janitor(queue, runs, holders, AdvisoryStore(self._bus), dead_letters)
+        dispatcher = Dispatcher(self._bus, self._config, model, workflows, sweep, janitor, retirement, self._on_failure)
         canceller = Canceller(cancellation, model, self._on_failure)
         self._services = [http, dispatcher, canceller]
         model.start()

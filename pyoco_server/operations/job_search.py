@@ -70,7 +70,7 @@ class JobSearch:
             current = self._passes[0]
             job = self._next(current)
             if job is not None and job.run_id in current.wanted:
-                self._queue.remove(job)
+                self._queue.remove(job.seq)
                 count += 1
                 # A second copy of a job is dropped by the worker that gets it.
                 del current.wanted[job.run_id]

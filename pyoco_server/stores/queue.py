@@ -47,6 +47,23 @@ class QueuedJob:
     run_id: str | None
 
 
+@dataclass(frozen=True)
+class TagCount:
+    """The jobs of one tag, by what its consumer knows of them.
+
+    :param subject: the work subject of the tag.
+    :param delivered_seq: the highest sequence that was handed out.
+    :param max_deliver: how often a job is handed out at most.
+    :param lost_count: jobs that lie there and will not be handed out (again), and that nobody holds. The counts are
+        not of one moment, so one look alone proves nothing.
+    """
+
+    subject: str
+    delivered_seq: int
+    max_deliver: int
+    lost_count: int
+
+
 class Queue:
     """One work stream with one durable consumer a tag."""
 
@@ -107,12 +124,45 @@ class Queue:
                 yield job.run_id
             job = self.next_job(job.seq + 1)
 
-    def next_job(self, seq: int) -> QueuedJob | None:
+    def next_job(self, seq: int, subject: str | None = None) -> QueuedJob | None:
         """Look at the first job from this sequence on; ``None`` when there is none.
+
+        :param subject: of this tag only.
+        :raises BusUnavailable: no answer.
+        """
+        return self._look(lambda: self._bus.following(names.WORK_STREAM, subject or self._subjects, seq))
+
+    def job_at(self, seq: int) -> Stored | None:
+        """Read the job of this sequence; ``None`` when it is gone.
 
         :raises BusUnavailable: no answer.
         """
-        return self._look(lambda: self._bus.following(names.WORK_STREAM, self._subjects, seq))
+        try:
+            stored = self._bus.following(names.WORK_STREAM, self._subjects, seq)
+        except KeyMissing:
+            return None
+        return stored if stored.seq == seq else None
+
+    def tag_counts(self) -> list[TagCount]:
+        """Count the jobs of each tag that has a consumer.
+
+        :raises BusUnavailable: no answer.
+        """
+        info = self._bus.api(f"STREAM.INFO.{names.WORK_STREAM}", {"subjects_filter": self._subjects})
+        job_counts = info["state"].get("subjects") or {}
+        found: list[TagCount] = []
+        offset, total = 0, 1
+        while offset < total:
+            page = self._bus.api(f"CONSUMER.LIST.{names.WORK_STREAM}", {"offset": offset})
+            consumers = page.get("consumers") or []
+            offset, total = offset + max(1, len(consumers)), int(page["total"])
+            for consumer in consumers:
+                subject = consumer["config"].get("filter_subject", "")
+                known_count = int(consumer["num_pending"]) + int(consumer["num_ack_pending"])
+                delivered_seq, max_deliver = int(consumer["delivered"]["stream_seq"]), consumer["config"]["max_deliver"]
+                lost_count = int(job_counts.get(subject, 0)) - known_count
+                found.append(TagCount(subject, delivered_seq, max_deliver, lost_count))
+        return found
 
     def first_job_since(self, moment: float) -> QueuedJob | None:
         """Look at the first job that was queued at this moment or later, unix seconds by the server's clock.
@@ -121,13 +171,13 @@ class Queue:
         """
         return self._look(lambda: self._bus.first_since(names.WORK_STREAM, self._subjects, moment))
 
-    def remove(self, job: QueuedJob) -> None:
+    def remove(self, seq: int) -> None:
         """Take a job out of the queue, whoever holds it; one that is gone already is no error.
 
         :raises BusUnavailable: no answer; safe to repeat.
         """
         try:
-            self._bus.api(f"STREAM.MSG.DELETE.{names.WORK_STREAM}", {"seq": job.seq, "no_erase": True})
+            self._bus.api(f"STREAM.MSG.DELETE.{names.WORK_STREAM}", {"seq": seq, "no_erase": True})
         except BusError as exc:
             if exc.err_code not in (SEQUENCE_NOT_FOUND, STREAM_END):
                 raise

@@ -47,7 +47,7 @@ class Lease:
         self._release()
         if self.is_last:
             count = self.delivery.num_delivered
-            logger.error("a job was delivered %d times without an end; it stays in the queue", count)
+            logger.error("a job was delivered %d times without an end; a gateway will end its run", count)
             return
         with contextlib.suppress(PyocoServerError):
             self._deliveries.nak(self.delivery, delay_sec)
