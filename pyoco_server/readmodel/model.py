@@ -118,9 +118,7 @@ class BucketTable:
                     known = database.execute("select status from runs where run_id = ?", (key,)).fetchone()
                     if known is None or known[0] not in TERMINAL:
                         ended.append(json.loads(row[-1]))
-                # Not "or replace", which would not fire the triggers of what it replaces.
-                database.execute("delete from runs where run_id = ?", (key,))
-                database.execute(f"insert into runs values ({', '.join('?' * len(row))})", row)
+                database.execute(f"insert or replace into runs values ({', '.join('?' * len(row))})", row)
             else:
                 _check_worker(change.payload)
                 row = (key, change.seq, change.payload.decode())

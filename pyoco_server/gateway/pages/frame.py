@@ -65,6 +65,7 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
         run_mark=marks.run_mark,
         static_url=static_url,
         address=address,
+        quoted=quoted,
         run_address=run_address,
         worker_address=worker_address,
         menu=_MENU if is_admitted() else {},
@@ -91,14 +92,19 @@ def address(path: str, /, **query: Any) -> str:
     return f"{path}?{urlencode(given, doseq=True, errors='replace')}" if given else path
 
 
+def quoted(text: str) -> str:
+    """Give a text as one part of a path."""
+    return quote(text, safe="", errors="replace")
+
+
 def run_address(run_id: str) -> str:
     """Give the address of a run's page."""
-    return f"/ui/runs/{quote(run_id, safe='', errors='replace')}"
+    return f"/ui/runs/{quoted(run_id)}"
 
 
 def worker_address(worker_id: str) -> str:
     """Give the address of a worker's row."""
-    return f"/ui/workers#{quote(worker_id, safe='', errors='replace')}"
+    return f"/ui/workers#{quoted(worker_id)}"
 
 
 def here(**changes: Any) -> str:
