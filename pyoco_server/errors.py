@@ -16,6 +16,8 @@
     ├── RunNotFound                  ERR-PYOCO-0005  404
     ├── WheelNotFound                ERR-PYOCO-0023  404
     ├── WheelConflict                ERR-PYOCO-0022  409
+    ├── DeadLetterNotFound           ERR-PYOCO-0025  404
+    ├── CannotRunAgain               ERR-PYOCO-0026  409
     ├── ApiKeyMissing                ERR-PYOCO-0014  401
     ├── ApiKeyInvalid                ERR-PYOCO-0015  403
     │   └── ApiKeyReadOnly           a request that writes, with a key that may only read
@@ -214,6 +216,23 @@ class WheelSyncFailed(PyocoServerError):
 
     err_id = "ERR-PYOCO-0024"
     retryable = True
+
+
+class DeadLetterNotFound(PyocoServerError):
+    """There is no such dead letter."""
+
+    err_id = "ERR-PYOCO-0025"
+    http_status = 404
+
+    def __init__(self, seq: object) -> None:
+        super().__init__(f"There is no dead letter {seq}.")
+
+
+class CannotRunAgain(PyocoServerError):
+    """A run cannot be submitted again from what is kept of it."""
+
+    err_id = "ERR-PYOCO-0026"
+    http_status = 409
 
 
 class ApiKeyMissing(PyocoServerError):

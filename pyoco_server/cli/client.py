@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.client_cancel import add_cancel
 from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least, print_json
+from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_workers
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
@@ -115,6 +116,7 @@ def get_parser() -> CommandParser:
     add_cancel(commands)
     add_workers(commands)
     add_metrics(commands)
+    add_dlq(commands)
     return parser
 
 

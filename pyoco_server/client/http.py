@@ -17,9 +17,10 @@ from urllib.parse import quote
 
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from pyoco_server.client.dead_letters import DeadLetterCalls
 from pyoco_server.client.event_stream import EventDecoder
 from pyoco_server.client.refusals import reason
-from pyoco_server.client.transport import Transport, header_text
+from pyoco_server.client.transport import header_text
 from pyoco_server.errors import GatewayRefused, GatewayUnreachable, InvalidInput
 from pyoco_server.states import TERMINAL
 
@@ -41,11 +42,11 @@ _PAUSE_MIN_SEC, _PAUSE_MAX_SEC = 0.2, 2.0
 _JSON = {"Content-Type": "application/json"}
 
 
-class PyocoHttpClient(Transport):
+class PyocoHttpClient(DeadLetterCalls):
     """A client of one gateway; not to be shared between threads, except for :meth:`close`.
 
     Use it as a context manager, or call :meth:`close`, so that its connections are returned. Its parameters
-    are those of :class:`Transport`.
+    are those of :class:`Transport`; :class:`DeadLetterCalls` has what it knows of dead letters.
     """
 
     def submit_run(

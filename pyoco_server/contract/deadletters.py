@@ -46,9 +46,31 @@ class DeadLetter:
     num_delivered: int | None = None
     payload: str | None = None
 
-    def to_bytes(self) -> bytes:
+    def to_document(self) -> dict[str, Any]:
+        """Give the JSON object."""
         document: dict[str, Any] = dict(self.__dict__)
         if self.payload is None:
             for name in ("subject", "num_delivered", "payload"):
                 del document[name]
-        return json.dumps(document).encode()
+        return document
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(self.to_document()).encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> DeadLetter:
+        """Decode a stored record, of whichever program of the fleet; fields that it does not know are left out.
+
+        :raises ValueError: not a dead letter.
+        """
+        try:
+            document = json.loads(payload)
+        except RecursionError as exc:
+            raise ValueError("the dead letter is nested too deeply") from exc
+        if not isinstance(document, dict):
+            raise ValueError("a dead letter must be a JSON object")
+        known = {name: document[name] for name in cls.__dataclass_fields__ if document.get(name) is not None}
+        for name in ("reason", "tag", "timestamp"):
+            if not isinstance(known.get(name), (float, int) if name == "timestamp" else str):
+                raise ValueError(f"the dead letter's {name} is missing or of a wrong type")
+        return cls(**{"error": None, "run_id": None, "flow_name": None, **known})

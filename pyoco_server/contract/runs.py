@@ -65,6 +65,8 @@ class Snapshot:
     submitted_at: float | None = None
     #: Ours: how long an attempt may take, in seconds; 0 = as long as it likes, ``None`` = the worker's own limit.
     timeout_sec: float | None = None
+    #: Ours: the failed run whose dead letter was replayed as this one.
+    replay_of: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -260,7 +262,7 @@ _READ_BY_ALL: dict[str, tuple[type, ...]] = {
     "heartbeat_at": (float, int),
 }
 #: Fields that only our own programs write, and only where they apply.
-_OMITTED_WHEN_NONE = ("instance_id", "job_seq", "origin", "submitted_at", "timeout_sec")
+_OMITTED_WHEN_NONE = ("instance_id", "job_seq", "origin", "submitted_at", "timeout_sec", "replay_of")
 
 
 def _after_end(state: Any, rest: str) -> Any:

@@ -6,7 +6,19 @@ import importlib.resources
 
 from flask import Flask, Response, request
 
-from pyoco_server.gateway import admission, batch, cancel, health, metrics, problems, runs, watch, wheels, workers
+from pyoco_server.gateway import (
+    admission,
+    batch,
+    cancel,
+    deadletters,
+    health,
+    metrics,
+    problems,
+    runs,
+    watch,
+    wheels,
+    workers,
+)
 from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import max_body_bytes
@@ -36,7 +48,7 @@ def create_app(parts: Gateway) -> Flask:
     problems.install(app)
     metrics.install(app)
     admission.install(app)
-    for module in (health, runs, batch, cancel, watch, wheels, workers, metrics, *_PAGES):
+    for module in (health, runs, batch, cancel, deadletters, watch, wheels, workers, metrics, *_PAGES):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
     origin.install(app)

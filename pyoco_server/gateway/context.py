@@ -12,6 +12,7 @@ from pyoco_server.config import Config
 from pyoco_server.gateway.instruments import Instruments
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
+from pyoco_server.operations.dead_letters import DeadLetters
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.readmodel.model import ReadModel
@@ -39,6 +40,7 @@ class Gateway:
     workflows: WorkflowStore
     submission: Submission
     cancellation: Cancellation
+    dead_letters: DeadLetters
     authentication: Authentication
     wheels: WheelRegistry
     watch_places: threading.Semaphore

@@ -36,7 +36,7 @@ MAX_BATCH_RUNS = 1_000
 MAX_WAIT_SEC = 60
 #: Deeper JSON is refused: what reads it later, here and in workers, recurses.
 MAX_NESTING = 100
-_DEFAULT_LIST_LIMIT = 50
+DEFAULT_LIST_LIMIT = 50
 MAX_WORKERS_LIMIT = 500
 _DEFAULT_WORKERS_LIMIT = 100
 _DEFAULT_EVENT_LIMIT = 100
@@ -185,14 +185,14 @@ def read_run_query(query: MultiDict[str, str], tenant_id: str | None) -> RunQuer
             faults.append(Fault("query.status", f"must be one of {', '.join(RunStatus)}"))
     read = RunQuery(
         tenant_id=tenant_id,
-        limit=take("limit", lambda text: _integer(text, 1, MAX_LIST_LIMIT), _DEFAULT_LIST_LIMIT),
+        limit=take("limit", lambda text: integer(text, 1, MAX_LIST_LIMIT), DEFAULT_LIST_LIMIT),
         statuses=tuple(dict.fromkeys(statuses)),
-        flow_name=take("flow", lambda text: _at_most(MAX_NAME_CHARS, text), None) or None,
-        tag=take("tag", lambda text: _at_most(MAX_TAG_CHARS, text), None) or None,
+        flow_name=take("flow", lambda text: at_most(MAX_NAME_CHARS, text), None) or None,
+        tag=take("tag", lambda text: at_most(MAX_TAG_CHARS, text), None) or None,
         sha256=query.get("workflow_yaml_sha256") or None,
         updated_after=take("updated_after", _moment, None),
         created_after=take("created_after", _moment, None),
-        prefix=take("q", lambda text: _at_most(MAX_NAME_CHARS, text), None) or None,
+        prefix=take("q", lambda text: at_most(MAX_NAME_CHARS, text), None) or None,
         cursor=take("cursor", Cursor.parse, None) if query.get("cursor") else None,
     )
     if faults:
@@ -215,12 +215,12 @@ def read_watch_query(query: MultiDict[str, str], last_event_id: str | None) -> t
             if name == "since":
                 since = _moment(text)
             else:
-                timeout_sec = _integer(text, 1, 600)
+                timeout_sec = integer(text, 1, 600)
         except ValueError as exc:
             faults.append(Fault(f"query.{name}", str(exc)))
     if last_event_id:
         try:
-            revision = _integer(last_event_id, 0, 2**63)
+            revision = integer(last_event_id, 0, 2**63)
         except ValueError as exc:
             faults.append(Fault("header.Last-Event-ID", str(exc)))
     if faults:
@@ -252,7 +252,7 @@ def read_worker_query(query: MultiDict[str, str]) -> WorkerQuery:
         # As in 0.5.1: in any case, and an empty state is none.
         state=take("state", lambda text: _word(text.upper(), ("", *WorkerState)) or None, None),
         include_hidden=take("include_hidden", _boolean, False),
-        limit=take("limit", lambda text: _integer(text, 1, MAX_WORKERS_LIMIT), _DEFAULT_WORKERS_LIMIT),
+        limit=take("limit", lambda text: integer(text, 1, MAX_WORKERS_LIMIT), _DEFAULT_WORKERS_LIMIT),
     )
     if faults:
         raise InvalidWorkersRequest(faults=faults)
@@ -331,14 +331,22 @@ def _boolean(text: str) -> bool:
         raise ValueError("must be true or false") from None
 
 
-def _integer(text: str, low: int, high: int) -> int:
+def integer(text: str, low: int, high: int) -> int:
+    """Read a whole number.
+
+    :raises ValueError: it is none, or out of its range.
+    """
     # int() also takes blanks, underscores and digits of other scripts.
     if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and low <= int(text) <= high):
         raise ValueError(f"must be a whole number from {low} to {high}")
     return int(text)
 
 
-def _at_most(max_chars: int, text: str) -> str:
+def at_most(max_chars: int, text: str) -> str:
+    """Check the length of a text.
+
+    :raises ValueError: it is too long.
+    """
     if len(text) > max_chars:
         raise ValueError(f"must have at most {max_chars} characters")
     return text

@@ -29,6 +29,7 @@ from pyoco_server.gateway.instruments import Instruments
 from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
+from pyoco_server.operations.dead_letters import DeadLetters
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.janitor import Janitor
 from pyoco_server.operations.job_search import JobSearch
@@ -169,9 +170,9 @@ class GatewayServer:
         )
         origin = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         model = ReadModel(self._bus, self._config, self._on_failure)
-        dead_letters = DeadLetterStore(self._bus, self._config)
-        instruments = Instruments(model, runs, dead_letters, self._config)
-        sweep = Sweep(model, runs, queue, workflows, dead_letters)
+        letters = DeadLetterStore(self._bus, self._config)
+        instruments = Instruments(model, runs, letters, self._config)
+        sweep = Sweep(model, runs, queue, workflows, letters)
         submission = Submission(
             self._bus,
             runs,
@@ -202,6 +203,7 @@ class GatewayServer:
             workflows,
             submission,
             cancellation,
+            DeadLetters(letters, runs, workflows, submission),
             authentication,
             wheels,
             places,

@@ -52,6 +52,7 @@ class RunRequest:
     :param params: values by name; for a workflow they are laid over its defaults.
     :param timeout_sec: how long an attempt may take; 0 = as long as it likes, ``None`` = the worker's own limit.
     :param workflow: the flow.yaml; ``None`` for a flow that the workers resolve by its name.
+    :param replay_of: the failed run of which this one is made, from its dead letter.
     """
 
     caller: Caller
@@ -61,6 +62,7 @@ class RunRequest:
     params: dict[str, Any] = field(default_factory=dict)
     workflow: Workflow | None = None
     timeout_sec: float | None = None
+    replay_of: str | None = None
 
     @property
     def digest(self) -> str:
@@ -203,7 +205,8 @@ class Submission:
         job = _job(request, run_id)
         workflow = request.workflow
         nodes = list(task_names_of(workflow)) if workflow is not None else []
-        snapshot = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
+        pending = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
+        snapshot = replace(pending, replay_of=request.replay_of)
         try:
             creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
         except SnapshotTooLarge as exc:

@@ -5,20 +5,41 @@ Source: contract, section 2, "Dead letters".
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.messages import Stored, Write
+from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.deadletters import DeadLetter
+from pyoco_server.errors import BusError, DeadLetterNotFound, KeyMissing
+
+#: How many sequences are looked through at once, backwards; more where most of the letters there were removed.
+_STRETCH, _MAX_STRETCH = 50, 1_000
+#: No letter gets as far, and NATS reads no much larger number.
+MAX_LETTER_SEQ = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class StoredLetter:
+    """A dead letter with its number.
+
+    :param seq: its sequence, which no other letter of the stream ever has.
+    """
+
+    seq: int
+    letter: DeadLetter
 
 
 class DeadLetterStore:
-    """Publishes dead letters."""
+    """Publishes, reads and removes dead letters; what in the stream is none is passed over."""
 
     def __init__(self, bus: Bus, config: Config) -> None:
         self._bus = bus
-        self._prefix = config.dlq_subject_prefix
         self._stream = config.dlq_stream
+        self._prefix = config.dlq_subject_prefix
 
     def publish(self, letter: DeadLetter, *, key: str) -> None:
         """Store a dead letter once.
@@ -36,3 +57,77 @@ class DeadLetterStore:
         :raises BusUnavailable: no answer.
         """
         return int(self._bus.api(f"STREAM.INFO.{self._stream}")["state"]["messages"])
+
+    def get(self, seq: int) -> StoredLetter:
+        """Read a letter by its number.
+
+        :raises DeadLetterNotFound: there is none.
+        :raises BusUnavailable: no answer.
+        """
+        if seq <= MAX_LETTER_SEQ:
+            for found in self.forward(None, seq, seq):
+                return found
+        raise DeadLetterNotFound(seq)
+
+    def ends(self) -> tuple[int, int]:
+        """Give the first and the last number that letters have at the moment; the first is the greater where none is.
+
+        :raises BusUnavailable: no answer.
+        """
+        state = self._bus.api(f"STREAM.INFO.{self._stream}")["state"]
+        return int(state["first_seq"]), int(state["last_seq"])
+
+    def forward(self, tag: str | None, first: int, last: int) -> Iterator[StoredLetter]:
+        """Read the letters with these numbers, both included, oldest first; one request each.
+
+        :param tag: only those of this routing tag.
+        :raises BusUnavailable: no answer.
+        """
+        subject = names.dead_letter_subject(self._prefix, tag or ">")
+        while first <= last:
+            try:
+                stored = self._bus.following(self._stream, subject, first)
+            except KeyMissing:
+                return
+            if stored.seq > last:
+                return
+            first = stored.seq + 1
+            found = _letter(stored)
+            if found is not None:
+                yield found
+
+    def backward(self, tag: str | None, before: int | None) -> Iterator[StoredLetter]:
+        """Read letters, newest first, by reading stretches forward: a stream is not read in the other direction.
+
+        :param before: only letters with smaller numbers.
+        :raises BusUnavailable: no answer.
+        """
+        first, last = self.ends()
+        end = last + 1 if before is None else min(before, last + 1)
+        stretch = _STRETCH
+        while end > first:
+            begin = max(first, end - stretch)
+            found = list(self.forward(tag, begin, end - 1))
+            yield from reversed(found)
+            end = begin
+            stretch = _STRETCH if len(found) > stretch // 2 else min(_MAX_STRETCH, 2 * stretch)
+
+    def remove(self, seq: int) -> None:
+        """Remove a letter; one that is gone already is no error.
+
+        :raises BusError: the stream's settings do not allow it.
+        :raises BusUnavailable: no answer; safe to repeat.
+        """
+        try:
+            self._bus.api(f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
+        except BusError as exc:
+            # The second number is also that of a stream which denies all deletion.
+            if exc.err_code not in (SEQUENCE_NOT_FOUND, STREAM_END) or any(self.forward(None, seq, seq)):
+                raise
+
+
+def _letter(stored: Stored) -> StoredLetter | None:
+    try:
+        return StoredLetter(stored.seq, DeadLetter.from_bytes(stored.payload))
+    except ValueError:
+        return None

@@ -14,6 +14,7 @@ from tests.support.fleet import TAG, Fleet
 from tests.support.mixed import MixedFleet
 from tests.support.nats import NatsServer, free_port
 from tests.support.peer import Peer
+from tests.support.plant import Plant
 from tests.support.processes import MARK, Family
 
 
@@ -97,6 +98,14 @@ def town_crew(town: Town) -> Iterator[Crew]:
     found = Crew(town.fleet, town.nats.url)
     yield found
     found.dismiss()
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    """A gateway and what else a file's tests start on one NATS."""
+    found = Plant(tmp_path_factory.mktemp("plant"))
+    yield found
+    found.close()
 
 
 @pytest.fixture

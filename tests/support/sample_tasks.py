@@ -61,6 +61,13 @@ def fail():
     raise ValueError("the disk is on fire")
 
 
+def need_file(name):
+    """Fail unless a file is there."""
+    if not (HOME / name).exists():
+        raise ValueError(f"{name} is not there")
+    return name
+
+
 def hold(name="go"):
     """Go on when a file is there; note who has begun."""
     _note_begin(name)

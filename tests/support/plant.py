@@ -1,0 +1,56 @@
+"""A whole installation for the tests of one file: NATS, a gateway, a worker, and the client as library and command."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from pyoco_server.client.http import PyocoHttpClient
+from tests.support.commands import Daemon, run
+from tests.support.fleet import QUICK, TAG, Fleet
+from tests.support.nats import NatsServer
+
+
+class Plant:
+    """NATS and a gateway; workers are started by :meth:`hire`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._daemons: list[Daemon] = []
+        self.nats = NatsServer(folder / "nats").start()
+        self.fleet = Fleet(self.nats.url, folder)
+        self.gateway, self.url = self.open_gateway()
+        self.client = PyocoHttpClient(self.url)
+
+    def open_gateway(self) -> tuple[Daemon, str]:
+        """Start a gateway; gives it with its address."""
+        daemon = self.start("pyoco-server", "up", "--port", "0", "--nats-url", self.nats.url)
+        return daemon, daemon.wait_for_log(r"serves at (http://[\d.:]+)")[1]
+
+    def hire(self, *flags: str, **env: str) -> Daemon:
+        """Start a worker for the tag of the tests and wait until it serves."""
+        flags = ("--nats-url", self.nats.url, "--tags", TAG, *flags)
+        worker = self.start("pyoco-worker", *flags, **{**QUICK, **env})
+        worker.wait_for_log("the worker serves")
+        return worker
+
+    def start(self, *command: str, **env: str) -> Daemon:
+        log = self.folder / f"{command[0]}-{len(self._daemons)}.log"
+        self._daemons.append(Daemon(*command, cwd=self.folder, log=log, **env))
+        return self._daemons[-1]
+
+    def submit(self, workflow: str, **options: Any) -> str:
+        """Submit a flow.yaml through the gateway; gives the run id."""
+        return str(self.client.submit_run_yaml(workflow, **{"flow_name": "main", "tag": TAG, **options})["run_id"])
+
+    def command(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run ``pyoco-client``."""
+        return run("pyoco-client", "--server", self.url, *args, cwd=self.folder)
+
+    def close(self) -> None:
+        self.client.close()
+        for daemon in reversed(self._daemons):
+            daemon.kill()
+        self.fleet.close()
+        self.nats.stop()
