@@ -17,6 +17,7 @@ from pyoco_server.cli.client_cancel import add_cancel
 from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least, print_json
 from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_workers
+from pyoco_server.cli.client_policy import add_policy, policy_of
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
 from pyoco_server.errors import Fault
@@ -143,6 +144,7 @@ def _add_submit(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser.add_argument("--tag", help="routing tag: which workers may run it (default: the gateway's)")
     parser.add_argument("--tags", metavar="A,B", help="labels for display and filters, separated by commas")
     _add_idempotency_key(parser)
+    add_policy(parser)
 
 
 def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> None:
@@ -154,6 +156,7 @@ def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> Non
     parser.add_argument("--tag", required=True, help="routing tag: which workers may run it")
     _add_params(parser)
     _add_idempotency_key(parser)
+    add_policy(parser)
     parser.add_argument(
         "--each",
         action="store_true",
@@ -248,17 +251,16 @@ def _add_watch(commands: argparse._SubParsersAction[CommandParser]) -> None:
 def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     tags = None if args.tags is None else [tag.strip() for tag in args.tags.split(",") if tag.strip()]
     params = gather(args.params_file, args.params, args.param, args.fail)
-    key = args.idempotency_key
-    print_json(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags, idempotency_key=key))
+    options = {"policy": policy_of(args), "idempotency_key": args.idempotency_key}
+    print_json(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags, **options))
 
 
 def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     text = read_text("--workflow-file", args.workflow_file, args.fail)
     if not args.each:
         params = gather(args.params_file, args.params, args.param, args.fail)
-        answer = client.submit_run_yaml(
-            text, flow_name=args.flow_name, tag=args.tag, params=params, idempotency_key=args.idempotency_key
-        )
+        options = {"policy": policy_of(args), "idempotency_key": args.idempotency_key}
+        answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag, params=params, **options)
         print_json(answer)
         for warning in answer.get("warnings", []):
             print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)
@@ -271,7 +273,7 @@ def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
         args.fail("--idempotency-key names one run, so it does not go with --each")
     over = gather(None, args.params, args.param, args.fail)
     with closing(ParameterSets(args.params_file, args.fail)) as sets:
-        submit_each(client, text, sets, over, flow_name=args.flow_name, tag=args.tag)
+        submit_each(client, text, sets, over, flow_name=args.flow_name, tag=args.tag, policy=policy_of(args))
 
 
 def _get(args: argparse.Namespace, client: PyocoHttpClient) -> None:

@@ -108,17 +108,19 @@ def submit_each(
     *,
     flow_name: str,
     tag: str,
+    policy: Mapping[str, Any],
 ) -> None:
     """Submit a run for each set of parameters; print the result of each on stdout, in order, and progress on stderr.
 
     :param over: parameters that are laid over those of each set.
+    :param policy: how each run is tried.
     :raises RunsRefused: the gateway refused some; their problems stand in the output.
     :raises PyocoServerError: a batch was not accepted or not answered; what was printed had been dealt with before.
     """
     done = refused = 0
     with _progress(sets.count) as advance:
         for batch in _batches(sets, over):
-            results = client.submit_batch_yaml(workflow_yaml, batch, flow_name=flow_name, tag=tag)
+            results = client.submit_batch_yaml(workflow_yaml, batch, flow_name=flow_name, tag=tag, policy=policy)
             for result in results:
                 print(json.dumps(result))
             sys.stdout.flush()

@@ -56,6 +56,7 @@ class PyocoHttpClient(DeadLetterCalls):
         *,
         tag: str | None = None,
         tags: list[str] | None = None,
+        policy: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Submit a run of a flow that the workers of ``tag`` know (``POST /runs``).
@@ -63,6 +64,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :param params: inputs of the flow; must be JSON values.
         :param tag: routing tag; the gateway's default when ``None``.
         :param tags: free labels for display and filters.
+        :param policy: how it is tried: ``max_attempts``, ``retry_delay_sec``, ``timeout_sec``.
         :param idempotency_key: names this submission, 1 to 255 printable ASCII characters: sent again with the same
             arguments it gives the run of the first time, so that it is safe to repeat whatever happened.
         :return: ``{run_id, status}``; the run is stored and queued.
@@ -70,7 +72,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayRefused: with status 422 for invalid input, 413 for too large, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
         """
-        body: dict[str, Any] = {"flow_name": flow_name, "params": dict(params or {})}
+        body: dict[str, Any] = {**(policy or {}), "flow_name": flow_name, "params": dict(params or {})}
         if tag is not None:
             body["tag"] = tag
         if tags is not None:
@@ -85,6 +87,7 @@ class PyocoHttpClient(DeadLetterCalls):
         flow_name: str,
         tag: str | None = None,
         params: Mapping[str, Any] | None = None,
+        policy: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Submit a run of the flow in a flow.yaml (``POST /runs/yaml``).
@@ -92,14 +95,15 @@ class PyocoHttpClient(DeadLetterCalls):
         :param workflow_yaml: the text of the file.
         :param params: laid over the defaults of the file; gateways of 0.5.1 ignore them.
         :param tag: routing tag; the gateway's default when ``None``.
-        :param idempotency_key: see :meth:`submit_run`.
+        :param policy: see :meth:`submit_run`, as is ``idempotency_key``.
         :return: ``{run_id, status}``, with ``warnings`` (a list of ``{loc, msg, line, column}``) where something in
             the file is allowed and probably not meant; the run is stored and queued.
         :raises GatewayRefused: with status 422 (``problem["errors"]`` names each fault and its place), 413
             for too large, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
         """
-        fields: dict[str, str | bytes] = {"flow_name": flow_name}
+        fields: dict[str, str | bytes] = {name: json.dumps(value) for name, value in (policy or {}).items()}
+        fields["flow_name"] = flow_name
         if tag is not None:
             fields["tag"] = tag
         if params:
@@ -129,6 +133,7 @@ class PyocoHttpClient(DeadLetterCalls):
         flow_name: str,
         tag: str | None = None,
         tags: list[str] | None = None,
+        policy: Mapping[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
         """Submit the flow in a flow.yaml once for each set of parameters (``POST /runs/batch``).
 
@@ -136,10 +141,11 @@ class PyocoHttpClient(DeadLetterCalls):
         :param params: up to :data:`BATCH_MAX_RUNS` sets, each laid over the defaults of the file.
         :param tag: routing tag; the gateway's default when ``None``.
         :param tags: free labels for display and filters.
+        :param policy: of each run; see :meth:`submit_run`.
         :return: see :meth:`submit_batch`.
         :raises InvalidInput: all errors as for :meth:`submit_batch`; a fault in the file is one of the whole batch.
         """
-        body: dict[str, Any] = {"workflow": workflow_yaml, "flow_name": flow_name}
+        body: dict[str, Any] = {**(policy or {}), "workflow": workflow_yaml, "flow_name": flow_name}
         body["params"] = [dict(one) for one in params]
         return self._batch({**body, **_query(tag=tag, tags=tags)}, len(params))
 

@@ -19,6 +19,9 @@ TIMEOUT = "timeout"
 #: Reasons with which the error of a run begins.
 NAMED_IN_ERROR = frozenset({FLOW_NOT_FOUND, MAX_DELIVERIES, WORKER_PROCESS_DIED, TIMEOUT})
 
+#: Failures that another attempt would not mend; all others may be tried again by the run's policy.
+FINAL = frozenset({INVALID_JOB, FLOW_NOT_FOUND, MAX_DELIVERIES})
+
 #: How much of an undecodable job is kept.
 MAX_PAYLOAD_BYTES = 4096
 

@@ -48,6 +48,14 @@ def work_subject(prefix: str, tag: str) -> str:
     return f"{prefix}.{tag}"
 
 
+def job_id(run_id: str, attempt: int) -> str:
+    """Give the message id of a run's job (contract 2).
+
+    :param attempt: attempts that the run has had when the job is published.
+    """
+    return run_id if attempt == 0 else f"{run_id}.{attempt + 1}"
+
+
 def dead_letter_subject(prefix: str, tag: str) -> str:
     return f"{prefix}.{tag}"
 

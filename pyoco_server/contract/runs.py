@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.policy import DEFAULT_RETRY_DELAY_SEC, MAX_EARLIER_ERROR_CHARS, RunPolicy, retry_delay
 from pyoco_server.errors import SnapshotTooLarge
 from pyoco_server.states import RunStatus, TaskState
 
@@ -67,6 +68,13 @@ class Snapshot:
     timeout_sec: float | None = None
     #: Ours: the failed run whose dead letter was replayed as this one.
     replay_of: str | None = None
+    #: Ours: see :class:`RunPolicy`.
+    max_attempts: int = 1
+    retry_delay_sec: float = DEFAULT_RETRY_DELAY_SEC
+    #: Ours: of a run that has failed and is tried again, when; unix seconds by the clock of its last worker.
+    retry_at: float | None = None
+    #: Ours: the failures of earlier attempts, oldest first: ``attempt error ended_at worker_id`` of each.
+    errors: list[dict[str, Any]] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -100,6 +108,7 @@ class Snapshot:
             instance_id=instance_id,
             job_seq=job_seq,
             attempt=self.attempt + 1,
+            retry_at=None,
             start_time=self.start_time or now,
             heartbeat_at=now,
             updated_at=now,
@@ -138,6 +147,7 @@ class Snapshot:
             status=RunStatus.CANCELLING,
             cancel_requested_at=now,
             cancel_requested_by=requested_by,
+            retry_at=None,
             updated_at=now,
         )
 
@@ -162,6 +172,46 @@ class Snapshot:
             updated_at=now,
         )
 
+    @property
+    def policy(self) -> RunPolicy:
+        """What the run was submitted with."""
+        return RunPolicy(self.max_attempts, self.retry_delay_sec, self.timeout_sec)
+
+    @property
+    def may_fail_again(self) -> bool:
+        """Whether its policy has the run tried again after a failure of the present attempt."""
+        return len(self.errors) + 1 < self.max_attempts
+
+    @property
+    def waits_for_retry(self) -> bool:
+        """Whether the run has failed and has no job until it is tried again."""
+        return self.status is RunStatus.PENDING and self.retry_at is not None
+
+    def failed_for_now(self, *, error: str | None, now: float) -> Snapshot:
+        """Give the snapshot of a run whose attempt has failed and that is tried again.
+
+        It keeps the mark of its last claim, by which that claim's job is recognised when it comes once more.
+        """
+        failure = {
+            "attempt": self.attempt,
+            "error": error and error[:MAX_EARLIER_ERROR_CHARS],
+            "ended_at": now,
+            "worker_id": self.worker_id,
+        }
+        delay_sec = retry_delay(self.retry_delay_sec, len(self.errors) + 1)
+        return replace(
+            self.ended(RunStatus.FAILED, error=None, now=now),
+            status=RunStatus.PENDING,
+            worker_id=None,
+            end_time=None,
+            retry_at=now + delay_sec,
+            errors=[*self.errors, failure],
+        )
+
+    def due(self, now: float) -> Snapshot:
+        """Give the snapshot of a run whose time to be tried again has come; its job is published next."""
+        return replace(self, retry_at=None, heartbeat_at=now, updated_at=now)
+
     def reduced(self) -> Snapshot:
         """Give the snapshot without everything that can make it larger than the cap, to end the run with."""
         return replace(self, params={}, tasks={}, task_records={}, task_records_truncated=True)
@@ -182,7 +232,7 @@ class Snapshot:
         :param claim: the snapshot as its holder wrote it. Its attempt tells even two claims of one job by one life
             of a worker apart.
         """
-        return self.is_of(claim) and not self.status.is_terminal
+        return self.is_of(claim) and self.status in (RunStatus.RUNNING, RunStatus.CANCELLING)
 
     def is_of(self, claim: Snapshot) -> bool:
         """Say whether the last to claim the run was this very claim, whether or not the run has ended since."""
@@ -195,8 +245,8 @@ class Snapshot:
         for name in _NAMES:
             document[name] = getattr(self, name)
         document["status"] = self.status.value
-        for name in _OMITTED_WHEN_NONE:
-            if document[name] is None:
+        for name, default in _OMITTED.items():
+            if document[name] == default:
                 del document[name]
         return document
 
@@ -261,8 +311,19 @@ _READ_BY_ALL: dict[str, tuple[type, ...]] = {
     "updated_at": (float, int),
     "heartbeat_at": (float, int),
 }
-#: Fields that only our own programs write, and only where they apply.
-_OMITTED_WHEN_NONE = ("instance_id", "job_seq", "origin", "submitted_at", "timeout_sec", "replay_of")
+#: Fields that only our own programs write, and only where they apply: what is left out for each.
+_OMITTED: dict[str, Any] = {
+    "instance_id": None,
+    "job_seq": None,
+    "origin": None,
+    "submitted_at": None,
+    "timeout_sec": None,
+    "replay_of": None,
+    "max_attempts": 1,
+    "retry_delay_sec": DEFAULT_RETRY_DELAY_SEC,
+    "retry_at": None,
+    "errors": [],
+}
 
 
 def _after_end(state: Any, rest: str) -> Any:

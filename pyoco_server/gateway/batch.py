@@ -39,7 +39,7 @@ def submit_batch() -> dict[str, Any]:
 def _runs_of(given: BatchInput) -> list[RunRequest | InvalidInput]:
     def read(item: Any, where: str) -> RunRequest:
         run = read_model(RunInput, item, where)
-        return run_request(run.flow_name, run.tag, run.tags, run.params, timeout_sec=run.timeout_sec)
+        return run_request(run.flow_name, run.tag, run.tags, run.params, policy=run.policy)
 
     return _each(given.runs or [], "runs", read)
 
@@ -52,7 +52,7 @@ def _runs_of_workflow(given: BatchInput) -> list[RunRequest | InvalidInput]:
     def read(item: Any, where: str) -> RunRequest:
         if not isinstance(item, dict):
             raise InvalidInput(faults=[Fault(where, "must be a JSON object: the parameters of one run")])
-        return run_request(flow_name, given.tag, given.tags, item, workflow, timeout_sec=given.timeout_sec)
+        return run_request(flow_name, given.tag, given.tags, item, workflow, policy=given.policy)
 
     return _each(given.params or [], "params", read)
 

@@ -13,6 +13,7 @@ from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, Unavailable
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.janitor import Janitor
+from pyoco_server.operations.retry import Retries
 from pyoco_server.operations.sweep import MIN_AGE_SEC, Sweep
 from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
@@ -30,8 +31,8 @@ _RETRY_SEC = 3.0
 
 
 class Dispatcher(Service):
-    """Repairs half-made submissions, ends the runs of jobs that were delivered too often, drops workers that are long
-    gone, and makes again what has vanished from NATS.
+    """Repairs half-made submissions, queues failed runs again that are due, ends the runs of jobs that were delivered too
+    often, drops workers that are long gone, and makes again what has vanished from NATS.
 
     A NATS server that came back with an empty store is usable again without a restart of the gateway.
     """
@@ -44,6 +45,7 @@ class Dispatcher(Service):
         workflows: WorkflowStore,
         sweep: Sweep,
         janitor: Janitor,
+        retries: Retries,
         retirement: WorkerRetirement,
         on_failure: Callable[[Service], None],
     ) -> None:
@@ -55,6 +57,7 @@ class Dispatcher(Service):
         self._sweep = sweep
         self._janitor = janitor
         self._retirement = retirement
+        self._retries = retries
         self._log_limit = RateLimit()
 
     def run(self) -> None:
@@ -67,6 +70,8 @@ class Dispatcher(Service):
             try:
                 if self._bus.is_connected and (is_due or not self._model.is_complete):
                     self._restore_resources()
+                if self._bus.is_connected and self._model.is_complete:
+                    self._retries.queue_due(lambda: self.is_stopping)
                 if is_due and self._model.is_complete:
                     self._sweep.sweep(time.time(), lambda: self.is_stopping)
                     self._retirement.remove_old(time.time())

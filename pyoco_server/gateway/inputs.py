@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from werkzeug.datastructures import MultiDict
 
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
+from pyoco_server.contract.policy import DEFAULT_RETRY_DELAY_SEC, MAX_ATTEMPTS, MAX_RETRY_DELAY_SEC, RunPolicy
 from pyoco_server.contract.wheels import ACTIONS
 from pyoco_server.errors import Fault, InvalidInput, InvalidListQuery, InvalidWorkersRequest
 from pyoco_server.operations.worker_registry import WorkerQuery
@@ -57,16 +58,27 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG_CHARS)
 TimeLimit = Annotated[float, Field(ge=0, le=1e9)]
 
 
-class RunInput(BaseModel):
-    """Body of ``POST /runs``; fields that it does not know are ignored."""
+class PolicyInput(BaseModel):
+    """What every submission may say of how its runs are tried; fields that it does not know are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", regex_engine="python-re")
+
+    max_attempts: int = Field(default=1, ge=1, le=MAX_ATTEMPTS)
+    retry_delay_sec: float = Field(default=DEFAULT_RETRY_DELAY_SEC, ge=0, le=MAX_RETRY_DELAY_SEC, allow_inf_nan=False)
+    timeout_sec: TimeLimit | None = None
+
+    @property
+    def policy(self) -> RunPolicy:
+        return RunPolicy(**self.model_dump(include=set(PolicyInput.model_fields)))
+
+
+class RunInput(PolicyInput):
+    """Body of ``POST /runs``."""
 
     flow_name: FlowName
     params: dict[str, Any] = Field(default_factory=dict)
     tag: RoutingTag | None = None
     tags: list[Label] | None = None
-    timeout_sec: TimeLimit | None = None
 
 
 class HiddenInput(BaseModel):
@@ -77,24 +89,20 @@ class HiddenInput(BaseModel):
     hidden: bool
 
 
-class WorkflowInput(BaseModel):
+class WorkflowInput(PolicyInput):
     """Fields of ``POST /runs/yaml`` beside the file."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", regex_engine="python-re")
 
     flow_name: FlowName
     tag: RoutingTag | None = None
     params: dict[str, Any] = Field(default_factory=dict)
-    timeout_sec: TimeLimit | None = None
 
 
-class BatchInput(BaseModel):
+class BatchInput(PolicyInput):
     """Body of ``POST /runs/batch``: runs of any flows, or a workflow with many sets of parameters.
 
-    The items of both lists are read one by one, so that a fault in one does not touch the others.
+    The items of both lists are read one by one, so that a fault in one does not touch the others. A policy here is that
+    of the runs of a workflow; runs of other flows have one each.
     """
-
-    model_config = ConfigDict(strict=True, extra="ignore", regex_engine="python-re")
 
     runs: list[Any] | None = Field(default=None, max_length=MAX_BATCH_RUNS)
     workflow: str | None = Field(default=None, min_length=1)
@@ -102,7 +110,6 @@ class BatchInput(BaseModel):
     flow_name: FlowName | None = None
     tag: RoutingTag | None = None
     tags: list[Label] | None = None
-    timeout_sec: TimeLimit | None = None
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> BatchInput:
@@ -130,6 +137,14 @@ def read_model(kind: type[ModelT], values: Any, where: str) -> ModelT:
             for error in exc.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise InvalidInput(faults=faults) from None
+
+
+def json_or_text(text: str) -> Any:
+    """Read a value out of a form or query: JSON where it is some, for the model to judge, else text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def read_json_object(payload: bytes, where: str) -> dict[str, Any]:
@@ -259,16 +274,6 @@ def read_worker_query(query: MultiDict[str, str]) -> WorkerQuery:
     return read
 
 
-def read_number(text: str, where: str) -> float:
-    """Read a decimal number out of a form or a query.
-
-    :raises InvalidInput: it is none.
-    """
-    if _NUMBER.fullmatch(text) is None:
-        raise InvalidInput(faults=[Fault(where, "must be a number")])
-    return float(text)
-
-
 def read_idempotency_key(key: str | None) -> str | None:
     """Check the header ``Idempotency-Key``; ``None`` when it was not sent.
 
@@ -289,7 +294,7 @@ def read_event_query(query: MultiDict[str, str]) -> tuple[int, str | None, str |
     faults: list[Fault] = []
     limit, action = _DEFAULT_EVENT_LIMIT, query.get("action") or None
     try:
-        limit = _integer(query.get("limit", str(limit)), 1, MAX_EVENT_LIMIT)
+        limit = integer(query.get("limit", str(limit)), 1, MAX_EVENT_LIMIT)
     except ValueError as exc:
         faults.append(Fault("query.limit", str(exc)))
     if action is not None and action not in ACTIONS:

@@ -12,16 +12,18 @@ from typing import Any
 from flask import Blueprint, request
 
 from pyoco_server.contract import names, projections
+from pyoco_server.contract.policy import RunPolicy
 from pyoco_server.errors import Fault, InvalidInput
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.inputs import (
+    PolicyInput,
     RunInput,
     WorkflowInput,
+    json_or_text,
     read_idempotency_key,
     read_json_object,
     read_model,
-    read_number,
     read_run_query,
     read_wait,
     wants_records,
@@ -41,7 +43,7 @@ _PAGING_PARAMETERS = ("updated_after", "cursor", "workflow_yaml_sha256")
 def submit_run() -> Any:
     """Submit a flow by its name."""
     given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
-    wanted = run_request(given.flow_name, given.tag, given.tags, given.params, timeout_sec=given.timeout_sec)
+    wanted = run_request(given.flow_name, given.tag, given.tags, given.params, policy=given.policy)
     return _answer(_submit(wanted))
 
 
@@ -51,7 +53,7 @@ def submit_workflow() -> Any:
     text, fields, where = _workflow_of_request()
     given = read_model(WorkflowInput, fields, where)
     workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
-    wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, timeout_sec=given.timeout_sec)
+    wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, policy=given.policy)
     return _answer(_submit(wanted), [warning.as_dict() for warning in workflow.warnings])
 
 
@@ -98,12 +100,12 @@ def run_request(
     params: dict[str, Any],
     workflow: Workflow | None = None,
     *,
-    timeout_sec: float | None = None,
+    policy: RunPolicy | None = None,
 ) -> RunRequest:
     """Make the caller's request for a run out of checked input."""
     tag = tag or gateway().config.default_tag
     # An empty list counts as none, as in 0.5.1.
-    return RunRequest(caller(), flow_name, tag, tags or [tag], params, workflow, timeout_sec=timeout_sec)
+    return RunRequest(caller(), flow_name, tag, tags or [tag], params, workflow, policy or RunPolicy())
 
 
 def _submit(wanted: RunRequest) -> Submitted:
@@ -142,8 +144,7 @@ def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:
     fields: dict[str, Any] = {name: sent[name] for name in ("flow_name", "tag") if sent.get(name)}
     if sent.get("params"):
         fields["params"] = read_json_object(sent["params"].encode(), f"{where}.params")
-    if sent.get("timeout_sec"):
-        fields["timeout_sec"] = read_number(sent["timeout_sec"], f"{where}.timeout_sec")
+    fields.update({name: json_or_text(sent[name]) for name in PolicyInput.model_fields if sent.get(name)})
     return text, fields, where
 
 

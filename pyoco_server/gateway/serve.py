@@ -33,6 +33,7 @@ from pyoco_server.operations.dead_letters import DeadLetters
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.janitor import Janitor
 from pyoco_server.operations.job_search import JobSearch
+from pyoco_server.operations.retry import Retries
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.sweep import Sweep
 from pyoco_server.operations.wheels import WheelRegistry
@@ -215,8 +216,11 @@ class GatewayServer:
             retention_sec=self._config.worker_retention_sec,
             disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec,
         )
-        janitor = Janitor(queue, runs, holders, AdvisoryStore(self._bus), dead_letters)
-        dispatcher = Dispatcher(self._bus, self._config, model, workflows, sweep, janitor, retirement, self._on_failure)
+        janitor = Janitor(queue, runs, holders, AdvisoryStore(self._bus), letters)
+        retries = Retries(model, runs, sweep)
+        dispatcher = Dispatcher(
+            self._bus, self._config, model, workflows, sweep, janitor, retries, retirement, self._on_failure
+        )
         canceller = Canceller(cancellation, model, self._on_failure)
         self._services = [http, dispatcher, canceller]
         model.start()

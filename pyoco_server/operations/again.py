@@ -30,7 +30,7 @@ def request_again(snapshot: Snapshot, workflows: WorkflowStore, caller: Caller) 
         list(snapshot.tags),
         dict(snapshot.params),
         _workflow_of(snapshot, workflows),
-        timeout_sec=snapshot.timeout_sec,
+        snapshot.policy,
     )
 
 

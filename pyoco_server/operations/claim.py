@@ -27,7 +27,7 @@ class Verdict(Enum):
     """What is to be done with a delivery."""
 
     EXECUTE = "execute"  #: the run is ours
-    DROP = "drop"  #: acknowledge: the run is over, was never accepted, or this is a second copy of its job
+    DROP = "drop"  #: acknowledge: the run is over, was never accepted, or has another job
     WAIT = "wait"  #: hand back for a while: its holder is alive
     CANCELLED = "cancelled"  #: acknowledge: somebody cancelled it before it began
 
@@ -93,7 +93,9 @@ class Claims:
         if snapshot.status.is_terminal:
             return Verdict.DROP
         if snapshot.status is RunStatus.PENDING:
-            return Verdict.EXECUTE
+            # The job of an attempt that has failed, come once more: the next attempt has a job of its own.
+            is_spent = snapshot.waits_for_retry or snapshot.job_seq == delivery.seq
+            return Verdict.DROP if is_spent else Verdict.EXECUTE
         is_cancelling = snapshot.status is RunStatus.CANCELLING
         if self._is_holder_gone(stored):
             return Verdict.CANCELLED if is_cancelling else Verdict.EXECUTE

@@ -64,7 +64,9 @@ class Finish:
     def finish(self, stored: StoredRun, delivery: Delivery, outcome: Outcome) -> Snapshot | None:
         """Write the terminal snapshot, then the dead letter, then acknowledge.
 
-        :return: the terminal snapshot; ``None`` when another worker has taken the run over meanwhile: then its
+        A run that failed and whose policy has it tried again becomes PENDING instead, without a dead letter.
+
+        :return: the snapshot as written; ``None`` when another worker has taken the run over meanwhile: then its
             job belongs to that worker, and nothing is acknowledged.
         :raises BusUnavailable: no answer; safe to repeat with the same arguments.
         :raises RunNotFound: the run has been removed.
@@ -135,14 +137,20 @@ class Finish:
             ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot, claim, outcome))
         except SnapshotTooLarge as exc:
             too_large = Outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc), is_cut=True)
-            ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot.reduced(), claim, too_large))
+            # For good: what is reduced has lost the parameters for another attempt.
+            ended = self._runs.change(
+                stored, lambda snapshot: self._ended(snapshot.reduced(), claim, too_large, is_final=True)
+            )
         if ended is not None:
             return ended
         # A former try may have written it, and then failed at what comes after.
         current = self._runs.get(claim.run_id)
-        return current if current.snapshot.status.is_terminal and current.snapshot.is_of(claim) else None
+        is_written = current.snapshot.status.is_terminal or current.snapshot.waits_for_retry
+        return current if is_written and current.snapshot.is_of(claim) else None
 
-    def _ended(self, snapshot: Snapshot, claim: Snapshot, outcome: Outcome) -> Snapshot | None:
+    def _ended(
+        self, snapshot: Snapshot, claim: Snapshot, outcome: Outcome, *, is_final: bool = False
+    ) -> Snapshot | None:
         if not snapshot.is_held_by(claim):
             return None
         now = time.time()
@@ -150,6 +158,9 @@ class Finish:
         if snapshot.status is RunStatus.CANCELLING and status is not RunStatus.COMPLETED:
             status = RunStatus.CANCELLED
         progressed = snapshot.progressed(outcome.tasks, outcome.records, is_cut=outcome.is_cut, now=now)
+        is_final = is_final or outcome.reason in deadletters.FINAL or not snapshot.may_fail_again
+        if status is RunStatus.FAILED and not is_final:
+            return progressed.failed_for_now(error=error, now=now)
         return progressed.ended(status, error=error, now=now)
 
     def _report(self, snapshot: Snapshot, outcome: Outcome) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Write
 from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.policy import RunPolicy
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import (
     BusError,
@@ -50,7 +51,6 @@ class RunRequest:
 
     :param caller: whose run it is. It has no default, so that no route forgets it.
     :param params: values by name; for a workflow they are laid over its defaults.
-    :param timeout_sec: how long an attempt may take; 0 = as long as it likes, ``None`` = the worker's own limit.
     :param workflow: the flow.yaml; ``None`` for a flow that the workers resolve by its name.
     :param replay_of: the failed run of which this one is made, from its dead letter.
     """
@@ -61,14 +61,14 @@ class RunRequest:
     tags: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     workflow: Workflow | None = None
-    timeout_sec: float | None = None
+    policy: RunPolicy = field(default_factory=RunPolicy)
     replay_of: str | None = None
 
     @property
     def digest(self) -> str:
         """Tell this request from others: a hash of all that decides what is run."""
-        sha256 = self.workflow and self.workflow.sha256
-        values = [self.flow_name, self.tag, self.tags, self.params, self.timeout_sec, sha256]
+        values: list[Any] = [self.flow_name, self.tag, self.tags, self.params]
+        values += [self.workflow and self.workflow.sha256, vars(self.policy)]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -206,7 +206,7 @@ class Submission:
         workflow = request.workflow
         nodes = list(task_names_of(workflow)) if workflow is not None else []
         pending = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
-        snapshot = replace(pending, replay_of=request.replay_of)
+        snapshot = replace(pending, **vars(request.policy), replay_of=request.replay_of)
         try:
             creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
         except SnapshotTooLarge as exc:
@@ -288,5 +288,5 @@ def _job(request: RunRequest, run_id: str) -> Job:
         workflow_yaml=workflow.text if workflow else None,
         workflow_yaml_sha256=workflow.sha256 if workflow else None,
         workflow_yaml_bytes=workflow.size_bytes if workflow else None,
-        timeout_sec=request.timeout_sec,
+        timeout_sec=request.policy.timeout_sec,
     )

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pyoco_server.contract import deadletters
+from pyoco_server.contract import deadletters, names
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, RunNotFound
@@ -62,14 +62,17 @@ class Sweep:
         self._dead_letters = dead_letters
         self._min_age_sec = min_age_sec
         self._lock = threading.Lock()
-        #: Runs whose job is known to have been queued, with the moment when that was noted.
+        #: Jobs that are known to have been queued, by their message ids, with the moment when that was noted.
         self._queued: dict[str, float] = {}
         self._queue_created = ""
 
-    def note_queued(self, run_id: str) -> None:
-        """Remember that the job of this run is in the queue."""
+    def note_queued(self, run_id: str, attempt: int = 0) -> None:
+        """Remember that the job of this run is in the queue.
+
+        :param attempt: attempts that the run has had already.
+        """
         with self._lock:
-            self._queued[run_id] = time.monotonic()
+            self._queued[names.job_id(run_id, attempt)] = time.monotonic()
 
     def sweep(self, now: float, is_stopping: Callable[[], bool] = lambda: False) -> int:
         """Queue what is missing.
@@ -81,52 +84,52 @@ class Sweep:
         memory = self._queue.memory()
         candidates = self._candidates(now, memory.created)
         count = 0
-        doubtful: list[str] = []
-        for run_id in candidates:
+        doubtful: list[tuple[str, int]] = []
+        for run_id, attempt in candidates:
             if is_stopping():
                 return count
             stored = self._waiting(run_id, memory) if len(candidates) <= _MAX_TRIED else None
             if len(candidates) > _MAX_TRIED or (stored is not None and not self._is_remembered(stored, memory)):
-                doubtful.append(run_id)
+                doubtful.append((run_id, attempt))
             elif stored is not None:
-                count += self._publish(stored)
+                count += self.queue(stored)
         if doubtful:
             count += self._sweep_doubtful(doubtful, memory, is_stopping)
         return count
 
-    def _sweep_doubtful(self, run_ids: list[str], memory: QueueMemory, is_stopping: Callable[[], bool]) -> int:
+    def _sweep_doubtful(self, runs: list[tuple[str, int]], memory: QueueMemory, is_stopping: Callable[[], bool]) -> int:
         in_queue = set()
         for run_id in self._queue.run_ids():
             if is_stopping():
                 return 0
             in_queue.add(run_id)
         count = 0
-        for run_id in run_ids:
+        for run_id, attempt in runs:
             if is_stopping():
                 return count
             if run_id in in_queue:
-                self.note_queued(run_id)
+                self.note_queued(run_id, attempt)
                 continue
             stored = self._waiting(run_id, memory)
             if stored is not None:
-                count += self._publish(stored)
+                count += self.queue(stored)
         return count
 
-    def _candidates(self, now: float, queue_created: str) -> list[str]:
-        """Give the runs that wait and are not known to be queued, oldest first."""
-        pending = [run_id for run_id, _ in self._model.pending_runs(until=now - self._min_age_sec)]
-        waiting, noted_before = set(pending), time.monotonic() - _NOTED_SEC
+    def _candidates(self, now: float, queue_created: str) -> list[tuple[str, int]]:
+        """Give the runs that wait and are not known to be queued, oldest first, with the attempts they have had."""
+        pending = self._model.pending_runs(until=now - self._min_age_sec)
+        waiting, noted_before = {names.job_id(*run) for run in pending}, time.monotonic() - _NOTED_SEC
         with self._lock:
             if queue_created != self._queue_created:
                 # The queue is another one than when its jobs were noted, and empty or older.
                 self._queued.clear()
                 self._queue_created = queue_created
             self._queued = {
-                run_id: noted_at
-                for run_id, noted_at in self._queued.items()
-                if noted_at > noted_before or run_id in waiting
+                job_id: noted_at
+                for job_id, noted_at in self._queued.items()
+                if noted_at > noted_before or job_id in waiting
             }
-            return [run_id for run_id in pending if run_id not in self._queued]
+            return [run for run in pending if names.job_id(*run) not in self._queued]
 
     def _waiting(self, run_id: str, memory: QueueMemory) -> StoredRun | None:
         """Read a run; ``None`` when it does not wait for its job any more, or not for long enough."""
@@ -139,8 +142,8 @@ class Sweep:
         snapshot = stored.snapshot
         if snapshot.status is not RunStatus.PENDING or snapshot.origin is None:
             return None
-        if snapshot.extra.get("retry_at") is not None:
-            # Not for its first job: whoever retries it publishes the next.
+        if snapshot.waits_for_retry:
+            # Not for a job: it has none until it is due.
             return None
         # By the server's clock, since gateways on several machines do not agree on the time.
         return stored if memory.server_time - stored.stored_at >= self._min_age_sec else None
@@ -153,7 +156,12 @@ class Sweep:
         margin_sec = min(_MAX_MARGIN_SEC, memory.window_sec * _MARGIN)
         return memory.server_time - stored.stored_at < memory.window_sec - margin_sec
 
-    def _publish(self, stored: StoredRun) -> bool:
+    def queue(self, stored: StoredRun) -> bool:
+        """Queue the job of a run that is PENDING, or end the run where its workflow is not kept any more.
+
+        :return: whether the job is in the queue; if not, a later sweep tries again.
+        :raises BusUnavailable: no answer; a later sweep tries again.
+        """
         snapshot, text = stored.snapshot, None
         try:
             if snapshot.workflow_yaml_sha256 is not None:
@@ -161,13 +169,15 @@ class Sweep:
                 if text is None:
                     self._fail(stored)
                     return False
-            self._queue.publish(job_of(snapshot, text))
+            self._queue.publish(job_of(snapshot, text), snapshot.attempt)
         except BusError as exc:
             # This run's trouble alone: those behind it must not wait for it.
             logger.warning("a run still has no job: %s", exc, extra={"run_id": snapshot.run_id})
             return False
-        self.note_queued(snapshot.run_id)
-        logger.info("queued a run that may have had no job", extra={"run_id": snapshot.run_id, "tag": snapshot.tag})
+        self.note_queued(snapshot.run_id, snapshot.attempt)
+        logger.info(
+            "queued a run that had no job, as far as is known", extra={"run_id": snapshot.run_id, "tag": snapshot.tag}
+        )
         return True
 
     def _fail(self, stored: StoredRun) -> None:

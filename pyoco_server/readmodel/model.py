@@ -303,14 +303,23 @@ class ReadModel:
         found = [WorkerRecord.from_bytes(document.encode()) for (document,) in rows]
         return sorted(found, key=lambda worker: (-worker.last_seen_at, worker.worker_id))
 
-    def pending_runs(self, *, until: float) -> list[tuple[str, float]]:
-        """Give the PENDING runs that gateways of ours wrote before a moment, oldest first: their ids and times."""
+    def pending_runs(self, *, until: float) -> list[tuple[str, int]]:
+        """Give the PENDING runs that gateways of ours wrote before a moment and that should have a job, oldest first.
+
+        :return: of each its id and the attempts that it has had.
+        """
         statement = (
-            "select run_id, created_at from runs indexed by runs_to_sweep"
-            " where status = 'PENDING' and has_origin = 1 and created_at < ? order by created_at"
+            "select run_id, attempt from runs indexed by runs_to_sweep where status = 'PENDING' and has_origin = 1"
+            " and waits_for_retry = 0 and created_at < ? order by created_at"
         )
         with self.reading() as database:
             return database.execute(statement, (until,)).fetchall()
+
+    def waiting_retries(self) -> list[tuple[str, int]]:
+        """Give the runs that have failed and wait until they are tried again: their ids and revisions."""
+        statement = "select run_id, revision from runs indexed by runs_to_retry where waits_for_retry = 1"
+        with self.reading() as database:
+            return database.execute(statement).fetchall()
 
     def cancelling_runs(self) -> list[tuple[str, bool]]:
         """Give the ids of the CANCELLING runs, oldest mark first, with whether a worker may have begun them."""

@@ -22,7 +22,7 @@ from pyoco_server.states import RunStatus
 logger = logging.getLogger(__name__)
 
 #: Raised when the tables change: a file of another version is rebuilt from the stream.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 #: Marks a file as ours ("PYOC"), so that nobody else's database is emptied.
 _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
@@ -50,6 +50,8 @@ create table runs (
     tenant text not null,
     sha256 text,
     has_origin integer not null,
+    attempt integer not null,
+    waits_for_retry integer not null,
     created_at real not null,
     updated_at real not null,
     duration_sec real,
@@ -62,7 +64,9 @@ create index runs_by_status on runs (tenant, status, updated_at, run_id, flow_na
 create index runs_by_flow on runs (tenant, flow_name, updated_at, run_id, status, tag, created_at);
 create index runs_by_tag on runs (tenant, tag, updated_at, run_id, status, flow_name, created_at);
 create index runs_by_workflow on runs (tenant, sha256, updated_at, run_id, status, flow_name, tag, created_at);
-create index runs_to_sweep on runs (created_at, run_id) where status = 'PENDING' and has_origin = 1;
+create index runs_to_sweep on runs (created_at, run_id, attempt)
+    where status = 'PENDING' and has_origin = 1 and waits_for_retry = 0;
+create index runs_to_retry on runs (run_id, revision) where waits_for_retry = 1;
 create index runs_to_cancel on runs (updated_at, run_id) where status = 'CANCELLING';
 create index runs_waiting on runs (tag, created_at) where status = 'PENDING';
 create table run_counts (
@@ -212,6 +216,8 @@ def run_row(key: str, payload: bytes, revision: int, *, has_tenants: bool) -> tu
         _string(document, "tenant_id") if has_tenants else "",
         _string(document, "workflow_yaml_sha256") or None,
         int(document.get("origin") is not None),
+        _count(document, "attempt"),
+        int(document.get("status") == RunStatus.PENDING.value and document.get("retry_at") is not None),
         created_at,
         updated_at,
         _duration_sec(document),
@@ -242,6 +248,13 @@ def _string(document: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a text")
     return value
+
+
+def _count(document: dict[str, Any], name: str) -> int:
+    value = document.get(name) or 0
+    if not isinstance(value, int) or abs(value) > 2**62:
+        raise ValueError(f"{name} is not a count")
+    return int(value)
 
 
 def _moment(document: dict[str, Any], *names: str) -> float:

@@ -73,17 +73,20 @@ class Queue:
         #: Leases and acknowledgements of the jobs that were fetched.
         self.deliveries = Deliveries(bus)
 
-    def publication(self, job: Job) -> Write:
-        """Give the write that queues a job; the same job twice is one job (contract 2)."""
-        subject = names.work_subject(self._config.work_subject_prefix, job.tag)
-        return Write(subject, job.to_bytes(), msg_id=job.run_id)
+    def publication(self, job: Job, attempt: int = 0) -> Write:
+        """Give the write that queues a job; the same job for the same attempt twice is one job (contract 2).
 
-    def publish(self, job: Job) -> None:
-        """Queue a job.
+        :param attempt: attempts that the run has had already.
+        """
+        subject = names.work_subject(self._config.work_subject_prefix, job.tag)
+        return Write(subject, job.to_bytes(), msg_id=names.job_id(job.run_id, attempt))
+
+    def publish(self, job: Job, attempt: int = 0) -> None:
+        """Queue a job; see :meth:`publication`.
 
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
-        self._bus.write(self.publication(job))
+        self._bus.write(self.publication(job, attempt))
 
     def ensure(self, tag: str) -> None:
         """Create the consumer of a tag where it is missing."""

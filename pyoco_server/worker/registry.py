@@ -108,7 +108,7 @@ class Registry(Service):
                     last_run_id=run_id,
                     last_run_status=ended.status.value,
                     last_run_started_at=ended.start_time,
-                    last_run_finished_at=ended.end_time,
+                    last_run_finished_at=ended.end_time or ended.updated_at,
                 )
         self._changed.set()
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from pyoco_server.bridge.messages import Delivery
+from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.policy import RunPolicy
 from pyoco_server.operations.authenticate import ANYBODY
+from pyoco_server.operations.claim import Claims, Verdict
 from pyoco_server.operations.finish import Finish, Outcome
+from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.submit import RunRequest
 from pyoco_server.states import RunStatus
+from pyoco_server.stores.workers import WorkerStore
 from tests.support.parts import Parts
 
 
@@ -28,7 +34,7 @@ def test_a_delivery_that_a_killed_server_has_forgotten_holds_nobody_up(parts: Pa
     # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>
     words[5], words[6] = "1000", "1000"
     forgotten = replace(delivery, reply=".".join(words))
-    finish = Finish(parts.queue.deliveries, parts.runs, parts.dead_letters, parts.config, worker_id="w")
+    finish = finish_of(parts)
     began_at = time.monotonic()
     ended = finish.finish(claimed, forgotten, Outcome(RunStatus.COMPLETED))
     assert time.monotonic() - began_at < 5
@@ -36,3 +42,45 @@ def test_a_delivery_that_a_killed_server_has_forgotten_holds_nobody_up(parts: Pa
     # It comes again, and whoever gets it drops it.
     finish.drop(parts.runs.get(run_id), delivery)
     assert parts.jobs() == []
+
+
+def test_a_failure_that_is_tried_again_is_noted_once_however_often_its_worker_repeats_itself(parts: Parts) -> None:
+    delivery, claims, finish = delivered(parts), claims_of(parts), finish_of(parts)
+    claim = claims.claim(Job.from_bytes(delivery.payload), delivery, time.time())
+    assert claim.stored is not None
+    outcome = Outcome(RunStatus.FAILED, "execution_error", "it broke")
+    written = [finish.finish(claim.stored, delivery, outcome) for _ in range(2)]
+    assert [snapshot and len(snapshot.errors) for snapshot in written] == [1, 1]
+    assert parts.jobs() == [] and parts.messages("PYOCO_DLQ") == []
+
+
+def test_a_job_whose_attempt_has_failed_is_dropped_also_when_the_next_attempt_is_due(parts: Parts) -> None:
+    """Its old worker may acknowledge it at any moment, so nobody may execute the next attempt by it."""
+    delivery, claims = delivered(parts), claims_of(parts)
+    job = Job.from_bytes(delivery.payload)
+    claim = claims.claim(job, delivery, time.time())
+    assert claim.stored is not None
+    failed = claim.stored.snapshot.failed_for_now(error="it broke", now=time.time())
+    revision = parts.runs.update(failed, claim.stored.revision)
+    assert claims.claim(job, delivery, time.time()).verdict is Verdict.DROP
+    parts.runs.update(failed.due(time.time()), revision)
+    assert claims.claim(job, delivery, time.time()).verdict is Verdict.DROP
+    assert claims.claim(job, replace(delivery, seq=delivery.seq + 1), time.time()).verdict is Verdict.EXECUTE
+
+
+def delivered(parts: Parts) -> Delivery:
+    """Submit a run that is tried twice, and take its job."""
+    parts.submission().submit(RunRequest(ANYBODY, "main", "t", ["t"], policy=RunPolicy(max_attempts=2)))
+    parts.queue.ensure("t")
+    delivery = parts.queue.pull("t", wait_sec=5)
+    assert delivery is not None
+    return delivery
+
+
+def finish_of(parts: Parts) -> Finish:
+    return Finish(parts.queue.deliveries, parts.runs, parts.dead_letters, parts.config, worker_id="w")
+
+
+def claims_of(parts: Parts) -> Claims:
+    holders = Holders(parts.runs, WorkerStore(parts.bus, parts.config), disconnect_timeout_sec=20)
+    return Claims(parts.runs, holders, worker_id="w", instance_id="life", is_active=lambda run_id: True)

@@ -98,7 +98,7 @@ def test_a_run_that_is_still_young_is_left_alone(parts: Parts) -> None:
     "changes",
     [
         {"origin": None},
-        {"extra": {"retry_at": 1.0}},
+        {"retry_at": 1.0},
         {"status": RunStatus.RUNNING},
         {"status": RunStatus.CANCELLING},
         {"status": RunStatus.FAILED},

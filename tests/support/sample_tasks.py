@@ -68,6 +68,19 @@ def need_file(name):
     return name
 
 
+def fail_until(name, times):
+    """Fail so many times, then say how often this was called."""
+    count = _note_begin(name)
+    if count <= times:
+        raise ValueError(f"not yet: {count}")
+    return count
+
+
+def die_once(name):
+    if _note_begin(name) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def hold(name="go"):
     """Go on when a file is there; note who has begun."""
     _note_begin(name)
