@@ -71,6 +71,22 @@ def get_parser() -> argparse.ArgumentParser:
         help="runs that one process executes before a fresh one takes over (default 100)",
     )
     parser.add_argument(
+        "--wheel-sync",
+        action=argparse.BooleanOptionalAction,
+        help="import tasks from the wheels of the registry (env PYOCO_WHEEL_SYNC_ENABLED)",
+    )
+    parser.add_argument("--wheel-sync-dir", metavar="DIR", help="where they are kept (env PYOCO_WHEEL_SYNC_DIR)")
+    parser.add_argument(
+        "--wheel-sync-interval-sec",
+        metavar="SEC",
+        help="how often to look while idle (env PYOCO_WHEEL_SYNC_INTERVAL_SEC)",
+    )
+    parser.add_argument(
+        "--wheel-install-timeout-sec",
+        metavar="SEC",
+        help="how long one wheel may take (env PYOCO_WHEEL_INSTALL_TIMEOUT_SEC)",
+    )
+    parser.add_argument(
         "--poll-timeout",
         type=arguments.seconds,
         default=1.0,
@@ -93,7 +109,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pyoco_server.config import Config
     from pyoco_server.logs import configure_logging
 
-    config = Config.from_env(nats_url=args.nats_url, drain_sec=args.drain_sec, log_level=args.log_level)
+    config = Config.from_env(
+        nats_url=args.nats_url,
+        drain_sec=args.drain_sec,
+        log_level=args.log_level,
+        wheel_sync_enabled=args.wheel_sync,
+        wheel_sync_dir=args.wheel_sync_dir,
+        wheel_sync_interval_sec=args.wheel_sync_interval_sec,
+        wheel_install_timeout_sec=args.wheel_install_timeout_sec,
+    )
     config.check_worker()
     options = _options(parser, args, config)
     configure_logging("pyoco-server:worker", config)
@@ -122,7 +146,9 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     from pyoco_server.cli.signals import StopSignals
     from pyoco_server.worker.supervisor import Worker, check_resolver
 
-    check_resolver(options.resolver, config.run_memory_bytes)
+    if not config.wheel_sync_enabled:
+        # Else it may stand in a wheel.
+        check_resolver(options.resolver, config.run_memory_bytes)
     signals = StopSignals()
     worker = Worker(config, options, on_failure=signals.service_failed, on_done=signals.stopping.set)
     if not _connect(worker, options, signals):

@@ -75,6 +75,8 @@ class Snapshot:
     retry_at: float | None = None
     #: Ours: the failures of earlier attempts, oldest first: ``attempt error ended_at worker_id`` of each.
     errors: list[dict[str, Any]] = field(default_factory=list)
+    #: Ours: the wheels that the attempt imports from, each ``{name, version, sha256}``; ``None`` without wheel sync.
+    wheels: list[dict[str, str]] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -99,8 +101,19 @@ class Snapshot:
             timeout_sec=job.timeout_sec,
         )
 
-    def claimed(self, *, worker_id: str, instance_id: str, job_seq: int, now: float) -> Snapshot:
-        """Give the snapshot of a run that a worker begins, for the first time or after another worker's end."""
+    def claimed(
+        self,
+        *,
+        worker_id: str,
+        instance_id: str,
+        job_seq: int,
+        now: float,
+        wheels: list[dict[str, str]] | None = None,
+    ) -> Snapshot:
+        """Give the snapshot of a run that a worker begins, for the first time or after another worker's end.
+
+        :param wheels: what its runner imports from; ``None`` without wheel sync.
+        """
         return replace(
             self,
             status=RunStatus.RUNNING,
@@ -115,6 +128,7 @@ class Snapshot:
             tasks={name: TaskState.PENDING.value for name in self.tasks},
             task_records={},
             task_records_truncated=False,
+            wheels=wheels,
         )
 
     def progressed(
@@ -214,7 +228,7 @@ class Snapshot:
 
     def reduced(self) -> Snapshot:
         """Give the snapshot without everything that can make it larger than the cap, to end the run with."""
-        return replace(self, params={}, tasks={}, task_records={}, task_records_truncated=True)
+        return replace(self, params={}, tasks={}, task_records={}, task_records_truncated=True, wheels=None)
 
     @property
     def has_holder(self) -> bool:
@@ -323,6 +337,7 @@ _OMITTED: dict[str, Any] = {
     "retry_delay_sec": DEFAULT_RETRY_DELAY_SEC,
     "retry_at": None,
     "errors": [],
+    "wheels": None,
 }
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from pyoco_server.states import WorkerState
 
+#: So many entries of each list of ``wheel_sync`` are kept.
+WHEELS_SHOWN = 50
+
 
 def _no_wheels() -> dict[str, Any]:
     """The state of wheel sync on a worker that has it switched off."""
@@ -30,6 +33,8 @@ def _no_wheels() -> dict[str, Any]:
         "removed_wheels": [],
         "skipped_incompatible": [],
         "installed_wheels": [],
+        # Ours: a wheel brings no dependencies with it.
+        "missing_requirements": [],
     }
 
 

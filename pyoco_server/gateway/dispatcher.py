@@ -31,8 +31,8 @@ _RETRY_SEC = 3.0
 
 
 class Dispatcher(Service):
-    """Repairs half-made submissions, queues failed runs again that are due, ends the runs of jobs that were delivered too
-    often, drops workers that are long gone, and makes again what has vanished from NATS.
+    """Repairs half-made submissions, queues failed runs again that are due, ends the runs of jobs that were delivered
+    too often, drops workers that are long gone, and makes again what has vanished from NATS.
 
     A NATS server that came back with an empty store is usable again without a restart of the gateway.
     """

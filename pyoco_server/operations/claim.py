@@ -61,9 +61,10 @@ class Claims:
         self._holders = holders
         self._is_active = is_active
 
-    def claim(self, job: Job, delivery: Delivery, now: float) -> Claim:
+    def claim(self, job: Job, delivery: Delivery, now: float, wheels: list[dict[str, str]] | None = None) -> Claim:
         """Try to take the run of a delivered job.
 
+        :param wheels: what the run would import from.
         :raises BusUnavailable: no answer; nothing is decided.
         """
         while True:
@@ -76,7 +77,11 @@ class Claims:
             verdict = self._judge(stored, delivery)
             if verdict is Verdict.EXECUTE:
                 claimed = stored.snapshot.claimed(
-                    worker_id=self._worker_id, instance_id=self._instance_id, job_seq=delivery.seq, now=now
+                    worker_id=self._worker_id,
+                    instance_id=self._instance_id,
+                    job_seq=delivery.seq,
+                    now=now,
+                    wheels=wheels,
                 )
             elif verdict is Verdict.CANCELLED:
                 claimed = stored.snapshot.ended(RunStatus.CANCELLED, error=None, now=now)

@@ -191,9 +191,11 @@ def main() -> int:
     parser.add_argument("--events-fd", type=int, required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--flow-resolver")
+    parser.add_argument("--path", action="append", default=[], help="a folder to import from; may be repeated")
     parser.add_argument("--memory-bytes", type=int)
     args = parser.parse_args()
     _die_with_parent(args.parent_pid)
+    _import_from(args.path)
     if args.memory_bytes is not None:
         # Before anything large is loaded; each program that a task starts inherits the limit, for itself.
         resource.setrlimit(resource.RLIMIT_AS, (args.memory_bytes, args.memory_bytes))
@@ -218,6 +220,13 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
+
+
+def _import_from(folders: list[str]) -> None:
+    """Put folders into ``sys.path`` where installed packages stand: before those, and behind Python's own modules."""
+    installed = (index for index, path in enumerate(sys.path) if path.endswith(("site-packages", "dist-packages")))
+    at = next(installed, len(sys.path))
+    sys.path[at:at] = folders
 
 
 def _die_with_parent(parent_pid: int) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pyoco_server.contract.runner_protocol import BootFailed, Ended, Message, Output, Ready, decode, encode
 from pyoco_server.errors import PyocoServerError
 from pyoco_server.service import Deadline
+from pyoco_server.worker.wheelsync import NO_WHEELS, WheelSet
 
 _READ_BYTES = 65_536
 #: Reads of one pipe in a row at most; the largest pipe that Linux gives without privileges is 1 MiB.
@@ -48,11 +49,16 @@ class Child:
     """A runner process; made by the nursery, used by one slot at a time."""
 
     def __init__(
-        self, resolver: str | None, memory_bytes: int = 0, group_ended: Callable[[int], None] = lambda group: None
+        self,
+        resolver: str | None,
+        memory_bytes: int = 0,
+        wheels: WheelSet = NO_WHEELS,
+        group_ended: Callable[[int], None] = lambda group: None,
     ) -> None:
         """Start the process; the calling thread must live as long as the process shall (PR_SET_PDEATHSIG).
 
         :param memory_bytes: address space of each of its processes; 0 = no limit.
+        :param wheels: what it can import beside the worker's own environment.
         :param group_ended: called with the number of its process group when that has been killed.
         :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
         """
@@ -63,6 +69,9 @@ class Child:
             command.append(f"--flow-resolver={resolver}")
         if memory_bytes:
             command.append(f"--memory-bytes={memory_bytes}")
+        command += [f"--path={path}" for path in wheels.paths]
+        # Kept for as long as this object, so that nobody removes them from under the process.
+        self.wheels = wheels
         try:
             self._process = subprocess.Popen(
                 command,

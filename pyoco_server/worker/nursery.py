@@ -11,17 +11,24 @@ from collections.abc import Callable
 from pyoco_server.service import Deadline, Service
 from pyoco_server.worker.child import Child, ChildBootFailed
 from pyoco_server.worker.sentinel import Sentinel
+from pyoco_server.worker.wheelsync import WheelSync
 
 
 class Nursery(Service):
     """Starts runners on order, so that a successor is warm when it is needed."""
 
     def __init__(
-        self, resolver: str | None, memory_bytes: int, sentinel: Sentinel, on_failure: Callable[[Service], None]
+        self,
+        resolver: str | None,
+        memory_bytes: int,
+        wheels: WheelSync,
+        sentinel: Sentinel,
+        on_failure: Callable[[Service], None],
     ) -> None:
         super().__init__("pyoco-nursery", on_failure)
         self._resolver = resolver
         self._memory_bytes = memory_bytes
+        self._wheels = wheels
         self._sentinel = sentinel
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._children: queue.SimpleQueue[Child | OSError | None] = queue.SimpleQueue()
@@ -49,7 +56,7 @@ class Nursery(Service):
     def run(self) -> None:
         while self._orders.get():
             try:
-                child = Child(self._resolver, self._memory_bytes, self._sentinel.forget_group)
+                child = Child(self._resolver, self._memory_bytes, self._wheels.refresh(), self._sentinel.forget_group)
                 self._sentinel.watch_group(child.pid)
                 self._children.put(child)
             except OSError as exc:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pyoco_server
 from pyoco_server.config import Config
@@ -110,6 +111,12 @@ class Registry(Service):
                     last_run_started_at=ended.start_time,
                     last_run_finished_at=ended.end_time or ended.updated_at,
                 )
+        self._changed.set()
+
+    def wheels_synced(self, status: dict[str, Any]) -> None:
+        """Note what wheel sync has done."""
+        with self._lock:
+            self._record = replace(self._record, wheel_sync={**self._record.wheel_sync, **status})
         self._changed.set()
 
     def is_active(self, run_id: str) -> bool:

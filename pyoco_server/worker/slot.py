@@ -37,6 +37,7 @@ from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
+from pyoco_server.worker.wheelsync import WheelSync
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class Tools:
     registry: Registry
     must_stop: threading.Event
     scratch: Scratch
+    wheels: WheelSync
     max_runs_per_child: int
 
 
@@ -169,7 +171,7 @@ class Slot(Service):
         # From here on, and not from the claim: that may have to wait for NATS.
         with self._lease(work.delivery) as lease:
             try:
-                child = self._living_child()
+                child = self._fitting_child()
                 if child is None:
                     lease.hand_back(0.0)
                 else:
@@ -178,6 +180,14 @@ class Slot(Service):
                 logger.exception("a job cannot be dealt with", extra={"tag": work.tag})
                 lease.hand_back()
         work.is_done.set()
+
+    def _fitting_child(self) -> Child | None:
+        """Give a living runner that imports what the registry has now; ``None`` when the worker stops."""
+        child = self._living_child()
+        while child is not None and child.wheels.key != self._tools.wheels.refresh().key:
+            self._end_child()
+            child = self._equip()
+        return child
 
     def _living_child(self) -> Child | None:
         """Give the runner, or another one where it has died while it was idle; ``None`` when the worker stops.
@@ -206,7 +216,7 @@ class Slot(Service):
             lease.settle(functools.partial(finish.reject, delivery, exc, tag))
             return
         with registry.claiming(job.run_id) as is_ours:
-            claim = self._claim(job, lease) if is_ours else None
+            claim = self._claim(job, lease, child) if is_ours else None
             if claim is not None and claim.verdict is Verdict.EXECUTE:
                 registry.run_begun(job.run_id)
         if claim is None:
@@ -217,14 +227,14 @@ class Slot(Service):
         elif claim.stored is not None:
             self._execute(job, claim.stored, lease, child)
 
-    def _claim(self, job: Job, lease: Lease) -> Claim | None:
+    def _claim(self, job: Job, lease: Lease, child: Child) -> Claim | None:
         """Try to claim the run; ``None`` when its job has been dealt with or must wait.
 
         A last delivery waits here, because the queue would not hand the job out again.
         """
         while True:
             try:
-                claim = self._tools.claims.claim(job, lease.delivery, time.time())
+                claim = self._tools.claims.claim(job, lease.delivery, time.time(), child.wheels.documents)
                 if claim.verdict is not Verdict.WAIT:
                     return claim
                 delay_sec = self._tools.config.ack_progress_interval_sec + _BEHIND_TICK_SEC

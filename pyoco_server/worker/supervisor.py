@@ -23,6 +23,7 @@ from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore
+from pyoco_server.stores.wheels import WheelStore
 from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.worker.child import Child, ChildBootFailed
 from pyoco_server.worker.consumer import Consumer
@@ -31,6 +32,7 @@ from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.slot import Slot, Tools
+from pyoco_server.worker.wheelsync import WheelSync
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +121,16 @@ class Worker:
             **identity,
         )
         self._sentinel = Sentinel(config, on_failure=self._on_failure, **identity)
-        self._nursery = Nursery(options.resolver, config.run_memory_bytes, self._sentinel, self._on_failure)
+        self._wheels = WheelSync(
+            WheelStore(bus, config),
+            config,
+            options.tags,
+            report=self._registry.wheels_synced,
+            on_failure=self._on_failure,
+        )
+        self._nursery = Nursery(
+            options.resolver, config.run_memory_bytes, self._wheels, self._sentinel, self._on_failure
+        )
         work_queue = Queue(bus, config)
         self._consumer = Consumer(
             bus,
@@ -147,6 +158,7 @@ class Worker:
             self._registry,
             self._must_stop,
             self._scratch,
+            self._wheels,
             options.max_runs_per_child,
         )
         self._slots = [
@@ -159,6 +171,8 @@ class Worker:
         work_queue.deliveries.start_ticks(config.ack_progress_interval_sec)
         for service in (self._sentinel, self._registry, self._nursery, *self._slots, self._consumer):
             service.start()
+        if config.wheel_sync_enabled:
+            self._wheels.start()
         logger.info("the worker serves %s", ", ".join(options.tags), extra={"worker_id": options.worker_id})
 
     def stop(self, drain_sec: float) -> None:
@@ -166,6 +180,7 @@ class Worker:
         assert self._bus is not None
         drain = Deadline(drain_sec)
         self._consumer.request_stop()
+        self._wheels.request_stop()
         for slot in self._slots:
             slot.request_stop()
         for slot in self._slots:
@@ -173,7 +188,7 @@ class Worker:
         self._must_stop.set()
         self._bus.stop_waiting()
         end = Deadline(_HAND_BACK_SEC)
-        for service in (*self._slots, self._consumer, self._registry):
+        for service in (*self._slots, self._consumer, self._wheels, self._registry):
             service.stop(end)
         with contextlib.suppress(PyocoServerError):
             self._registry.write_stopped()

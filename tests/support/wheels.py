@@ -9,6 +9,13 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.objects import Listing, ObjectStore
+from pyoco_server.config import Config
+from pyoco_server.contract.wheels import Actor, Source, WheelName, wheel_headers
+from pyoco_server.operations.wheels import Upload, WheelRegistry
+from pyoco_server.stores.wheels import WheelHistory, WheelStore
+
 #: Long enough to count as a usage text.
 USAGE = "How to use this package: name its functions in a flow.yaml and submit it to a worker of its tags."
 PLUGIN = "[pyoco.tasks]\n{package} = {package}:register\n"
@@ -80,6 +87,42 @@ def write_wheel(folder: Path, package: str = "demo", version: str = "1.0", **opt
     path = folder / file_name(package, version)
     path.write_bytes(wheel(package, version, **options))  # type: ignore[arg-type]
     return path
+
+
+class Registry:
+    """The registry as a gateway uses it, and as somebody who goes past every gateway."""
+
+    def __init__(self, bus: Bus) -> None:
+        config = Config.from_env({})
+        self._registry = WheelRegistry(
+            WheelStore(bus, config), WheelHistory(bus, config), max_bytes=config.wheel_max_bytes
+        )
+        self._objects = ObjectStore(bus, config.wheel_bucket)
+
+    def upload(
+        self, package: str = "demo", version: str = "1.0", *, tags: Sequence[str] = (), **options: object
+    ) -> str:
+        """Upload a wheel and give its file name."""
+        data = wheel(package, version, **options)  # type: ignore[arg-type]
+        name = WheelName.parse(file_name(package, version))
+        upload = Upload(name, io.BytesIO(data), len(data), list(tags), True, Actor(), Source())
+        return self._registry.upload(upload).info.name
+
+    def put_unchecked(self, name: str, data: bytes, *, tags: Sequence[str] = ()) -> None:
+        """Store whatever under whatever name."""
+        content = self._objects.store(io.BytesIO(data))
+        headers = wheel_headers(content.digest.hex(), tags)
+        self._objects.publish(name, content, headers, revision=self.listing().revision)
+
+    def delete(self, name: str) -> None:
+        self._registry.delete(name, Actor(), Source())
+
+    def listing(self) -> Listing:
+        return self._objects.list()
+
+    def clear(self) -> None:
+        for info in self.listing().objects:
+            self._objects.delete(info)
 
 
 def _hash(data: bytes) -> str:

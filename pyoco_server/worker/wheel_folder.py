@@ -1,0 +1,177 @@
+"""The folder in which wheels lie unpacked, each under the hash of its bytes. Workers of one machine may share it.
+
+A wheel appears there by one rename, so it is whole or not there. Whoever uses one holds a shared lock on its folder,
+which the kernel gives back however the process ends; what nobody holds may be removed by anybody. A state that a killed
+worker has left needs no repair: half a wheel is a folder of another name, which the next worker removes.
+
+Source: design, section 10.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_NAME = re.compile(r"[0-9a-f]{64}|\.(new|old)-.*")
+#: Says what the folder holds; written last. Not a name that a package can have in a wheel.
+_MANIFEST = ".pyoco-wheel"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a wheel that was unpacked.
+
+    :param installed_at: unix seconds.
+    :param sizes: path -> bytes of every file.
+    """
+
+    wheel_name: str
+    package: str
+    version: str
+    requires_python: str
+    requires: list[str]
+    installed_at: float
+    sizes: dict[str, int]
+
+
+class Unpacked:
+    """An unpacked wheel; nobody removes it for as long as this object lives."""
+
+    def __init__(self, path: Path, manifest: Manifest, lock: int) -> None:
+        self.path = path
+        self.manifest = manifest
+        weakref.finalize(self, os.close, lock)
+
+    @property
+    def sha256(self) -> str:
+        return self.path.name
+
+
+class WheelFolder:
+    """Unpacked wheels on this machine."""
+
+    def __init__(self, root: Path) -> None:
+        # Runners have working directories of their own.
+        self._root = root.absolute()
+
+    def find(self, sha256: str) -> Unpacked | None:
+        """Give a wheel that is there as a whole; ``None`` when it is not."""
+        path = self._root / sha256
+        lock = _locked(path, fcntl.LOCK_SH)
+        if lock is None:
+            return None
+        manifest = _read_manifest(path)
+        if manifest is None or not _is_there(path, lock):
+            # Left by a machine that lost its power, or removed a moment ago.
+            os.close(lock)
+            return None
+        return Unpacked(path, manifest, lock)
+
+    def add(self, sha256: str, fill: Callable[[Path], Manifest]) -> Unpacked:
+        """Unpack a wheel.
+
+        :param fill: writes the wheel's files into an empty folder; what it raises leaves nothing behind.
+        :raises OSError: the disk is full, for instance.
+        """
+        # There may be one that is not whole.
+        self._remove(self._root / sha256)
+        folder, lock = self._new_folder()
+        try:
+            manifest = fill(folder)
+            (folder / _MANIFEST).write_text(json.dumps(asdict(manifest)))
+            return self._name(folder, lock, manifest, sha256)
+        except BaseException:
+            os.close(lock)
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _name(self, folder: Path, lock: int, manifest: Manifest, sha256: str) -> Unpacked:
+        path = self._root / sha256
+        while True:
+            try:
+                folder.rename(path)
+                return Unpacked(path, manifest, lock)
+            except OSError:
+                # Another worker was faster, and may remove its folder again before it is locked here.
+                found = self.find(sha256)
+                if found is not None:
+                    os.close(lock)
+                    return found
+                if path.exists():
+                    raise
+
+    def tidy(self) -> None:
+        """Remove what nobody uses: wheels of this and other workers, and what killed ones have left."""
+        with contextlib.suppress(FileNotFoundError):
+            for path in list(self._root.iterdir()):
+                if _NAME.fullmatch(path.name):
+                    self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is None:
+            return
+        try:
+            if _is_there(path, lock):
+                # First the name: a wheel that is half removed must not look like one.
+                gone = path.with_name(f".old-{path.name.removeprefix('.old-')}")
+                with contextlib.suppress(OSError):
+                    path.rename(gone)
+                shutil.rmtree(gone, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+    def _new_folder(self) -> tuple[Path, int]:
+        self._root.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
+            lock = _locked(folder, fcntl.LOCK_SH)
+            if lock is not None and _is_there(folder, lock):
+                folder.chmod(0o755)
+                return folder, lock
+            # Another worker took it for one that was left behind.
+            if lock is not None:
+                os.close(lock)
+
+
+def _locked(path: Path, how: int) -> int | None:
+    """Lock a folder; ``None`` when it is not there, not ours, or in use."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, how)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _is_there(path: Path, lock: int) -> bool:
+    """Say whether the folder that was locked still has this name."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(lock))
+    except OSError:
+        return False
+
+
+def _read_manifest(path: Path) -> Manifest | None:
+    """Read what a folder holds; ``None`` when a file of it is missing or of another size."""
+    try:
+        manifest = Manifest(**json.loads((path / _MANIFEST).read_text()))
+        if all((path / name).stat().st_size == size for name, size in manifest.sizes.items()):
+            return manifest
+    except (OSError, ValueError, TypeError):
+        pass
+    return None

@@ -1,0 +1,275 @@
+"""Wheel sync: what a worker's runners import is what the registry has for it.
+
+Before each claim one request asks whether the registry has changed, so a run that was submitted after an upload sees
+what was uploaded. Runners keep the wheels that they were started with; the slots replace them when the set changes.
+
+Source: contract, section 2, "Worker record"; design, section 10.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from packaging.specifiers import SpecifierSet
+
+from pyoco_server.config import Config
+from pyoco_server.contract.workers import WHEELS_SHOWN
+from pyoco_server.errors import BusError, Unavailable, WheelSyncFailed
+from pyoco_server.service import Deadline, Service
+from pyoco_server.stores.wheels import WheelStore
+from pyoco_server.wheelfile.check import check_wheel
+from pyoco_server.wheelfile.unpack import unpack
+from pyoco_server.worker.wheel_choice import Candidate, Choice, choose, missing_requirements
+from pyoco_server.worker.wheel_folder import Manifest, Unpacked, WheelFolder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A wheel that runners can import.
+
+    :param nuid: of the object that it was fetched from.
+    """
+
+    unpacked: Unpacked
+    nuid: str
+
+    @property
+    def name(self) -> str:
+        return self.unpacked.manifest.wheel_name
+
+
+class WheelSet:
+    """The wheels of a runner; they stay on disk for as long as this object lives.
+
+    :param selected: ``None`` where wheel sync is off.
+    """
+
+    def __init__(self, selected: Sequence[Selected] | None) -> None:
+        self.selected = tuple(selected or ())
+        self._is_synced = selected is not None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What two sets of the same wheels have in common."""
+        return tuple(item.unpacked.sha256 for item in self.selected)
+
+    @property
+    def paths(self) -> list[str]:
+        """The folders for ``sys.path``."""
+        return [str(item.unpacked.path) for item in self.selected]
+
+    @property
+    def documents(self) -> list[dict[str, str]] | None:
+        """What a run says of the code that it ran; ``None`` where wheel sync is off."""
+        if not self._is_synced:
+            return None
+        return [
+            {"name": wheel.package, "version": wheel.version, "sha256": item.unpacked.sha256}
+            for item in self.selected
+            for wheel in (item.unpacked.manifest,)
+        ]
+
+
+NO_WHEELS = WheelSet(None)
+
+
+class WheelSync(Service):
+    """Follows the registry for the slots of one worker.
+
+    :param report: takes the ``wheel_sync`` of the worker's record whenever it has changed.
+    """
+
+    def __init__(
+        self,
+        store: WheelStore,
+        config: Config,
+        tags: Sequence[str],
+        *,
+        report: Callable[[dict[str, Any]], None],
+        on_failure: Callable[[Service], None],
+    ) -> None:
+        super().__init__("pyoco-wheels", on_failure)
+        self._store = store
+        self._config = config
+        self._tags = tags
+        self._report = report
+        self._folder = WheelFolder(Path(config.wheel_sync_dir))
+        self._lock = threading.Lock()
+        self._set = WheelSet([]) if config.wheel_sync_enabled else NO_WHEELS
+        #: Revision of the registry at the last sync; ``None`` = there was none yet.
+        self._revision: int | None = None
+        self._retry_at = 0.0
+        self._faults: list[str] = []
+        self._status: dict[str, Any] = {"enabled": config.wheel_sync_enabled}
+        if config.wheel_sync_enabled:
+            self._tell(last_result="idle")
+
+    @property
+    def current(self) -> WheelSet:
+        """The wheels that a new runner gets."""
+        return self._set
+
+    def refresh(self) -> WheelSet:
+        """Install what is new in the registry, and give the wheels that runs are to see from now on.
+
+        Nothing that goes wrong is raised: what cannot be installed leaves the last good wheel of its package in place.
+        """
+        if not self._config.wheel_sync_enabled:
+            return NO_WHEELS
+        with self._lock:
+            try:
+                revision = self._store.revision()
+                if revision != self._revision or (self._faults and time.monotonic() >= self._retry_at):
+                    self._sync()
+            except (BusError, Unavailable, OSError) as exc:
+                self._fail([f"the registry cannot be read: {exc}"])
+            return self._set
+
+    def run(self) -> None:
+        """Look while the worker is idle, too, so that the next run need not wait."""
+        while not self.pause(self._config.wheel_sync_interval_sec):
+            self.refresh()
+            if not self._faults:
+                now = time.time()
+                self._tell(last_attempt_at=now, last_success_at=now)
+
+    def _sync(self) -> None:
+        began = time.time()
+        listed, revision = self._store.list()
+        choice = choose(listed, self._tags)
+        selected = [
+            item for item in (self._select(candidates, choice) for candidates in choice.packages.values()) if item
+        ]
+        before, after = self._set.selected, tuple(sorted(selected, key=lambda item: item.name))
+        if self.is_stopping:
+            return
+        self._set, self._revision = WheelSet(after), revision
+        known = {item.unpacked.sha256 for item in before}
+        updated = [item.name for item in after if item.unpacked.sha256 not in known]
+        removed = sorted({item.name for item in before} - {item.name for item in after})
+        del before, selected
+        self._folder.tidy()
+        self._tell(
+            last_attempt_at=began,
+            **_shown("selected", [item.name for item in after]),
+            **_shown("updated", updated),
+            **_shown("removed", removed),
+            skipped_incompatible_count=len(choice.skipped),
+            skipped_incompatible=choice.skipped[:WHEELS_SHOWN],
+            installed_wheels=[_installed(item) for item in after][:WHEELS_SHOWN],
+            missing_requirements=_missing(after)[:WHEELS_SHOWN],
+        )
+        if choice.faults:
+            self._fail(choice.faults)
+        else:
+            self._faults = []
+            now = time.time()
+            self._tell(last_result="ok", last_error=None, last_success_at=now, last_synced_at=now)
+        if updated or removed:
+            logger.info("wheels: installed %s; removed %s", ", ".join(updated) or "none", ", ".join(removed) or "none")
+
+    def _select(self, candidates: list[Candidate], choice: Choice) -> Selected | None:
+        """Install the newest wheel of a package that fits; where that fails, keep the one that is in use."""
+        in_use = {item.unpacked.sha256: item for item in self._set.selected}
+        has_failed = False
+        for candidate in candidates:
+            info = candidate.stored.info
+            if has_failed and info.sha256_hex not in in_use:
+                continue
+            try:
+                unpacked = in_use[info.sha256_hex].unpacked if info.sha256_hex in in_use else self._install(candidate)
+            except Exception as exc:
+                # Whatever an archive that nobody checked makes of the libraries: a worker must not end of it.
+                logger.debug("a wheel cannot be installed", exc_info=True)
+                choice.faults.append(f"{candidate.name.file_name} cannot be installed: {exc}")
+                has_failed = True
+                continue
+            python = unpacked.manifest.requires_python
+            if SpecifierSet(python).contains(platform.python_version(), prereleases=True):
+                return Selected(unpacked, info.nuid)
+            reason = f"it needs Python {python}, and this is {platform.python_version()}"
+            choice.skipped.append(candidate.skipped(reason))
+        return None
+
+    def _install(self, candidate: Candidate) -> Unpacked:
+        """Give the unpacked wheel, fetched where it is not on this machine yet.
+
+        :raises WheelInvalid: the check refuses it.
+        :raises WheelSyncFailed: it took too long, or the worker stops.
+        """
+        info, deadline = candidate.stored.info, Deadline(self._config.wheel_install_timeout_sec)
+
+        def pulse() -> None:
+            if deadline.has_passed:
+                raise WheelSyncFailed(f"it took longer than {self._config.wheel_install_timeout_sec:g} s")
+            if self.is_stopping:
+                raise WheelSyncFailed("the worker stops")
+
+        def fill(folder: Path) -> Manifest:
+            with tempfile.TemporaryFile() as file:
+                self._fetch(candidate, file, pulse)
+                wheel = check_wheel(file, candidate.name, pulse)
+                sizes = unpack(file, wheel, folder, pulse)
+            name = candidate.name
+            python, requires = str(wheel.requires_python), list(wheel.requires)
+            return Manifest(name.file_name, name.package, str(name.version), python, requires, time.time(), sizes)
+
+        found = self._folder.find(info.sha256_hex) if info.sha256_hex else None
+        # Bytes that were stored under another name are judged by the name that they have now.
+        if found is not None and found.manifest.wheel_name == candidate.name.file_name:
+            return found
+        del found
+        return self._folder.add(info.sha256_hex, fill)
+
+    def _fetch(self, candidate: Candidate, file: IO[bytes], pulse: Callable[[], None]) -> None:
+        for chunk in self._store.chunks(candidate.stored):
+            file.write(chunk)
+            pulse()
+        file.flush()
+
+    def _fail(self, faults: list[str]) -> None:
+        """Note what went wrong; it is tried again after a while."""
+        self._retry_at = time.monotonic() + self._config.wheel_sync_interval_sec
+        if faults != self._faults and not self.is_stopping:
+            logger.warning("wheel sync: %s", " ".join(faults), extra={"err_id": WheelSyncFailed.err_id})
+        self._faults = faults
+        self._tell(last_result="error", last_attempt_at=time.time(), last_error=" ".join(faults))
+
+    def _tell(self, **status: Any) -> None:
+        self._status = {**self._status, **status}
+        self._report(self._status)
+
+
+def _shown(word: str, names: list[str]) -> dict[str, Any]:
+    return {f"{word}_count": len(names), f"{word}_wheels": names[:WHEELS_SHOWN]}
+
+
+def _installed(item: Selected) -> dict[str, Any]:
+    wheel = item.unpacked.manifest
+    return {
+        "wheel_name": wheel.wheel_name,
+        "package_name": wheel.package,
+        "package_version": wheel.version,
+        "installed_at": wheel.installed_at,
+        "nuid": item.nuid,
+    }
+
+
+def _missing(selected: Sequence[Selected]) -> list[dict[str, str]]:
+    wheels = [item.unpacked.manifest for item in selected]
+    versions = {wheel.package: wheel.version for wheel in wheels}
+    return [
+        {"wheel_name": wheel.wheel_name, "requirement": requirement}
+        for wheel in wheels
+        for requirement in missing_requirements(wheel.requires, versions)
+    ]

@@ -1,0 +1,267 @@
+"""Workers import what the registry has: at once, nothing else, and whatever goes wrong."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.process.conftest import Town
+from tests.support.commands import Daemon
+from tests.support.crew import Crew, Worker
+from tests.support.fleet import flow
+from tests.support.wheels import PLUGIN, Registry, file_name, wheel
+
+WHICH = flow("which", which="demo:which")
+
+
+@dataclass
+class Shop:
+    """Workers with wheel sync, and the registry that they follow."""
+
+    crew: Crew
+    registry: Registry
+
+    def hire(self, name: str = "w", *flags: str, **env: str) -> Worker:
+        folder = str(self.folder(name))
+        return self.crew.hire(name, "--wheel-sync", "--wheel-sync-dir", folder, *flags, **env)
+
+    def folder(self, name: str = "w") -> Path:
+        return self.crew.fleet.folder / f"wheels-{name}-{self.crew.tag}"
+
+    def run(self, workflow: str = WHICH, task: str = "which", status: str = "COMPLETED", **fields: Any) -> Any:
+        """Submit a run, wait for its end, and give what a task gave."""
+        run = self.crew.fleet.ended(self.crew.submit(workflow, **fields), status)
+        return run["task_records"][task]["output"] if status == "COMPLETED" else run["error"]
+
+    def sync_of(self, worker: Worker) -> dict[str, Any]:
+        status: dict[str, Any] = self.crew.fleet.worker(worker.worker_id).get("wheel_sync", {})
+        return status
+
+    def wait_for_sync(self, worker: Worker, **expected: Any) -> dict[str, Any]:
+        """Wait until the worker's record says this."""
+
+        def look() -> bool:
+            status = self.sync_of(worker)
+            return all(status.get(name) == value for name, value in expected.items())
+
+        self.crew.fleet.wait_until(look, f"wheel_sync saying {expected}: {worker.worker_id}")
+        return self.sync_of(worker)
+
+
+@pytest.fixture
+def shop(town: Town, town_crew: Crew) -> Iterator[Shop]:
+    registry = Registry(town.fleet.bus)
+    yield Shop(town_crew, registry)
+    registry.clear()
+
+
+def test_each_run_imports_what_the_registry_has_when_it_is_submitted(shop: Shop) -> None:
+    worker = shop.hire()
+    assert "flow_not_found" in shop.run(status="FAILED")
+    first = shop.registry.upload("demo", "1.0")
+    assert shop.run() == "1.0"
+    shop.registry.upload("demo", "1.1")
+    assert shop.run() == "1.1"
+    shop.registry.delete(first)
+    assert shop.run() == "1.1"
+    shop.registry.delete(file_name("demo", "1.1"))
+    assert "No module named 'demo'" in shop.run(status="FAILED")
+    shop.registry.upload("demo", "0.5")
+    assert shop.run() == "0.5"
+    assert worker.process.poll() is None
+
+
+def test_a_run_says_which_wheels_it_ran(shop: Shop) -> None:
+    shop.hire()
+    shop.registry.upload("demo", "2.0")
+    (info,) = shop.registry.listing().objects
+    run = shop.crew.fleet.ended(shop.crew.submit(WHICH))
+    assert run["wheels"] == [{"name": "demo", "version": "2.0", "sha256": info.sha256_hex}]
+
+
+def test_a_worker_without_wheel_sync_imports_nothing_of_the_registry_and_says_so(shop: Shop) -> None:
+    shop.registry.upload()
+    worker = shop.crew.hire("plain")
+    run = shop.crew.fleet.ended(shop.crew.submit(WHICH), "FAILED")
+    assert "wheels" not in run
+    assert shop.sync_of(worker)["last_result"] == "disabled"
+
+
+def test_a_run_that_has_begun_keeps_its_code_while_the_next_slot_runs_the_new(shop: Shop) -> None:
+    late = b"""\
+from sample_tasks import hold
+
+def which(name):
+    hold(name)
+    import demo.late
+    return demo.late.X
+"""
+
+    def upload(version: str) -> None:
+        files = {"demo/__init__.py": late, "demo/late.py": f"X = {version!r}\n".encode()}
+        shop.registry.upload("demo", version, files=files)
+
+    shop.hire("w", "--concurrency", "2")
+    upload("1.0")
+    params = {"name": shop.crew.tag}
+    first = shop.crew.submit(WHICH, params=params)
+    shop.crew.wait_for_begin(1)
+    upload("2.0")
+    shop.registry.delete(file_name("demo", "1.0"))
+    second = shop.crew.submit(WHICH, params=params)
+    shop.crew.wait_for_begin(2)
+    shop.crew.let_go()
+    outputs = [shop.crew.fleet.ended(run)["task_records"]["which"]["output"] for run in (first, second)]
+    assert outputs == ["1.0", "2.0"]
+
+
+def test_a_plugin_of_a_wheel_is_found_by_use(shop: Shop) -> None:
+    shop.hire()
+    shop.registry.upload("demo", "1.0", entry_points=PLUGIN.format(package="demo"))
+    workflow = yaml.safe_dump({"version": 1, "flow": {"graph": "ask"}, "tasks": {"ask": {"use": "which_plugin"}}})
+    assert shop.run(workflow, "ask") == "1.0"
+
+
+def test_a_resolver_may_stand_in_a_wheel(shop: Shop) -> None:
+    resolver = b"""\
+from pyoco.core.models import Flow, Task
+
+def resolve(name):
+    flow = Flow(name=name)
+    flow.add_task(Task(func=lambda: "resolved", name="only"))
+    return flow
+"""
+    shop.registry.upload("demo", "1.0", files={"demo/__init__.py": resolver})
+    shop.hire("w", "--flow-resolver", "demo:resolve")
+    run = shop.crew.fleet.ended(shop.crew.submit(None))
+    assert run["task_records"]["only"]["output"] == "resolved"
+
+
+def test_only_wheels_of_the_workers_tags_and_the_newest_that_fit_are_installed(shop: Shop) -> None:
+    tag = shop.crew.tag
+    shop.registry.upload("mine", tags=["other", tag])
+    shop.registry.upload("theirs", tags=["other"])
+    shop.registry.upload("demo", "1.0")
+    shop.registry.upload("demo", "1.1")
+    shop.registry.upload("demo", "2.0", metadata="Requires-Python: <3\n")
+    shop.registry.put_unchecked("demo-3.0-cp27-cp27m-win32.whl", wheel("demo", "3.0"))
+    shop.registry.upload("needy", metadata="Requires-Dist: surely-not-there>=1\nRequires-Dist: demo>=1\n")
+    worker = shop.hire()
+    status = shop.wait_for_sync(worker, last_result="ok")
+    names = [file_name("demo", "1.1"), file_name("mine"), file_name("needy")]
+    assert status["selected_wheels"] == status["updated_wheels"] == names
+    assert (status["enabled"], status["selected_count"], status["updated_count"]) == (True, 3, 3)
+    assert [item["wheel_name"] for item in status["installed_wheels"]] == names
+    assert {item["package_version"] for item in status["installed_wheels"]} == {"1.0", "1.1"}
+    skipped = {item["wheel_name"]: item["reason"] for item in status["skipped_incompatible"]}
+    assert status["skipped_incompatible_count"] == len(skipped) == 2
+    assert "cp27-cp27m-win32" in skipped["demo-3.0-cp27-cp27m-win32.whl"]
+    assert "needs Python <3" in skipped[file_name("demo", "2.0")]
+    assert status["missing_requirements"] == [{"wheel_name": file_name("needy"), "requirement": "surely-not-there>=1"}]
+    assert status["last_attempt_at"] <= status["last_success_at"]
+    assert status["last_synced_at"] and status["last_error"] is None
+
+
+def test_a_wheel_that_cannot_be_installed_leaves_the_last_good_one_in_place_and_the_rest_goes_on(shop: Shop) -> None:
+    worker = shop.hire(PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.5")
+    shop.registry.upload("demo", "1.0")
+    assert shop.run() == "1.0"
+    shop.registry.put_unchecked(file_name("demo", "2.0"), wheel(version="2.0", replaced={"demo/__init__.py": b"evil"}))
+    shop.registry.put_unchecked("notes.txt", b"hello")
+    shop.registry.upload("other", "1.0")
+    assert shop.run() == "1.0"
+    status = shop.wait_for_sync(worker, last_result="error")
+    assert "demo-2.0-py3-none-any.whl cannot be installed" in status["last_error"]
+    assert "'notes.txt' in the registry is not a wheel" in status["last_error"]
+    assert status["selected_wheels"] == [file_name(), file_name("other")]
+    shop.registry.delete(file_name("demo", "2.0"))
+    shop.registry.delete("notes.txt")
+    shop.registry.upload("demo", "3.0")
+    assert shop.run() == "3.0"
+    assert shop.wait_for_sync(worker, last_result="ok")["last_error"] is None
+
+
+def test_a_failed_wheel_is_tried_again_by_itself(shop: Shop) -> None:
+    blocked = shop.folder()
+    blocked.write_text("in the way")
+    worker = shop.hire(PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.3")
+    shop.registry.upload()
+    shop.wait_for_sync(worker, last_result="error")
+    blocked.unlink()
+    shop.wait_for_sync(worker, last_result="ok", selected_wheels=[file_name()])
+    assert shop.run() == "1.0"
+
+
+def test_removed_wheels_are_gone_from_the_disk_and_the_worker_keeps_nothing_else(shop: Shop) -> None:
+    worker = shop.hire(PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.3")
+    shop.registry.upload("demo", "1.0")
+    assert shop.run(flow("where", where="demo:where"), "where").startswith(str(shop.folder()))
+    shop.registry.upload("demo", "2.0")
+    assert shop.run() == "2.0"
+    shop.registry.delete(file_name("demo", "1.0"))
+    shop.registry.delete(file_name("demo", "2.0"))
+    status = shop.wait_for_sync(worker, last_result="ok", selected_wheels=[])
+    assert status["removed_wheels"] == [file_name("demo", "2.0")]
+    assert "No module named 'demo'" in shop.run(status="FAILED")
+    shop.registry.upload("other", "1.0")
+    shop.wait_for_sync(worker, selected_wheels=[file_name("other")])
+    assert len(list(shop.folder().iterdir())) == 1
+
+
+def test_two_workers_that_share_a_folder_do_not_disturb_each_other(shop: Shop) -> None:
+    shared = str(shop.folder("shared"))
+    tag = shop.crew.tag
+    first = shop.hire("a", "--wheel-sync-dir", shared, PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.1")
+    second = shop.hire("b", "--wheel-sync-dir", shared, "--tags", f"{tag}-b", PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.1")
+    for number in range(5):
+        for name in (tag, f"{tag}-b"):
+            shop.registry.upload(f"only_{name}".replace("-", "_"), f"1.{number}", tags=[name])
+        shop.registry.upload("demo", f"1.{number}")
+        assert shop.run() == shop.run(tag=f"{tag}-b") == f"1.{number}"
+    for worker in (first, second):
+        shop.wait_for_sync(worker, last_result="ok", selected_count=2)
+    shop.registry.clear()
+    for worker in (first, second):
+        shop.wait_for_sync(worker, last_result="ok", selected_count=0)
+
+
+def test_a_worker_killed_anywhere_in_a_sync_leaves_what_the_next_start_repairs(shop: Shop) -> None:
+    files = {f"demo/data{number}": bytes([number % 256]) * 3000 for number in range(400)}
+    for number in range(8):
+        version = f"1.{number}"
+        files["demo/__init__.py"] = f"def which():\n    return {version!r}\n".encode()
+        shop.registry.upload("demo", version, files=files)
+        worker = shop.crew.begin("w", "--wheel-sync", "--wheel-sync-dir", str(shop.folder()))
+        # From before the first folder is there to after the last.
+        shop.crew.fleet.wait_until(functools.partial(syncing, shop, worker, number), f"step {number} of the sync")
+        worker.kill()
+    shop.hire()
+    assert shop.run() == "1.7"
+    (left,) = shop.folder().iterdir()
+    assert len(json.loads((left / ".pyoco-wheel").read_text())["sizes"]) == 404
+
+
+def syncing(shop: Shop, worker: Daemon, step: int) -> bool:
+    """Say whether the worker has come so far: a folder is begun, grows, and has its name."""
+    if "wheels: installed" in worker.log:
+        return True
+    folders = list(shop.folder().glob(".new-*")) if shop.folder().exists() else []
+    return any(len(list(folder.rglob("*"))) >= step * 60 for folder in folders)
+
+
+def test_a_folder_that_lost_files_is_made_anew(shop: Shop) -> None:
+    shop.registry.upload()
+    worker = shop.hire()
+    assert shop.run() == "1.0"
+    worker.stop()
+    (folder,) = shop.folder().iterdir()
+    (folder / "demo" / "__init__.py").write_bytes(b"")
+    shop.hire()
+    assert shop.run() == "1.0"
