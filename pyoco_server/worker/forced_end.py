@@ -13,6 +13,8 @@ from enum import Enum
 from pyoco_server.service import Deadline
 from pyoco_server.worker.child import Child
 
+#: Between the word that no task is to begin any more and SIGTERM, which lets the present ones end.
+_TERM_DELAY_SEC = 0.3
 #: Between SIGTERM and SIGKILL.
 _KILL_DELAY_SEC = 2.0
 
@@ -36,8 +38,9 @@ class ForcedEnd:
         self._grace_sec = grace_sec
         self._limit = Deadline(time_limit_sec) if time_limit_sec else None
         self._grace: Deadline | None = None
+        self._term: Deadline | None = None
         self._kill: Deadline | None = None
-        #: Set with the first signal.
+        #: Set when the time is up.
         self.cause: Cause | None = None
 
     def cancel_sent(self) -> None:
@@ -45,7 +48,7 @@ class ForcedEnd:
         self._grace = Deadline(self._grace_sec)
 
     def begin(self) -> bool:
-        """Send SIGTERM when the time is up; say whether it has just been sent."""
+        """Say whether the time is up since this moment; the caller then tells the runner to begin no other task."""
         if self.cause is not None:
             return False
         if self._grace is not None and self._grace.has_passed:
@@ -54,12 +57,15 @@ class ForcedEnd:
             self.cause = Cause.TIMEOUT
         else:
             return False
-        self._kill = Deadline(_KILL_DELAY_SEC)
-        self._child.terminate()
+        self._term = Deadline(_TERM_DELAY_SEC)
         return True
 
     def complete(self) -> bool:
-        """Send SIGKILL when SIGTERM was not enough; say whether the processes are gone by it."""
+        """Send SIGTERM when its time has come, and SIGKILL when that was not enough; say whether all are gone by it."""
+        if self._term is not None and self._term.has_passed:
+            self._term = None
+            self._kill = Deadline(_KILL_DELAY_SEC)
+            self._child.terminate()
         if self._kill is None or not self._kill.has_passed:
             return False
         self._child.kill()

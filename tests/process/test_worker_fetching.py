@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from pyoco_server.contract import names
 from tests.support.commands import Daemon
 from tests.support.fleet import QUICK, Fleet, flow
 from tests.support.nats import NatsServer
@@ -118,7 +117,7 @@ def test_jobs_beyond_max_ack_pending_stop_no_other_tag_and_come_as_soon_as_there
     assert len(others) == 3 and not any(fleet.is_over(run_id) for run_id in waiting)
     fleet.touch("go")
     # One that is asked once a second, because nothing tells of the room, needs twelve seconds.
-    all_ended(fleet, [held, *waiting], timeout_sec=6)
+    all_ended(fleet, [held, *waiting], timeout_sec=10)
     assert delivery_count(fleet, "a") == 13
 
 
@@ -172,24 +171,3 @@ def test_workers_stopped_under_a_backlog_strand_no_job(
     assert {run["attempt"] for run in runs} == {1}
     # A worker that stops may hand back the one job for which it had asked.
     assert 120 <= sum(delivery_count(fleet, tag) for tag in FIVE) <= 122
-
-
-def test_job_that_comes_to_a_worker_which_has_begun_to_stop_is_handed_back_at_once(
-    fleet: Fleet, start_workers: Callable[..., list[Daemon]]
-) -> None:
-    run_ids: list[str] = []
-    for _ in range(5):
-        (worker,) = start_workers(1, ["a"])
-        run_ids.append(fleet.submit(QUICK_FLOW, tag="a"))
-        fleet.ended(run_ids[-1])
-        # After a hint the worker keeps a pull open for a moment.
-        fleet.bus.call(fleet.bus.publish(names.hint_subject("pyoco.work.a"), b""), timeout_sec=2)
-        worker.process.send_signal(signal.SIGTERM)
-        run_ids.append(fleet.submit(QUICK_FLOW, tag="a"))
-        assert worker.process.wait(30) == 0
-        if delivery_count(fleet, "a") > sum(not fleet.has_job(run_id) for run_id in run_ids):
-            break
-    else:
-        raise AssertionError("no job came to a worker that stopped: this shows nothing")
-    start_workers(1, ["a"])
-    all_ended(fleet, run_ids, timeout_sec=5)
