@@ -148,7 +148,7 @@ def test_fetching_goes_on_after_a_restart_of_nats_idle_or_under_a_backlog(
     nats.stop(number)
     nats.start()
     fleet.ended(fleet.submit(QUICK_FLOW, tag="b"))
-    run_ids = submit_backlog(fleet, FIVE, 24)
+    run_ids = submit_backlog(fleet, FIVE, 60)
     nats.stop(number)
     nats.start()
     rest = queued_count(fleet)
@@ -160,9 +160,9 @@ def test_workers_stopped_under_a_backlog_strand_no_job(
     fleet: Fleet, start_workers: Callable[..., list[Daemon]]
 ) -> None:
     """With the usual AckWait of 30 s: what a stopped worker has kept would not be done in time."""
-    run_ids = submit_backlog(fleet, FIVE, 24)
+    run_ids = submit_backlog(fleet, FIVE, 80)
     workers = start_workers(3, FIVE)
-    fleet.wait_until(lambda: queued_count(fleet) < 110, "the work being under way")
+    fleet.wait_until(lambda: queued_count(fleet) < 390, "the work being under way")
     for worker in workers[:2]:
         worker.process.send_signal(signal.SIGTERM)
     assert [worker.process.wait(30) for worker in workers[:2]] == [0, 0]
@@ -170,4 +170,4 @@ def test_workers_stopped_under_a_backlog_strand_no_job(
     runs = all_ended(fleet, run_ids, timeout_sec=20)
     assert {run["attempt"] for run in runs} == {1}
     # A worker that stops may hand back the one job for which it had asked.
-    assert 120 <= sum(delivery_count(fleet, tag) for tag in FIVE) <= 122
+    assert 400 <= sum(delivery_count(fleet, tag) for tag in FIVE) <= 402
