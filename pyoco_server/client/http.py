@@ -13,14 +13,14 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
-from urllib.parse import quote
 
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pyoco_server.client.dead_letters import DeadLetterCalls
 from pyoco_server.client.event_stream import EventDecoder
 from pyoco_server.client.refusals import reason
-from pyoco_server.client.transport import header_text
+from pyoco_server.client.transport import header_text, query_of, segment
+from pyoco_server.client.wheels import WheelCalls
 from pyoco_server.errors import GatewayRefused, GatewayUnreachable, InvalidInput
 from pyoco_server.states import TERMINAL
 
@@ -42,11 +42,11 @@ _PAUSE_MIN_SEC, _PAUSE_MAX_SEC = 0.2, 2.0
 _JSON = {"Content-Type": "application/json"}
 
 
-class PyocoHttpClient(DeadLetterCalls):
+class PyocoHttpClient(DeadLetterCalls, WheelCalls):
     """A client of one gateway; not to be shared between threads, except for :meth:`close`.
 
     Use it as a context manager, or call :meth:`close`, so that its connections are returned. Its parameters
-    are those of :class:`Transport`; :class:`DeadLetterCalls` has what it knows of dead letters.
+    are those of :class:`Transport`; :class:`DeadLetterCalls` and :class:`WheelCalls` have what it knows of those.
     """
 
     def submit_run(
@@ -147,7 +147,7 @@ class PyocoHttpClient(DeadLetterCalls):
         """
         body: dict[str, Any] = {**(policy or {}), "workflow": workflow_yaml, "flow_name": flow_name}
         body["params"] = [dict(one) for one in params]
-        return self._batch({**body, **_query(tag=tag, tags=tags)}, len(params))
+        return self._batch({**body, **query_of(tag=tag, tags=tags)}, len(params))
 
     def _batch(self, body: dict[str, Any], count: int) -> list[dict[str, Any]]:
         timeout_sec = max(self._timeout_sec, BATCH_TIMEOUT_SEC)
@@ -166,7 +166,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
         timeout_sec = self._timeout_sec + (wait_sec or 0)
-        return self._object("GET", f"/runs/{_segment(run_id)}", timeout=timeout_sec, params=_query(wait=wait_sec))
+        return self._object("GET", f"/runs/{segment(run_id)}", timeout=timeout_sec, params=query_of(wait=wait_sec))
 
     def get_run_with_records(self, run_id: str) -> dict[str, Any]:
         """Read the snapshot of a run with ``task_records``: times, inputs, outputs, errors of each task.
@@ -174,7 +174,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayRefused: with status 404 where there is no such run.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        return self._object("GET", f"/runs/{_segment(run_id)}", params={"include": "records"})
+        return self._object("GET", f"/runs/{segment(run_id)}", params={"include": "records"})
 
     def get_tasks(self, run_id: str) -> dict[str, Any]:
         """Read the tasks of a run (``GET /runs/{run_id}/tasks``).
@@ -183,7 +183,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayRefused: with status 404 where there is no such run.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        return self._object("GET", f"/runs/{_segment(run_id)}/tasks")
+        return self._object("GET", f"/runs/{segment(run_id)}/tasks")
 
     def cancel_run(self, run_id: str) -> dict[str, Any]:
         """Ask for the end of a run (``POST /runs/{run_id}/cancel``); a second request changes nothing.
@@ -193,7 +193,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayRefused: with status 404 where there is no such run, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        return self._object("POST", f"/runs/{_segment(run_id)}/cancel")
+        return self._object("POST", f"/runs/{segment(run_id)}/cancel")
 
     def get_workers(
         self,
@@ -213,7 +213,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
         hidden = "true" if include_hidden else None
-        query = _query(scope=scope, state=state, include_hidden=hidden, limit=limit)
+        query = query_of(scope=scope, state=state, include_hidden=hidden, limit=limit)
         return self._list("/workers", query)
 
     def patch_worker_hidden(self, worker_id: str, hidden: bool) -> dict[str, Any]:
@@ -223,7 +223,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayRefused: with status 404 where there is no such worker, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        return self._object("PATCH", f"/workers/{_segment(worker_id, 'worker')}", json={"hidden": hidden})
+        return self._object("PATCH", f"/workers/{segment(worker_id, 'worker')}", json={"hidden": hidden})
 
     def get_metrics(self) -> str:
         """Read the metrics of the installation in Prometheus' text format (``GET /metrics``).
@@ -249,7 +249,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        query = _query(status=status, flow=flow, tag=tag, include="full" if full else None, limit=limit)
+        query = query_of(status=status, flow=flow, tag=tag, include="full" if full else None, limit=limit)
         return self._list("/runs", query)
 
     def list_runs_vnext(
@@ -277,7 +277,7 @@ class PyocoHttpClient(DeadLetterCalls):
         if updated_after is None and cursor is None and workflow_yaml_sha256 is None:
             # Without one of the three the gateway answers an array, which has no place for a cursor.
             updated_after = 0.0
-        query = _query(
+        query = query_of(
             status=status,
             flow=flow,
             tag=tag,
@@ -316,7 +316,7 @@ class PyocoHttpClient(DeadLetterCalls):
         :raises GatewayUnreachable: no connection, a broken one, or :data:`WATCH_SILENCE_SEC` without a byte;
             safe to repeat.
         """
-        _segment(run_id)
+        segment(run_id)
         if until_terminal:
             return self._watch_until_terminal(run_id, include_records, since, timeout_sec)
         return self._watch_once(run_id, include_records, since, timeout_sec, None)
@@ -363,8 +363,8 @@ class PyocoHttpClient(DeadLetterCalls):
         timeout_sec: float | None,
         last_event_id: str | None,
     ) -> Generator[dict[str, Any], None, None]:
-        path = f"/runs/{_segment(run_id)}/watch"
-        query = _query(include="records" if include_records else None, since=since, timeout_sec=timeout_sec)
+        path = f"/runs/{segment(run_id)}/watch"
+        query = query_of(include="records" if include_records else None, since=since, timeout_sec=timeout_sec)
         headers = {"Accept": "text/event-stream"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id
@@ -392,12 +392,6 @@ class PyocoHttpClient(DeadLetterCalls):
                 raise self._nonsense("GET", path, "an event's data is not a JSON object") from exc
 
 
-def _segment(name: str, what: str = "run") -> str:
-    if name in ("", ".", ".."):
-        raise InvalidInput(f"{name!r} is not the id of a {what}.")
-    return quote(name, safe="")
-
-
 def _key_header(key: str | None) -> dict[str, str]:
     if key is None:
         return {}
@@ -409,10 +403,6 @@ def _json_body(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError) as exc:
         raise InvalidInput(f"The parameters of a run must be JSON values: {exc}.") from exc
-
-
-def _query(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _is_passing(exc: GatewayUnreachable | GatewayRefused) -> bool:

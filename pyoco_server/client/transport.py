@@ -9,6 +9,7 @@ import threading
 from contextlib import closing
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import requests
 from requests.exceptions import (
@@ -141,3 +142,18 @@ def header_text(what: str, value: str) -> str:
         # The value stays out of the message: it may be a secret.
         raise InvalidInput(f"The {what} must be printable ASCII text without spaces around it.")
     return value
+
+
+def segment(name: str, what: str = "run") -> str:
+    """Give a name as one part of a path.
+
+    :raises InvalidInput: it cannot be one.
+    """
+    if name in ("", ".", ".."):
+        raise InvalidInput(f"{name!r} is not the id of a {what}.")
+    return quote(name, safe="")
+
+
+def query_of(**values: Any) -> dict[str, Any]:
+    """Give the parameters of a query that have a value."""
+    return {name: value for name, value in values.items() if value is not None}

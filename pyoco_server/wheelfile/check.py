@@ -41,18 +41,23 @@ class Wheel:
     """A wheel that was found sound.
 
     :param requires: its requirements, as METADATA has them.
-    :param plugins: the names of its entry points in ``pyoco.tasks``.
+    :param entry_points: group -> the names of its entry points.
     :param files: path in the archive -> path below the folder that goes to ``sys.path``.
     """
 
     name: WheelName
     requires_python: SpecifierSet
     requires: tuple[str, ...]
-    plugins: tuple[str, ...]
+    entry_points: dict[str, tuple[str, ...]]
     summary: str
     description: str
     project_urls: tuple[str, ...]
     files: dict[str, str]
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The names under which pyoco finds it."""
+        return self.entry_points.get(PLUGIN_GROUP, ())
 
 
 def check_wheel(stream: IO[bytes], name: WheelName, pulse: Callable[[], None] = lambda: None) -> Wheel:
@@ -74,7 +79,7 @@ def check_wheel(stream: IO[bytes], name: WheelName, pulse: Callable[[], None] = 
             name,
             _requires_python(metadata),
             tuple(map(str, metadata.get_all("Requires-Dist", []))),
-            _plugins(archive, f"{folder}/entry_points.txt"),
+            _entry_points(archive, f"{folder}/entry_points.txt"),
             str(metadata.get("Summary", "")).strip(),
             _description(metadata),
             tuple(map(str, metadata.get_all("Project-URL", []))),
@@ -191,9 +196,9 @@ def _check_file(archive: zipfile.ZipFile, path: str, expected: str, size: str, p
         refuse(f"the file {path!r} is not what RECORD says it is")
 
 
-def _plugins(archive: zipfile.ZipFile, path: str) -> tuple[str, ...]:
+def _entry_points(archive: zipfile.ZipFile, path: str) -> dict[str, tuple[str, ...]]:
     if path not in archive.namelist():
-        return ()
+        return {}
     points = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
     # Names of entry points keep their case.
     points.optionxform = str  # type: ignore[assignment,method-assign]
@@ -201,7 +206,7 @@ def _plugins(archive: zipfile.ZipFile, path: str) -> tuple[str, ...]:
         points.read_string(read_small(archive, path, _MAX_METADATA_BYTES).decode())
     except (configparser.Error, UnicodeDecodeError) as exc:
         refuse(f"{path} cannot be read ({exc})")
-    return tuple(points[PLUGIN_GROUP]) if PLUGIN_GROUP in points else ()
+    return {group: tuple(points[group]) for group in points.sections()}
 
 
 def _description(metadata: Message) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.commands import Daemon, clean_env
 from tests.support.nats import free_port
+from tests.support.wheels import PLUGIN, write_wheel
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -48,10 +49,13 @@ def carry_out(line: str, folder: Path, address: str, run_id: str = "") -> str:
 
 
 def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
-    submit, watch = [line for line in shell_lines() if line.startswith("pyoco-client")]
+    submit, watch, upload = [line for line in shell_lines() if line.startswith("pyoco-client")]
     run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
     shown = carry_out(watch, tmp_path, system, run_id)
     assert "COMPLETED" in shown
+    (tmp_path / "dist").mkdir()
+    write_wheel(tmp_path / "dist", "my_tasks", "1.2", entry_points=PLUGIN.format(package="my_tasks"))
+    assert json.loads(carry_out(upload, tmp_path, system))["tags"] == ["cpu"]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -60,7 +60,8 @@ def wheel(
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, data in written.items():
             if data is not None:
-                archive.writestr(path, data)
+                # With a time of its own: the same wheel has the same bytes whenever it is made.
+                archive.writestr(zipfile.ZipInfo(path), data, zipfile.ZIP_DEFLATED)
         for member, content_of in members:
             archive.writestr(member, content_of)
     return buffer.getvalue()
