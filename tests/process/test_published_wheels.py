@@ -1,0 +1,155 @@
+"""Wheels beside the published 0.5.1, on one NATS: each side's workers install what the other's gateway has stored."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import Gateway
+from tests.process.test_published_keys import serves
+from tests.support.commands import Daemon
+from tests.support.fleet import flow
+from tests.support.nats import NatsServer, free_port
+from tests.support.peer import Peer
+from tests.support.waiting import eventually
+from tests.support.wheels import PLUGIN, file_name, wheel
+
+QUICK = {"PYOCO_WHEEL_SYNC_INTERVAL_SEC": "0.5"}
+
+
+class MixedFleet:
+    """A gateway of each kind on one NATS."""
+
+    def __init__(self, peer: Peer, folder: Path) -> None:
+        self.peer, self._folder = peer, folder
+        self._daemons: list[Daemon] = []
+        self.nats = NatsServer(folder / "nats").start()
+        self.ours = Gateway(self.start, self.nats).url
+        port = str(free_port())
+        self.theirs = f"http://127.0.0.1:{port}"
+        daemon = peer.start("pyoco-server", "up", "--port", port, "--nats-url", self.nats.url, folder=folder)
+        self._daemons.append(daemon)
+        eventually(lambda: serves(self.theirs, daemon), what="the published gateway serving")
+
+    def start(self, *command: str, **env: str) -> Daemon:
+        log = self._folder / f"{command[0]}-{len(self._daemons)}.log"
+        self._daemons.append(Daemon(*command, cwd=self._folder, log=log, **env))
+        return self._daemons[-1]
+
+    def start_theirs(self, *command: str, **env: str) -> Daemon:
+        self._daemons.append(self.peer.start(*command, folder=self._folder, **env))
+        return self._daemons[-1]
+
+    def close(self) -> None:
+        for daemon in reversed(self._daemons):
+            daemon.stop()
+        self.nats.stop()
+
+    def upload(self, url: str, package: str, version: str, tags: str) -> requests.Response:
+        data = wheel(package, version, entry_points=PLUGIN.format(package=package))
+        files = {"wheel": (file_name(package, version), data)}
+        return requests.post(f"{url}/wheels", files=files, data={"tags": tags}, timeout=30)
+
+    def sync_of(self, worker_id: str) -> dict[str, Any]:
+        workers = requests.get(f"{self.ours}/workers?scope=all", timeout=10).json()
+        return next((worker["wheel_sync"] for worker in workers if worker["worker_id"] == worker_id), {})
+
+    def which(self, package: str, tag: str) -> Any:
+        """Run the package's task through our gateway and give what it says."""
+        query = {"flow_name": "main", "tag": tag}
+        text = flow("which", which=f"{package}:which")
+        run_id = requests.post(f"{self.ours}/runs/yaml", params=query, data=text, timeout=10).json()["run_id"]
+
+        def ended() -> Any:
+            run = requests.get(f"{self.ours}/runs/{run_id}?include=records", timeout=10).json()
+            return run if run["status"] in ("COMPLETED", "FAILED") else None
+
+        run = eventually(ended, what="the run's end")
+        assert run["status"] == "COMPLETED", run["error"]
+        return run["task_records"]["which"]["output"]
+
+
+@pytest.fixture(scope="module")
+def mixed(peer_with_pip: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MixedFleet]:
+    found = MixedFleet(peer_with_pip, tmp_path_factory.mktemp("mixed"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def peer_with_pip(tmp_path_factory: pytest.TempPathFactory) -> Peer:
+    """An environment of its own: the published worker installs wheels into it."""
+    peer = Peer(tmp_path_factory.mktemp("peer") / "0.5.1")
+    python = str(peer.bin / "python")
+    subprocess.run([python, "-m", "ensurepip"], check=True, capture_output=True, timeout=300)
+    return peer
+
+
+def test_a_published_worker_installs_and_runs_what_our_gateway_has_stored(mixed: MixedFleet) -> None:
+    assert mixed.upload(mixed.ours, "fromours", "1.0", "peers").status_code == 200
+    flags = ("--nats-url", mixed.nats.url, "--tags", "peers", "--worker-id", "p1", "--wheel-sync")
+    worker = mixed.start_theirs("pyoco-worker", *flags, **QUICK)
+
+    def installed() -> bool:
+        assert worker.process.poll() is None, worker.log
+        return file_name("fromours") in mixed.sync_of("p1").get("selected_wheels", [])
+
+    eventually(installed, what="the published worker installing it", timeout_sec=60)
+    assert mixed.sync_of("p1")["last_result"] == "ok"
+    assert mixed.which("fromours", "peers") == "1.0"
+
+
+def test_our_worker_installs_and_runs_what_a_published_gateway_has_stored(mixed: MixedFleet) -> None:
+    flags = ("--nats-url", mixed.nats.url, "--tags", "ours", "--worker-id", "o1", "--wheel-sync")
+    mixed.start("pyoco-worker", *flags, **QUICK).wait_for_log("the worker serves")
+    for version in ("1.0", "1.1"):
+        assert mixed.upload(mixed.theirs, "fromtheirs", version, "ours").status_code == 200
+        assert mixed.which("fromtheirs", "ours") == version
+    requests.delete(f"{mixed.theirs}/wheels/{file_name('fromtheirs', '1.1')}", timeout=10)
+    assert mixed.which("fromtheirs", "ours") == "1.0"
+
+
+@pytest.mark.parametrize(("first", "second"), [("ours", "theirs"), ("theirs", "ours")])
+def test_each_gateway_lists_gives_out_and_deletes_what_the_other_has_stored(
+    mixed: MixedFleet, first: str, second: str
+) -> None:
+    one, other = getattr(mixed, first), getattr(mixed, second)
+    package = f"from{first}to{second}"
+    entry = mixed.upload(one, package, "1.0", "nobody").json()
+    name = file_name(package)
+    listed = {wheel["name"]: wheel for wheel in requests.get(f"{other}/wheels", timeout=10).json()}[name]
+    # What 0.5.1 gives at an upload as the time is a moment later than what it stores.
+    for field in ("size_bytes", "digest", "sha256_b64", "nuid", "tags"):
+        assert listed[field] == entry[field]
+    assert requests.get(f"{other}/wheels/{name}", timeout=10).content == wheel(
+        package, entry_points=PLUGIN.format(package=package)
+    )
+    assert mixed.upload(other, package, "1.0", "nobody").status_code == 409
+    assert mixed.upload(other, package, "0.9", "nobody").status_code == 409
+    assert requests.delete(f"{other}/wheels/{name}", timeout=10).status_code == 200
+    assert requests.get(f"{one}/wheels/{name}", timeout=10).status_code == 404
+    for url in (one, other):
+        events = requests.get(f"{url}/wheels/history", params={"wheel_name": name}, timeout=10).json()
+        assert [event["action"] for event in events] == ["delete", "upload"]
+        assert {event["sha256_hex"] for event in events} == {entry["sha256_hex"]}
+
+
+def test_the_published_client_works_with_our_registry(mixed: MixedFleet, tmp_path: Path) -> None:
+    path = tmp_path / file_name("sent")
+    path.write_bytes(wheel("sent", entry_points=PLUGIN.format(package="sent")))
+
+    def client(*args: str) -> Any:
+        done = mixed.peer.run("pyoco-client", "--server", mixed.ours, *args, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert client("wheel-upload", "--wheel-file", str(path), "--tags", "nobody")["tags"] == ["nobody"]
+    assert path.name in [entry["name"] for entry in client("wheels")]
+    assert client("wheel-delete", "--name", path.name) == {"name": path.name, "deleted": True}
+    assert [event["action"] for event in client("wheel-history", "--wheel-name", path.name)] == ["delete", "upload"]
