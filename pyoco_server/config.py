@@ -95,6 +95,13 @@ class Config:
     worker_disconnect_timeout_sec: float = setting.seconds(
         "PYOCO_WORKER_DISCONNECT_TIMEOUT_SEC", 20.0, "silence after which a worker counts as gone"
     )
+    run_retention_sec: float = setting.make(
+        "PYOCO_RUN_RETENTION_SEC",
+        2592000.0,
+        setting.parse_retention,
+        "0, or seconds from 3600 to 1e9",
+        "how long runs are kept that have ended; 0 = for ever",
+    )
     worker_retention_sec: float = setting.seconds(
         "PYOCO_WORKER_RETENTION_SEC", 604800.0, "how long the record of a worker that is gone is kept"
     )

@@ -120,6 +120,15 @@ def parse_sync(value: str) -> str:
     return f"{_number(1, _MAX_SEC, integer=True)(value.strip().removesuffix('s')):.0f}s"
 
 
+def parse_retention(value: str) -> float:
+    # A run that goes on gives signs of life; what has given none for so long counts as one that came back from
+    # long ago, so this must be much longer than any silence.
+    number = _number(0, _MAX_SEC)(value)
+    if 0 < number < 3600:
+        raise ValueError(value)
+    return number
+
+
 def parse_replicas(value: str) -> int:
     word = choice("auto", "1", "3", "5")(value)
     return 0 if word == "auto" else int(word)

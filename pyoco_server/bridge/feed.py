@@ -14,7 +14,7 @@ from typing import Any
 import nats.aio.msg
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.messages import Change, delivery_counts, pending_count
+from pyoco_server.bridge.messages import TTL_HEADER, Change, delivery_counts, pending_count, stored_at
 from pyoco_server.errors import BusUnavailable, PyocoServerError
 
 #: Messages asked for at a time; a reader that is slow is never sent more.
@@ -143,7 +143,8 @@ class Feed:
         self._open_count -= 1
         self.is_caught_up = self.is_caught_up or pending_count(message.reply) == 0
         is_removal = headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers
-        found.append(Change(message.subject, message.data, seq, is_removal))
+        moment, expires = stored_at(message.reply), TTL_HEADER in headers
+        found.append(Change(message.subject, message.data, seq, is_removal, moment, expires))
 
     def _take_status(self, status: str, headers: Mapping[str, str]) -> None:
         if status == "100":

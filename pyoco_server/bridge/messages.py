@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: Carried by a message that expires by itself (ADR-43).
+TTL_HEADER = "Nats-TTL"
+
 
 @dataclass(frozen=True)
 class Write:
@@ -14,6 +17,7 @@ class Write:
         ``RevisionConflict`` otherwise. ``None`` writes unconditionally.
     :param expected_of: the subjects whose last sequence that is, where it is not the message's own alone; a pattern.
     :param is_rollup: the message takes the place of all others of its subject.
+    :param ttl_sec: the message expires after so many seconds, at least one; ``None`` = it stays.
     :param msg_id: the server stores a message of the same id once within the stream's duplicate window.
     """
 
@@ -23,6 +27,7 @@ class Write:
     msg_id: str | None = None
     expected_of: str | None = None
     is_rollup: bool = False
+    ttl_sec: int | None = None
 
     @property
     def headers(self) -> dict[str, str] | None:
@@ -35,6 +40,8 @@ class Write:
             headers["Nats-Rollup"] = "sub"
         if self.msg_id is not None:
             headers["Nats-Msg-Id"] = self.msg_id
+        if self.ttl_sec is not None:
+            headers[TTL_HEADER] = f"{self.ttl_sec}s"
         return headers or None
 
 
@@ -86,12 +93,16 @@ class Change:
     """One message of a followed stream.
 
     :param is_removal: the key was deleted, purged or has expired.
+    :param stored_at: when the server stored it, unix seconds by the server's clock.
+    :param expires: whether it was stored with an expiry.
     """
 
     subject: str
     payload: bytes
     seq: int
     is_removal: bool
+    stored_at: float = 0.0
+    expires: bool = False
 
 
 def delivery_counts(reply: str) -> tuple[int, int, int]:
@@ -101,6 +112,11 @@ def delivery_counts(reply: str) -> tuple[int, int, int]:
     """
     tokens = _ack_tokens(reply)
     return int(tokens[0]), int(tokens[1]), int(tokens[2])
+
+
+def stored_at(reply: str) -> float:
+    """Read from an acknowledgement subject when the message was stored, unix seconds by the server's clock."""
+    return int(_ack_tokens(reply)[3]) / 1e9
 
 
 def pending_count(reply: str) -> int:

@@ -13,6 +13,7 @@ from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, Unavailable
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.janitor import Janitor
+from pyoco_server.operations.retention import Retention
 from pyoco_server.operations.retry import Retries
 from pyoco_server.operations.sweep import MIN_AGE_SEC, Sweep
 from pyoco_server.operations.worker_registry import WorkerRetirement
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 #: How often it is looked whether the connection and the read model are in order.
 _LOOK_SEC = 0.5
-#: How often the queue is cleaned.
+#: How often the queue is cleaned, and runs that have ended are given their expiry.
 _CLEANING_SEC = 5.0
 #: When a sweep that failed is tried again.
 _RETRY_SEC = 3.0
@@ -32,7 +33,7 @@ _RETRY_SEC = 3.0
 
 class Dispatcher(Service):
     """Repairs half-made submissions, queues failed runs again that are due, ends the runs of jobs that were delivered
-    too often, drops workers that are long gone, and makes again what has vanished from NATS.
+    too often, has ended runs expire, drops workers that are long gone, and makes again what has vanished from NATS.
 
     A NATS server that came back with an empty store is usable again without a restart of the gateway.
     """
@@ -46,6 +47,7 @@ class Dispatcher(Service):
         sweep: Sweep,
         janitor: Janitor,
         retries: Retries,
+        retention: Retention,
         retirement: WorkerRetirement,
         on_failure: Callable[[Service], None],
     ) -> None:
@@ -56,6 +58,7 @@ class Dispatcher(Service):
         self._workflows = workflows
         self._sweep = sweep
         self._janitor = janitor
+        self._retention = retention
         self._retirement = retirement
         self._retries = retries
         self._log_limit = RateLimit()
@@ -76,9 +79,10 @@ class Dispatcher(Service):
                     self._sweep.sweep(time.time(), lambda: self.is_stopping)
                     self._retirement.remove_old(time.time())
                     next_sweep = time.monotonic() + MIN_AGE_SEC
-                if time.monotonic() >= next_cleaning and self._bus.is_connected:
+                if time.monotonic() >= next_cleaning and self._model.is_complete:
                     next_cleaning = time.monotonic() + _CLEANING_SEC
                     self._janitor.clean()
+                    self._retention.apply()
             except (BusError, Unavailable) as exc:
                 next_sweep = time.monotonic() + _RETRY_SEC
                 if self._log_limit.allows("sweep"):

@@ -33,6 +33,7 @@ from pyoco_server.operations.dead_letters import DeadLetters
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.janitor import Janitor
 from pyoco_server.operations.job_search import JobSearch
+from pyoco_server.operations.retention import Retention
 from pyoco_server.operations.retry import Retries
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.sweep import Sweep
@@ -218,8 +219,9 @@ class GatewayServer:
         )
         janitor = Janitor(queue, runs, holders, AdvisoryStore(self._bus), letters)
         retries = Retries(model, runs, sweep)
+        retention = Retention(runs, model, retention_sec=self._config.run_retention_sec)
         dispatcher = Dispatcher(
-            self._bus, self._config, model, workflows, sweep, janitor, retries, retirement, self._on_failure
+            self._bus, self._config, model, workflows, sweep, janitor, retries, retention, retirement, self._on_failure
         )
         canceller = Canceller(cancellation, model, self._on_failure)
         self._services = [http, dispatcher, canceller]

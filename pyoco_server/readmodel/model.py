@@ -10,6 +10,7 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,8 @@ class BucketTable:
         self._is_loaded = False
         with self._model.writing() as database:
             database.execute(f"delete from {self._table}")
+            if self._table == "runs":
+                database.execute("delete from retained")
             place = (self._table, self._stream, created)
             database.execute("insert or replace into position values (?, ?, ?, 0)", place)
         if not is_first:
@@ -103,13 +106,13 @@ class BucketTable:
     def forget(self, subject: str) -> None:
         key = subject.removeprefix(self._prefix)
         with self._model.writing() as database:
-            database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
+            self._remove(database, key)
         self._model.announce(self._table, [key], 0)
 
     def _apply_one(self, database: sqlite3.Connection, key: str, change: Change, ended: list[dict[str, Any]]) -> None:
         """Take one change over; a run that was not terminal before and is now is added to ``ended``."""
         if change.is_removal:
-            database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
+            self._remove(database, key)
             return
         try:
             if self._table == "runs":
@@ -118,14 +121,25 @@ class BucketTable:
                     known = database.execute("select status from runs where run_id = ?", (key,)).fetchone()
                     if known is None or known[0] not in TERMINAL:
                         ended.append(json.loads(row[-1]))
-                database.execute(f"insert or replace into runs values ({', '.join('?' * len(row))})", row)
+                self._remove(database, key)
+                is_ghost = row[2] not in TERMINAL and change.stored_at < self._model.oldest_open_at()
+                if is_ghost or (row[2] in TERMINAL and not change.expires):
+                    database.execute("insert into retained values (?, ?)", (key, is_ghost))
+                if is_ghost:
+                    return
+                database.execute(f"insert into runs values ({', '.join('?' * len(row))})", row)
             else:
                 _check_worker(change.payload)
                 row = (key, change.seq, change.payload.decode())
                 database.execute("insert or replace into workers values (?, ?, ?)", row)
         except (ValueError, RecursionError) as exc:
             logger.warning("%s holds something that is not ours under %s: %s", self._stream, key, exc)
-            database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
+            self._remove(database, key)
+
+    def _remove(self, database: sqlite3.Connection, key: str) -> None:
+        database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
+        if self._table == "runs":
+            database.execute("delete from retained where run_id = ?", (key,))
 
 
 def _check_worker(payload: bytes) -> None:
@@ -161,6 +175,7 @@ class ReadModel:
         self._bus = bus
         self._lock = threading.Lock()
         self.has_tenants = config.asks_for_keys
+        self._retention_sec = config.run_retention_sec
         self._database = open_database(config.read_model_path, has_tenants=self.has_tenants)
         self._applied = threading.Condition()
         #: By table: the last sequence that is in it, and the last that this gateway has written.
@@ -320,6 +335,26 @@ class ReadModel:
         statement = "select run_id, revision from runs indexed by runs_to_retry where waits_for_retry = 1"
         with self.reading() as database:
             return database.execute(statement).fetchall()
+
+    def oldest_open_at(self) -> float:
+        """Give the moment, unix seconds, before which no run was written last that still goes on."""
+        return time.time() - self._retention_sec if self._retention_sec else 0.0
+
+    def unstamped_runs(self, limit: int) -> list[str]:
+        """Give the ids of terminal runs that were stored without an expiry."""
+        statement = "select run_id from retained where is_ghost = 0 limit ?"
+        with self.reading() as database:
+            return [run_id for (run_id,) in database.execute(statement, (limit,))]
+
+    def stale_runs(self, before: float) -> list[str]:
+        """Give the ids of runs that should go on and that nobody has written since a moment, those included that lists
+        do not show."""
+        statement = (
+            "select run_id from retained where is_ghost = 1 union all select run_id from runs indexed by runs_open"
+            " where status in ('PENDING', 'RUNNING', 'CANCELLING') and updated_at < ?"
+        )
+        with self.reading() as database:
+            return [run_id for (run_id,) in database.execute(statement, (before,))]
 
     def cancelling_runs(self) -> list[tuple[str, bool]]:
         """Give the ids of the CANCELLING runs, oldest mark first, with whether a worker may have begun them."""

@@ -6,12 +6,13 @@ Source: contract, section 2; design, section 4.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.key_hints import KeyHints
-from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.messages import TTL_HEADER, Write
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.runs import RESERVED_BYTES, Snapshot
@@ -76,16 +77,18 @@ class RunStore:
         """
         return self._write(snapshot, 0, self._max_bytes - RESERVED_BYTES)
 
-    def update(self, snapshot: Snapshot, revision: int, *, budget_sec: float | None = None) -> int:
+    def update(
+        self, snapshot: Snapshot, revision: int, *, budget_sec: float | None = None, ttl_sec: int | None = None
+    ) -> int:
         """Replace the snapshot that has this revision.
 
         :param budget_sec: seconds for retries; the connection's own when ``None``.
-
+        :param ttl_sec: the run expires after so many seconds.
         :return: the new revision.
         :raises RevisionConflict: somebody else was first.
         :raises SnapshotTooLarge: over the cap even without task records.
         """
-        return self._bus.write(self._write(snapshot, revision, self._max_bytes), budget_sec=budget_sec)[0]
+        return self._bus.write(self._write(snapshot, revision, self._max_bytes, ttl_sec), budget_sec=budget_sec)[0]
 
     def change(
         self,
@@ -146,13 +149,50 @@ class RunStore:
             return 0.0
         return max(0.0, self.server_time() - stored.stored_at)
 
+    @property
+    def stream(self) -> str:
+        """Name of the stream behind the bucket."""
+        return names.bucket_stream(self._bucket)
+
+    def allows_expiry(self) -> bool:
+        """Say whether the bucket takes an expiry with a snapshot; one that an older program made may not."""
+        return bool(self._bus.api(f"STREAM.INFO.{self.stream}")["config"].get("allow_msg_ttl"))
+
+    def stamp(self, run_ids: Sequence[str], retention_sec: float) -> int:
+        """Have terminal runs expire, counted from their last write; all else about them stays as it is.
+
+        :return: how many were stamped; those that expire already, or were just written, are left.
+        :raises BusUnavailable: no answer; safe to repeat.
+        """
+        if not run_ids:
+            return 0
+        now = self.server_time()
+        subjects = [names.key_subject(self._bucket, run_id) for run_id in run_ids]
+        writes = []
+        for stored in self._bus.last_of_each(self.stream, subjects):
+            if stored is not None and TTL_HEADER not in stored.headers and _is_terminal(stored.payload):
+                ttl_sec = max(1, math.ceil(stored.stored_at + retention_sec - now))
+                writes.append(Write(stored.subject, stored.payload, expected_revision=stored.seq, ttl_sec=ttl_sec))
+        outcomes = self._bus.write_each([[write] for write in writes])
+        for outcome in outcomes:
+            if not isinstance(outcome, (list, RevisionConflict)):
+                raise outcome
+        return sum(isinstance(outcome, list) for outcome in outcomes)
+
     def server_time(self) -> float:
         """Give the time by the server's clock, unix seconds: what ``stored_at`` is to be compared with."""
         return self._bus.server_time(names.bucket_stream(self._bucket))
 
-    def _write(self, snapshot: Snapshot, revision: int, max_bytes: int) -> Write:
+    def _write(self, snapshot: Snapshot, revision: int, max_bytes: int, ttl_sec: int | None = None) -> Write:
         subject = names.key_subject(self._bucket, snapshot.run_id)
-        return Write(subject, snapshot.to_bytes(max_bytes), expected_revision=revision)
+        return Write(subject, snapshot.to_bytes(max_bytes), expected_revision=revision, ttl_sec=ttl_sec)
+
+
+def _is_terminal(payload: bytes) -> bool:
+    try:
+        return Snapshot.from_bytes(payload).status.is_terminal
+    except ValueError:
+        return False
 
 
 class RunHints:

@@ -1,0 +1,96 @@
+"""How long runs are kept: those that have ended expire, and what comes back from long ago is ended for good.
+
+This is the one place that gives a snapshot an expiry, whoever has ended the run: workers of 0.5.1 know of none. What a
+nats-server has forgotten by expiry can come back in an older state after it was killed (nats-facts, trap 0): as a
+run that goes on, for instance. A snapshot that nobody has written for so long and that is not terminal is therefore
+no run: the read model does not show it, and here it is ended.
+
+Source: design, section 7.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from pyoco_server.contract.runs import Snapshot
+from pyoco_server.errors import RevisionConflict, RunNotFound, SnapshotTooLarge
+from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.states import RunStatus
+from pyoco_server.stores.runs import RunStore
+
+logger = logging.getLogger(__name__)
+
+#: Runs that are given their expiry in one turn.
+_AT_A_TIME = 1_000
+#: How long a run is kept that was ended because it came from long ago.
+_GHOST_SEC = 60
+_GHOST_ERROR = "expired: nobody has written this run for longer than runs are kept (PYOCO_RUN_RETENTION_SEC)."
+
+
+class Retention:
+    """Has runs expire; several gateways need no agreement, because of two that stamp a run one is refused.
+
+    :param retention_sec: counted from the terminal write, by the server's clock; 0 = runs are kept for ever.
+    """
+
+    def __init__(self, runs: RunStore, model: ReadModel, *, retention_sec: float) -> None:
+        self._runs = runs
+        self._model = model
+        self._retention_sec = retention_sec
+        self._has_complained = False
+
+    def apply(self) -> int:
+        """Give an expiry to runs that have ended, and end what came back; to be called every few seconds.
+
+        :return: how many runs were given an expiry.
+        :raises BusUnavailable: no answer; the next call goes on.
+        """
+        if not self._retention_sec or not self._can_expire():
+            return 0
+        count = self._runs.stamp(self._model.unstamped_runs(_AT_A_TIME), self._retention_sec)
+        stale = self._model.stale_runs(time.time() - self._retention_sec)
+        if stale:
+            count += self._end_stale(stale)
+        return count
+
+    def _can_expire(self) -> bool:
+        """Say whether the bucket takes expiries; complain once where it does not."""
+        can_expire = self._runs.allows_expiry()
+        if not can_expire and not self._has_complained:
+            logger.error(
+                "runs cannot expire: the stream of their bucket was made without allow_msg_ttl. It is mended by: "
+                "nats stream edit %s --allow-msg-ttl",
+                self._runs.stream,
+            )
+        self._has_complained = not can_expire
+        return can_expire
+
+    def _end_stale(self, run_ids: list[str]) -> int:
+        count = 0
+        server_time = self._runs.server_time()
+        for run_id in run_ids:
+            try:
+                stored = self._runs.get(run_id)
+            except RunNotFound:
+                self._model.forget(run_id)
+                continue
+            if stored.snapshot.status.is_terminal or server_time - stored.stored_at <= self._retention_sec:
+                continue
+            try:
+                self._write_end(stored.snapshot, stored.revision)
+            except RevisionConflict:
+                # It is written after all; the next turn sees what it is.
+                continue
+            logger.warning("ended a run that nobody has written for longer than runs are kept: %s", run_id)
+            count += 1
+        return count
+
+    def _write_end(self, snapshot: Snapshot, revision: int) -> None:
+        # As of then, so that it does not stand among those that have just ended.
+        then = snapshot.updated_at
+        ended = snapshot.ended(RunStatus.FAILED, error=_GHOST_ERROR, now=then)
+        try:
+            self._runs.update(ended, revision, ttl_sec=_GHOST_SEC)
+        except SnapshotTooLarge:
+            self._runs.update(ended.reduced(), revision, ttl_sec=_GHOST_SEC)

@@ -1,0 +1,147 @@
+"""How long runs are kept: the ended ones expire, the others never, and what comes back from long ago is ended."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from pyoco_server.errors import KeyMissing
+from pyoco_server.operations.retention import Retention
+from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.readmodel.queries import RunQuery
+from pyoco_server.service import Deadline
+from pyoco_server.states import RunStatus
+from tests.support.gateway import LocalGateway
+from tests.support.nats import NatsServer
+from tests.support.parts import Parts, stored_run
+from tests.support.waiting import eventually
+
+TTL = "Nats-TTL"
+
+
+@contextmanager
+def keeping(parts: Parts, retention_sec: float) -> Iterator[tuple[Retention, ReadModel]]:
+    """Give the operation and a read model of its own, with a retention that no setting allows."""
+    model = ReadModel(parts.bus, replace(parts.config, run_retention_sec=retention_sec))
+    model.start()
+    try:
+        eventually(lambda: model.is_complete, what="the read model being complete")
+        yield Retention(parts.runs, model, retention_sec=retention_sec), model
+    finally:
+        model.stop(Deadline(5))
+
+
+def ttl(parts: Parts, run_id: str) -> str | None:
+    stored = parts.bus.last("KV_pyoco_runs", f"$KV.pyoco_runs.{run_id}")
+    return stored.headers.get(TTL)
+
+
+def listed(model: ReadModel) -> list[str]:
+    return [document["run_id"] for document in model.list_runs(RunQuery(limit=50, tenant_id=None)).documents]
+
+
+def test_gateway_has_ended_runs_expire_whoever_ended_them_and_no_others(local: LocalGateway, parts: Parts) -> None:
+    parts.put("done", {**stored_run("done", status="COMPLETED", worker_id="of-0.5.1"), "unknown_field": [1]})
+    parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
+    waits = local.submit("f")
+    before = parts.bus.last("KV_pyoco_runs", "$KV.pyoco_runs.done").payload
+    eventually(lambda: ttl(parts, "done"), what="the expiry")
+    # Thirty days, and the very same bytes.
+    assert 2592000 - 30 < int(str(ttl(parts, "done")).removesuffix("s")) <= 2592000
+    assert parts.bus.last("KV_pyoco_runs", "$KV.pyoco_runs.done").payload == before
+    assert ttl(parts, "goes-on") is None and ttl(parts, waits) is None
+
+
+def test_ended_run_expires_in_its_time_and_its_row_is_not_stamped_again(parts: Parts) -> None:
+    parts.put("done", stored_run("done", status="FAILED"))
+    parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
+    with keeping(parts, 2.0) as (retention, model):
+        assert retention.apply() == 1
+        eventually(lambda: not model.unstamped_runs(10), what="the stamped run being seen")
+        revision = parts.runs.get("done").revision
+        assert retention.apply() == 0
+        assert parts.runs.get("done").revision == revision
+        eventually(lambda: parts.keys() == {"goes-on"}, what="the expiry")
+        # Nothing was left in its place: readers of 0.5.1 stumble over markers.
+        with pytest.raises(KeyMissing):
+            parts.bus.last("KV_pyoco_runs", "$KV.pyoco_runs.done")
+
+
+def test_run_that_ended_longer_ago_than_runs_are_kept_expires_at_once(parts: Parts) -> None:
+    parts.put("done", stored_run("done", status="CANCELLED"))
+    moment = parts.runs.get("done").stored_at
+    eventually(lambda: parts.runs.server_time() > moment + 0.5, what="its time being over")
+    with keeping(parts, 0.3) as (retention, _):
+        assert retention.apply() == 1
+        assert ttl(parts, "done") == "1s"
+
+
+def test_runs_are_kept_for_ever_where_the_operator_says_so(parts: Parts) -> None:
+    parts.put("done", stored_run("done", status="COMPLETED"))
+    with keeping(parts, 0.0) as (retention, _):
+        assert retention.apply() == 0
+    assert ttl(parts, "done") is None
+
+
+def test_bucket_that_takes_no_expiry_is_reported_once_and_serves_on(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts.bus.api("STREAM.DELETE.KV_pyoco_runs")
+    old = {"name": "KV_pyoco_runs", "subjects": ["$KV.pyoco_runs.>"], "max_msgs_per_subject": 1, "storage": "file"}
+    parts.bus.api("STREAM.CREATE.KV_pyoco_runs", {**old, "allow_rollup_hdrs": True, "allow_direct": True})
+    parts.put("done", stored_run("done", status="COMPLETED"))
+    with keeping(parts, 3600.0) as (retention, model):
+        assert (retention.apply(), retention.apply()) == (0, 0)
+        assert caplog.text.count("--allow-msg-ttl") == 1
+        assert listed(model) == ["done"]
+        parts.configure("KV_pyoco_runs", allow_msg_ttl=True)
+        assert retention.apply() == 1
+    assert ttl(parts, "done") is not None
+
+
+def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended_or_expires_again(
+    nats: NatsServer, parts: Parts
+) -> None:
+    parts.put("first", stored_run("first", status="RUNNING"))
+    for run_id in ("done", "ghost"):
+        parts.put(run_id, stored_run(run_id, status="RUNNING", worker_id="w"))
+    ghost = parts.runs.get("ghost")
+    parts.runs.update(replace(ghost.snapshot, status=RunStatus.COMPLETED), ghost.revision, ttl_sec=1)
+    parts.end("done")
+    with keeping(parts, 1.0) as (retention, _):
+        retention.apply()
+        eventually(lambda: parts.keys() == {"first"}, what="the expiry")
+    nats.stop(signal.SIGKILL)
+    nats.start()
+    eventually(lambda: parts.bus.is_connected, what="the connection")
+    # As they were before they were given their expiry: ours had ended already.
+    assert [parts.snapshot(run_id)["status"] for run_id in ("done", "ghost")] == ["COMPLETED", "RUNNING"]
+    moment = parts.runs.get("first").stored_at
+    eventually(lambda: parts.runs.server_time() > moment + 4, what="their time being over")
+    parts.put("alive", stored_run("alive", status="RUNNING"))
+    with keeping(parts, 3.0) as (retention, model):
+        assert sorted(listed(model)) == ["alive", "done"]
+        # Both from long ago, and the one that was there all along.
+        assert retention.apply() == 3
+        assert ttl(parts, "done") == "1s" and ttl(parts, "alive") is None
+        ended = parts.snapshot("ghost")
+        assert ended["status"] == "FAILED" and ended["error"].startswith("expired: ")
+        assert ttl(parts, "ghost") == "60s"
+        assert not parts.messages("PYOCO_DLQ")
+
+
+def test_run_that_nobody_has_written_for_longer_than_runs_are_kept_is_ended(parts: Parts) -> None:
+    with keeping(parts, 1.0) as (retention, model):
+        parts.put("silent", stored_run("silent", status="PENDING", updated_at=time.time() - 60))
+        eventually(lambda: listed(model) == ["silent"], what="the run in the list")
+        # Its own clock says so; the server's does not yet.
+        assert retention.apply() == 0
+        moment = parts.runs.get("silent").stored_at
+        eventually(lambda: parts.runs.server_time() > moment + 1.0, what="its time being over")
+        assert retention.apply() == 1
+    assert parts.snapshot("silent")["status"] == "FAILED"
