@@ -83,7 +83,7 @@ class Bus:
         self._loop.start()
         try:
             self._loop.call(self._connect(timeout_sec), timeout_sec=timeout_sec + 5)
-        except PyocoServerError:
+        except BaseException:
             self._loop.stop(Deadline(2))
             raise
 

@@ -1,8 +1,13 @@
-"""How a long-lived command is told to stop: the handlers only set flags, the main thread acts."""
+"""How a long-lived command is told to stop: a thread reads the signals from a pipe, and handlers do no work.
+
+A handler of Python runs in the main thread between any two of its steps. One that sets an event, for which the main
+thread is just about to wait, waits for itself.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +16,24 @@ from types import FrameType
 from pyoco_server.errors import PyocoServerError
 from pyoco_server.service import Service
 
-#: How long a signal may go unnoticed that came to another thread than the main one.
-_LOOK_SEC = 0.5
+
+class _SignalReader(Service):
+    """Takes the number of each signal out of a pipe, into which the C level writes it.
+
+    That happens in whichever thread the kernel gives a signal to, and waits for nobody.
+    """
+
+    def __init__(self, take: Callable[[int], None]) -> None:
+        super().__init__("pyoco-signals")
+        self._take = take
+        self._pipe, written = os.pipe()
+        os.set_blocking(written, False)
+        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+
+    def run(self) -> None:
+        while True:
+            for number in os.read(self._pipe, 64):
+                self._take(number)
 
 
 class StopSignals:
@@ -22,16 +43,21 @@ class StopSignals:
         self.stopping = threading.Event()
         #: Whether a signal asked for the end, and not a part of the command itself.
         self.was_signalled = False
-        #: Called, from the signal handler, when a second signal says that it means now.
+        #: Called, from a thread of its own, when a second signal says that it means now.
         self.on_second: Callable[[], None] | None = None
         self._failure: str | None = None
         self._interrupts = False
-        self._is_waking = False
+        self._lock = threading.Lock()
+        #: Signals that this process has sent to itself and not heard of yet.
+        self._own_count = 0
+        self._numbers: set[int] = set()
+        _SignalReader(self._take).start()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             # A terminal that closes means a stop, unless nohup has said otherwise. SIGINT is different: a shell
             # without job control has each command behind an & ignore it, and Ctrl-C is then sent by kill.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._take)
+                self._numbers.add(number)
+                signal.signal(number, self._interrupt)
 
     def fail(self, reason: str) -> None:
         """Have the command end with an error, from any thread."""
@@ -39,10 +65,7 @@ class StopSignals:
             return
         self._failure = reason
         self.stopping.set()
-        if self._interrupts:
-            self._is_waking = True
-            # What the main thread waits for may not come any more.
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        self._wake_main()
 
     @contextlib.contextmanager
     def interrupting(self) -> Iterator[None]:
@@ -72,17 +95,31 @@ class StopSignals:
 
     def wait(self) -> None:
         """Wait until the command is to end."""
-        while not self.stopping.wait(_LOOK_SEC):
-            # The kernel may give a signal to another thread. That does not wake this one, which alone runs the handler.
-            pass
+        self.stopping.wait()
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        is_ours, self._is_waking = self._is_waking, False
-        if not is_ours:
-            if self.stopping.is_set() and self.on_second is not None:
-                self.on_second()
-            self.was_signalled = True
-            self.stopping.set()
+    def _take(self, number: int) -> None:
+        """Take a signal, on the thread that reads them."""
+        if number not in self._numbers:
+            return
+        with self._lock:
+            if self._own_count:
+                self._own_count -= 1
+                return
+        if self.stopping.is_set() and self.on_second is not None:
+            self.on_second()
+        self.was_signalled = True
+        self.stopping.set()
+        self._wake_main()
+
+    def _wake_main(self) -> None:
+        """End what the main thread waits for; the kernel may have given the signal to another thread."""
+        if self._interrupts:
+            with self._lock:
+                self._own_count += 1
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal in the main thread: nothing, unless it has asked to be interrupted."""
         if self._interrupts:
             self._interrupts = False
             raise KeyboardInterrupt

@@ -168,14 +168,17 @@ def _connect(worker: Worker, options: WorkerOptions, signals: StopSignals) -> bo
     if options.once:
         worker.connect(_RUN_ONCE_CONNECT_SEC)
         return True
-    while not signals.stopping.is_set():
-        try:
-            worker.connect(_CONNECT_SEC)
-            return True
-        except BusUnavailable as exc:
-            logger.warning("waiting for NATS: %s", exc)
-        signals.stopping.wait(_CONNECT_PAUSE_SEC)
-    return False
+    try:
+        with signals.interrupting():
+            while True:
+                try:
+                    worker.connect(_CONNECT_SEC)
+                    return True
+                except BusUnavailable as exc:
+                    logger.warning("waiting for NATS: %s", exc)
+                signals.stopping.wait(_CONNECT_PAUSE_SEC)
+    except KeyboardInterrupt:
+        return False
 
 
 if __name__ == "__main__":

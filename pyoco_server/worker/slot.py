@@ -149,6 +149,15 @@ class Slot(Service):
             self.pause(next(pauses))
         return None
 
+    def _another_child(self, lease: Lease) -> Child | None:
+        """Wait for another runner, which has one chance to boot; at the last delivery as many as it takes."""
+        try:
+            self._child = self._next_child()
+        except ChildBootFailed as exc:
+            logger.error("a runner cannot boot: %s", exc, exc_info=True)
+            return self._equip() if lease.is_last else None
+        return self._child
+
     def _next_child(self) -> Child | None:
         """Wait for a runner that has booted; ``None`` when the worker stops.
 
@@ -171,7 +180,7 @@ class Slot(Service):
         # From here on, and not from the claim: that may have to wait for NATS.
         with self._lease(work.delivery) as lease:
             try:
-                child = self._fitting_child()
+                child = self._fitting_child(lease)
                 if child is None:
                     lease.hand_back(0.0)
                 else:
@@ -181,16 +190,20 @@ class Slot(Service):
                 lease.hand_back()
         work.is_done.set()
 
-    def _fitting_child(self) -> Child | None:
-        """Give a living runner that imports what the registry has now; ``None`` when the worker stops."""
-        child = self._living_child()
+    def _fitting_child(self, lease: Lease) -> Child | None:
+        """Give a living runner that imports what the registry has now; ``None`` when the job is to go back.
+
+        That is when the worker stops, or no other runner can boot: another worker may have one. The last delivery
+        waits here.
+        """
+        child = self._living_child(lease)
         while child is not None and child.wheels.key != self._tools.wheels.refresh().key:
             self._end_child()
-            child = self._equip()
+            child = self._another_child(lease)
         return child
 
-    def _living_child(self) -> Child | None:
-        """Give the runner, or another one where it has died while it was idle; ``None`` when the worker stops.
+    def _living_child(self, lease: Lease) -> Child | None:
+        """Give the runner, or another one where it has died while it was idle; ``None`` where there is none.
 
         What it printed while it was idle is passed on here, so that it is not taken for the next run's.
         """
@@ -202,7 +215,7 @@ class Slot(Service):
                 elif isinstance(message, Died):
                     logger.warning("an idle runner %s", message.how)
                     self._end_child()
-                    self._equip()
+                    self._another_child(lease)
             if not found:
                 break
         return self._child

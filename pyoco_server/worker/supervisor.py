@@ -99,7 +99,7 @@ class Worker:
             queue = Queue(bus, self._config)
             for tag in self._options.tags:
                 queue.ensure(tag)
-        except PyocoServerError:
+        except BaseException:
             bus.close(Deadline(2))
             raise
         self._bus = bus

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import run
+from tests.support.commands import Daemon, run
 from tests.support.crew import Crew
 from tests.support.fleet import QUICK, flow
 from tests.support.nats import NatsServer, free_port
@@ -33,6 +34,20 @@ def test_worker_waits_for_nats_and_serves_when_it_comes_unless_it_is_stopped(cre
     nats.start()
     patient.wait_for_log("the worker serves")
     crew.fleet.ended(crew.submit(flow("quick")))
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_worker_that_waits_for_nats_stops_at_once(tmp_path: Path, accepts: bool) -> None:
+    # Nobody there, or somebody who takes connections and says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1] if accepts else free_port()
+        worker = Daemon("pyoco-worker", "--nats-url", f"nats://127.0.0.1:{port}", cwd=tmp_path, log=tmp_path / "log")
+        try:
+            worker.wait_for_log("waiting for NATS")
+            assert worker.stop(timeout_sec=1) == 0
+        finally:
+            worker.kill()
+        assert "Traceback" not in worker.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -1,0 +1,32 @@
+"""A worker whose idle runner has died and that can boot no other: it keeps no job from those who can."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.support.crew import Crew
+from tests.support.fleet import flow, is_alive, kill, runners_of
+
+_RESOLVER = "def know_nothing(name):\n    return {}[name]\n"
+
+
+def test_job_goes_to_another_worker_when_no_runner_can_boot_here(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    resolver = fleet.folder / f"resolver_{crew.tag}.py"
+    resolver.write_text(_RESOLVER)
+    broken = crew.hire("broken", "--flow-resolver", f"{resolver.name}:know_nothing")
+    # Its runner has booted.
+    fleet.ended(crew.submit(flow("quick")))
+    resolver.write_text("raise RuntimeError('the disk is full')\n")
+    (runner,) = runners_of(broken)
+    kill(runner, signal.SIGKILL)
+    fleet.wait_until(lambda: not is_alive(runner), "the end of the runner")
+    run_id = crew.submit(flow("quick"))
+    broken.wait_for_log("a runner cannot boot")
+    whole = crew.hire("whole")
+    run = fleet.ended(run_id, timeout_sec=8)
+    assert (run["attempt"], run["worker_id"]) == (1, whole.worker_id)
+    # It goes on trying, and serves again when it can.
+    resolver.write_text(_RESOLVER)
+    assert whole.stop() == 0
+    assert fleet.ended(crew.submit(flow("quick")), timeout_sec=40)["worker_id"] == broken.worker_id
