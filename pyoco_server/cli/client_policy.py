@@ -32,9 +32,16 @@ def add_policy(parser: CommandParser) -> None:
         metavar="SEC",
         help="how long an attempt may take; 0 = as long as it likes (default: the worker's own limit)",
     )
+    parser.add_argument(
+        "--no-resume",
+        dest="resume",
+        action="store_const",
+        const=False,
+        help="execute all tasks in each attempt, also those that an earlier one has finished",
+    )
 
 
 def policy_of(args: argparse.Namespace) -> dict[str, Any]:
     """Give what was said, by the names that the API has for it."""
-    said = {name: getattr(args, name) for name in ("max_attempts", "retry_delay_sec", "timeout_sec")}
+    said = {name: getattr(args, name) for name in ("max_attempts", "retry_delay_sec", "timeout_sec", "resume")}
     return {name: value for name, value in said.items() if value is not None}

@@ -64,7 +64,7 @@ class PyocoHttpClient(DeadLetterCalls, WheelCalls):
         :param params: inputs of the flow; must be JSON values.
         :param tag: routing tag; the gateway's default when ``None``.
         :param tags: free labels for display and filters.
-        :param policy: how it is tried: ``max_attempts``, ``retry_delay_sec``, ``timeout_sec``.
+        :param policy: how it is tried: ``max_attempts``, ``retry_delay_sec``, ``timeout_sec``, ``resume``.
         :param idempotency_key: names this submission, 1 to 255 printable ASCII characters: sent again with the same
             arguments it gives the run of the first time, so that it is safe to repeat whatever happened.
         :return: ``{run_id, status}``; the run is stored and queued.

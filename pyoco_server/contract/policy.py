@@ -25,11 +25,13 @@ class RunPolicy:
         in another way, as when a worker stops or dies, do not count.
     :param retry_delay_sec: from the first failure to the next attempt; doubled with each failure, up to an hour.
     :param timeout_sec: how long an attempt may take; 0 = as long as it likes, ``None`` = the worker's own limit.
+    :param resume: whether a later attempt leaves out the tasks that an earlier one has finished.
     """
 
     max_attempts: int = 1
     retry_delay_sec: float = DEFAULT_RETRY_DELAY_SEC
     timeout_sec: float | None = None
+    resume: bool = True
 
 
 def retry_delay(first_sec: float, failures: int) -> float:

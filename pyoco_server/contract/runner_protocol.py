@@ -24,6 +24,7 @@ class Begin:
 
     :param scratch: the run's own folder; the runner makes it its working directory.
     :param value_limit_bytes: inputs and outputs that take more as JSON are cut: no snapshot could hold them.
+    :param finished: results of tasks that an earlier attempt has finished, by their names.
     """
 
     run_id: str
@@ -32,6 +33,7 @@ class Begin:
     workflow_yaml: str | None
     scratch: str
     value_limit_bytes: int
+    finished: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,15 @@ class BootFailed:
 
 @dataclass(frozen=True)
 class Planned:
-    """The flow was found; these are its tasks, none of which has begun."""
+    """The flow was found; these are its tasks, none of which has begun.
+
+    :param restored: those of them that are not executed again, because their results are known.
+    :param note: why none is, where results were known.
+    """
 
     tasks: list[str]
+    restored: list[str] = field(default_factory=list)
+    note: str | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pyoco_server.states import RunStatus, TaskState
 _TRIM_STEPS_BYTES = (16_384, 2_048, 256)
 #: What is kept of a run's error text; the whole of it stands in the task's record as long as it fits there.
 MAX_ERROR_CHARS = 8_192
+_OTHER_WHEELS_NOTE = "It began again from the start: its worker has other wheels than that of the earlier attempt."
 #: What a submission must leave free of the cap for what its worker adds: names, times, an error text.
 RESERVED_BYTES = 1_024
 
@@ -77,6 +78,12 @@ class Snapshot:
     errors: list[dict[str, Any]] = field(default_factory=list)
     #: Ours: the wheels that the attempt imports from, each ``{name, version, sha256}``; ``None`` without wheel sync.
     wheels: list[dict[str, str]] | None = None
+    #: Ours: whether an attempt leaves out the tasks that an earlier one has finished.
+    resume: bool = True
+    #: Ours: why it did not, in words, where it could have been.
+    resume_note: str | None = None
+    #: Ours: the run of which this one was made by a rerun.
+    rerun_of: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -114,6 +121,10 @@ class Snapshot:
 
         :param wheels: what its runner imports from; ``None`` without wheel sync.
         """
+        finished = self.finished_records if self.resume else {}
+        is_other_code = bool(finished) and wheels != self.wheels
+        if is_other_code:
+            finished = {}
         return replace(
             self,
             status=RunStatus.RUNNING,
@@ -125,14 +136,30 @@ class Snapshot:
             start_time=self.start_time or now,
             heartbeat_at=now,
             updated_at=now,
-            tasks={name: TaskState.PENDING.value for name in self.tasks},
-            task_records={},
+            tasks={name: state if name in finished else TaskState.PENDING.value for name, state in self.tasks.items()},
+            task_records=finished,
+            resume_note=_OTHER_WHEELS_NOTE if is_other_code else None,
             task_records_truncated=False,
             wheels=wheels,
         )
 
+    @property
+    def finished_records(self) -> dict[str, dict[str, Any]]:
+        """The records of the tasks that have succeeded and whose results can be put back as they were."""
+        return {
+            name: record
+            for name, record in self.task_records.items()
+            if self.tasks.get(name) == TaskState.SUCCEEDED.value and record.get("is_resumable") is True
+        }
+
     def progressed(
-        self, tasks: Mapping[str, str], records: Mapping[str, dict[str, Any]], *, is_cut: bool, now: float
+        self,
+        tasks: Mapping[str, str],
+        records: Mapping[str, dict[str, Any]],
+        *,
+        is_cut: bool,
+        now: float,
+        resume_note: str | None = None,
     ) -> Snapshot:
         """Give the snapshot with the present state of its tasks; also the run's sign of life.
 
@@ -143,6 +170,7 @@ class Snapshot:
             tasks=dict(tasks),
             task_records=dict(records),
             task_records_truncated=is_cut,
+            resume_note=resume_note,
             heartbeat_at=now,
             updated_at=now,
         )
@@ -189,7 +217,7 @@ class Snapshot:
     @property
     def policy(self) -> RunPolicy:
         """What the run was submitted with."""
-        return RunPolicy(self.max_attempts, self.retry_delay_sec, self.timeout_sec)
+        return RunPolicy(self.max_attempts, self.retry_delay_sec, self.timeout_sec, self.resume)
 
     @property
     def may_fail_again(self) -> bool:
@@ -338,6 +366,9 @@ _OMITTED: dict[str, Any] = {
     "retry_at": None,
     "errors": [],
     "wheels": None,
+    "resume": True,
+    "resume_note": None,
+    "rerun_of": None,
 }
 
 
@@ -350,6 +381,8 @@ def _trimmed(record: dict[str, Any], limit_bytes: int) -> dict[str, Any]:
     cut = dict(record)
     for name in ("output", "traceback", "error"):
         cut[name] = _shortened(record.get(name), limit_bytes)
+    if cut["output"] is not record.get("output"):
+        cut.pop("is_resumable", None)
     inputs = record.get("inputs")
     if isinstance(inputs, dict):
         cut["inputs"] = {name: _shortened(value, limit_bytes) for name, value in inputs.items()}

@@ -66,6 +66,7 @@ class PolicyInput(BaseModel):
     max_attempts: int = Field(default=1, ge=1, le=MAX_ATTEMPTS)
     retry_delay_sec: float = Field(default=DEFAULT_RETRY_DELAY_SEC, ge=0, le=MAX_RETRY_DELAY_SEC, allow_inf_nan=False)
     timeout_sec: TimeLimit | None = None
+    resume: bool = True
 
     @property
     def policy(self) -> RunPolicy:

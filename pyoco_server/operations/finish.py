@@ -33,6 +33,7 @@ class Outcome:
     :param reason: of a failed run, the reason of its dead letter.
     :param error: of a failed run, the text that is shown.
     :param is_cut: whether values in the records were cut.
+    :param resume_note: why finished tasks were executed again, where they were.
     """
 
     status: RunStatus
@@ -41,6 +42,7 @@ class Outcome:
     tasks: Mapping[str, str] = field(default_factory=dict)
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     is_cut: bool = False
+    resume_note: str | None = None
 
 
 class Finish:
@@ -157,7 +159,9 @@ class Finish:
         status, error = outcome.status, outcome.error
         if snapshot.status is RunStatus.CANCELLING and status is not RunStatus.COMPLETED:
             status = RunStatus.CANCELLED
-        progressed = snapshot.progressed(outcome.tasks, outcome.records, is_cut=outcome.is_cut, now=now)
+        progressed = snapshot.progressed(
+            outcome.tasks, outcome.records, is_cut=outcome.is_cut, now=now, resume_note=outcome.resume_note
+        )
         is_final = is_final or outcome.reason in deadletters.FINAL or not snapshot.may_fail_again
         if status is RunStatus.FAILED and not is_final:
             return progressed.failed_for_now(error=error, now=now)

@@ -121,7 +121,7 @@ class Runner:
             self._current = run
             if begin.run_id in self._cancelled:
                 run.status = RunStatus.CANCELLING
-        engine = ReportingEngine(run, self._emit, output, begin.value_limit_bytes)
+        engine = ReportingEngine(run, self._emit, output, begin.value_limit_bytes, begin.finished, begin.scratch)
         status, reason, error = "COMPLETED", None, None
         try:
             # Where the worker was started: a resolver may read files there.
@@ -146,8 +146,7 @@ class Runner:
             self._current = None
             self._cancelled.clear()
         engine.report_rest()
-        tasks = {name: state.value for name, state in run.tasks.items()}
-        return Ended(status, reason, error and error[:MAX_ERROR_CHARS], tasks)
+        return Ended(status, reason, error and error[:MAX_ERROR_CHARS], engine.states())
 
     def _read(self, jobs: IO[bytes]) -> None:
         """Read the worker's lines; their end means that the worker is gone, and so must be all that it began."""

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyoco.core.context import Context
 from pyoco.core.engine import Engine
-from pyoco.core.models import RunContext, Task, TaskRecord, TaskState
+from pyoco.core.models import Flow, RunContext, Task, TaskRecord, TaskState
 from pyoco.trace.backend import TraceBackend
 
 from pyoco_server.contract.runner_protocol import Planned, TaskChanged
 from pyoco_server.contract.runs import MAX_ERROR_CHARS
+from pyoco_server.runner import resume
 from pyoco_server.runner.output import TaskOutput
-from pyoco_server.runner.values import portable
+from pyoco_server.runner.values import is_exact, portable
 
 #: What is kept of a traceback: the end, where the exception stands.
 _MAX_TRACEBACK_CHARS = 65_536
@@ -29,6 +30,8 @@ class ReportingEngine(Engine):
 
     :param report: takes every change, from the thread in which it happens.
     :param output: learns which thread works for which task.
+    :param finished: results of tasks that an earlier attempt has finished.
+    :param scratch: the run's own folder.
     """
 
     def __init__(
@@ -37,27 +40,51 @@ class ReportingEngine(Engine):
         report: Callable[[Planned | TaskChanged], None],
         output: TaskOutput,
         value_limit_bytes: int,
+        finished: Mapping[str, Any],
+        scratch: str,
     ) -> None:
-        super().__init__(trace_backend=_Begins(self._report_plan, self._report_task))
+        super().__init__(trace_backend=_Begins(self._report_plan, self._report_begin))
         self._run = run
         self._report = report
         self._output = output
         self._value_limit_bytes = value_limit_bytes
         self._reported: dict[str, str] = {}
+        self._finished = finished
+        self._scratch = scratch
+        #: Tasks that are not executed, because their results are put back.
+        self._restored: set[str] = set()
+        self._note: str | None = None
+        #: Tasks that have left nothing but their results.
+        self._resumable: set[str] = set()
 
     @property
     def has_failed_task(self) -> bool:
         """Say whether the record of a task shows what went wrong."""
         return any(state is TaskState.FAILED for state in self._run.tasks.values())
 
+    def states(self) -> dict[str, str]:
+        """Give the states of all tasks; what was finished before stays finished, also in a run that was cancelled."""
+        states = {name: state.value for name, state in self._run.tasks.items()}
+        return {**states, **dict.fromkeys(self._restored, TaskState.SUCCEEDED.value)}
+
+    def run(self, flow: Flow, params: dict[str, Any] | None = None, run_context: RunContext | None = None) -> Context:
+        if self._finished and flow.has_control_flow():
+            self._note = resume.CONTROL_FLOW_NOTE
+        else:
+            self._restored = resume.restorable(flow, self._finished)
+        return super().run(flow, params or {}, run_context)
+
     def report_rest(self) -> None:
         """Report the tasks whose last state nobody has heard of: those that never began, or were cancelled."""
         for name in self._run.tasks:
             state = self._run.tasks[name].value
-            if self._reported.get(name) != state:
+            if self._reported.get(name) != state and name not in self._restored:
                 self._report_task(name)
 
     def _execute_task(self, task: Task, ctx: Context, log_capture: Any = None) -> None:
+        if task.name in self._restored:
+            super()._execute_task(resume.stand_in(task, self._finished[task.name]), ctx, None)
+            return
         with self._output.of_task(task.name):
             try:
                 # Without a capture: pyoco's keeps everything that was printed in memory.
@@ -68,11 +95,13 @@ class ReportingEngine(Engine):
                     self._mark_failed(task.name, exc)
                 self._report_task(task.name)
                 raise
+            if not resume.leaves_more_than_its_result(task, ctx, self._scratch):
+                self._resumable.add(task.name)
             self._report_task(task.name)
 
     def _report_plan(self) -> None:
         self._reported = {name: state.value for name, state in self._run.tasks.items()}
-        self._report(Planned(list(self._run.tasks)))
+        self._report(Planned(list(self._run.tasks), sorted(self._restored), self._note))
 
     def _mark_failed(self, name: str, exc: BaseException) -> None:
         record = self._run.ensure_task_record(name)
@@ -82,9 +111,15 @@ class ReportingEngine(Engine):
         record.error = describe(exc)
         record.traceback = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
 
+    def _report_begin(self, name: str) -> None:
+        if name not in self._restored:
+            self._report_task(name)
+
     def _report_task(self, name: str) -> None:
         state = self._run.tasks[name].value
         record, is_cut = _document(self._run.ensure_task_record(name), state, self._value_limit_bytes)
+        if name in self._resumable and not is_cut and is_exact(self._run.ensure_task_record(name).output):
+            record["is_resumable"] = True
         self._reported[name] = state
         self._report(TaskChanged(name, state, record, is_cut))
 

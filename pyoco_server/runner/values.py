@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 #: What is shown of a value that JSON cannot carry.
@@ -26,6 +27,23 @@ def portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
         return json.loads(text), False
     shown = value if isinstance(value, str) else text
     return f"{shown[:_TEXT_CHARS]}… (cut: {len(text)} bytes in all)", True
+
+
+def is_exact(value: Any) -> bool:
+    """Say whether JSON carries the value so faithfully that what is read back is the same, types included."""
+    try:
+        return _is_exact(value)
+    except RecursionError:
+        return False
+
+
+def _is_exact(value: Any) -> bool:
+    if type(value) is list:
+        return all(_is_exact(item) for item in value)
+    if type(value) is dict:
+        return all(type(key) is str and _is_exact(item) for key, item in value.items())
+    # Not by isinstance(): an enumeration, for one, is an int that would come back as a plain one.
+    return type(value) in (type(None), bool, int, str) or (type(value) is float and math.isfinite(value))
 
 
 def _described(value: Any) -> tuple[str, bool]:

@@ -31,6 +31,8 @@ _WRITE_SPACING_SEC = 0.05
 #: A sign of life that NATS does not take at once is left to the next one: the runner must not wait for it.
 _PROGRESS_BUDGET_SEC = 1.0
 
+_BY_NAME_NOTE = "It began again from the start: its flow is the worker's own, which may be another one by now."
+
 
 class LostRun(Exception):
     """Another worker has taken the run over: nothing of it is ours any more."""
@@ -64,7 +66,9 @@ class Execution:
         self._must_stop = must_stop
         self._log_limit = RateLimit()
         self._tasks: dict[str, str] = dict(stored.snapshot.tasks)
-        self._records: dict[str, dict[str, Any]] = {}
+        #: At first those of tasks that an earlier attempt has finished.
+        self._records: dict[str, dict[str, Any]] = dict(stored.snapshot.task_records)
+        self._resume_note = stored.snapshot.resume_note
         self._is_cut = False
         self._is_dirty = False
         self._written_at = time.monotonic()
@@ -96,6 +100,7 @@ class Execution:
                 self._job.workflow_yaml,
                 scratch,
                 self._config.max_run_snapshot_bytes,
+                self._finished(),
             )
         )
         while True:
@@ -114,6 +119,13 @@ class Execution:
                     self._write_progress()
                 except SnapshotTooLarge as exc:
                     return self.outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc))
+
+    def _finished(self) -> dict[str, Any]:
+        """Give the results of finished tasks, where it is certain that the flow is the same as in that attempt."""
+        if self._records and self._job.workflow_yaml is None:
+            self._resume_note = _BY_NAME_NOTE
+            return {}
+        return {name: record.get("output") for name, record in self._records.items()}
 
     def release(self) -> bool:
         """Let go of a run that has not ended, and say whether that was stored."""
@@ -151,6 +163,9 @@ class Execution:
             # In the order of the file where there is one: pyoco keeps the tasks of a flow in a set.
             unknown = sorted(set(message.tasks) - self._tasks.keys())
             self._tasks = {name: TaskState.PENDING.value for name in (*self._tasks, *unknown)}
+            self._tasks.update(dict.fromkeys(message.restored, TaskState.SUCCEEDED.value))
+            self._records = {name: self._records[name] for name in message.restored}
+            self._resume_note = self._resume_note or message.note
             self._is_dirty = True
         elif isinstance(message, TaskChanged):
             self._tasks[message.name] = message.state
@@ -171,7 +186,7 @@ class Execution:
 
     def outcome(self, status: RunStatus, reason: str | None, error: str | None) -> Outcome:
         """Give an end of the run, with its tasks as they stand."""
-        return Outcome(status, reason, error, self._tasks, self._records, self._is_cut)
+        return Outcome(status, reason, error, self._tasks, self._records, self._is_cut, self._resume_note)
 
     def _broken_off(self, how: str) -> Outcome:
         """Give the end of a run whose process is gone.
@@ -234,7 +249,9 @@ class Execution:
     def _progress(self, snapshot: Snapshot) -> Snapshot | None:
         if not snapshot.is_held_by(self._stored.snapshot):
             return None
-        return snapshot.progressed(self._tasks, self._records, is_cut=self._is_cut, now=time.time())
+        return snapshot.progressed(
+            self._tasks, self._records, is_cut=self._is_cut, now=time.time(), resume_note=self._resume_note
+        )
 
     @property
     def context(self) -> dict[str, Any]:

@@ -81,6 +81,39 @@ def die_once(name):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def one(name):
+    """Give a result that JSON carries; all of these note who has begun."""
+    _note_begin(f"{name}.one")
+    return {"value": 1}
+
+
+def two(name, one):
+    _note_begin(f"{name}.two")
+    return one["value"] + 1 if isinstance(one, dict) else len(str(one))
+
+
+def pair(name):
+    _note_begin(f"{name}.one")
+    return (1, 2)
+
+
+def with_file(name):
+    _note_begin(f"{name}.one")
+    Path("data").write_text("x")
+    return 1
+
+
+def with_context(name, ctx):
+    _note_begin(f"{name}.one")
+    ctx.set_var("x", 1)
+    return 1
+
+
+def much(name):
+    _note_begin(f"{name}.one")
+    return "x" * 400_000
+
+
 def hold(name="go"):
     """Go on when a file is there; note who has begun."""
     _note_begin(name)

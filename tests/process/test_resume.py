@@ -1,0 +1,112 @@
+"""Work that is finished is not done again by a later attempt, unless that could give another result."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.support.fleet import flow
+from tests.support.plant import Plant
+
+AGAIN = {"max_attempts": 2, "retry_delay_sec": 0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worker(plant: Plant) -> None:
+    (plant.folder / "resolvers.py").write_text(
+        "import sample_tasks\n"
+        "from pyoco.core.models import Flow, Task\n"
+        "def resolve(name):\n"
+        "    flow = Flow(name)\n"
+        "    first = Task(sample_tasks.one, 'one')\n"
+        "    last = Task(sample_tasks.fail_until, 'fail_until', dependencies={first})\n"
+        "    flow.add_task(first)\n"
+        "    flow.add_task(last)\n"
+        "    return flow\n"
+    )
+    plant.hire("--flow-resolver", "resolvers.py:resolve")
+
+
+def begun(plant: Plant, name: str, task: str) -> int:
+    """Count how often a task of a run was begun."""
+    path = plant.folder / f"{name}.{task}.begun"
+    return len(path.read_text().split()) if path.exists() else 0
+
+
+def retried(plant: Plant, graph: str, policy: dict[str, Any] | None = None, **callables: str) -> tuple[str, Any]:
+    """Have a run fail once in its last task and succeed at its second attempt; gives its name and its end."""
+    name = uuid.uuid4().hex[:8]
+    workflow = flow(f"{graph} >> fail_until", **callables)
+    run_id = plant.submit(workflow, params={"name": name, "times": 1}, policy={**AGAIN, **(policy or {})})
+    return name, plant.fleet.ended(run_id)
+
+
+def test_a_retry_leaves_out_what_is_finished_and_passes_its_results_on(plant: Plant) -> None:
+    name, run = retried(plant, "one >> two")
+    assert (run["attempt"], run["tasks"]) == (2, dict.fromkeys(("one", "two", "fail_until"), "SUCCEEDED"))
+    assert [begun(plant, name, task) for task in ("one", "two")] == [1, 1]
+    records = run["task_records"]
+    assert (records["one"]["output"], records["two"]["output"]) == ({"value": 1}, 2)
+    assert records["two"]["ended_at"] <= run["errors"][0]["ended_at"] < records["fail_until"]["started_at"]
+    assert run.get("resume_note") is None
+
+
+def test_a_task_that_is_executed_again_is_given_the_results_that_were_put_back(plant: Plant) -> None:
+    name = uuid.uuid4().hex[:8]
+    workflow = flow("one >> fail_until >> two")
+    run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, policy=AGAIN))
+    assert (begun(plant, name, "one"), run["task_records"]["two"]["output"]) == (1, 2)
+
+
+def test_a_take_over_leaves_out_what_is_finished(plant: Plant) -> None:
+    name, tag = uuid.uuid4().hex[:8], "takeover"
+    first = plant.hire("--tags", tag)
+    run_id = plant.submit(flow("one >> hold"), params={"name": name}, tag=tag)
+    plant.fleet.running(run_id, "hold")
+    plant.fleet.wait_until(lambda: plant.fleet.run(run_id)["tasks"]["one"] == "SUCCEEDED", "the first task's record")
+    first.kill()
+    plant.hire("--tags", tag)
+    plant.fleet.touch(name)
+    run = plant.fleet.ended(run_id)
+    assert (run["attempt"], begun(plant, name, "one")) == (2, 1)
+
+
+@pytest.mark.parametrize("first", ["pair", "with_file", "with_context", "much"])
+def test_what_its_stored_result_does_not_wholly_replace_is_done_again_with_all_that_follows(
+    plant: Plant, first: str
+) -> None:
+    name, run = retried(plant, "one >> two", one=f"sample_tasks:{first}")
+    assert [begun(plant, name, task) for task in ("one", "two")] == [2, 2]
+    assert run["attempt"] == 2
+
+
+def test_who_does_not_want_it_has_everything_done_again(plant: Plant) -> None:
+    name, run = retried(plant, "one", {"resume": False})
+    assert (begun(plant, name, "one"), run["resume"]) == (2, False)
+
+
+def test_a_flow_with_a_loop_begins_from_the_start_and_says_so(plant: Plant) -> None:
+    name = uuid.uuid4().hex[:8]
+    workflow = flow("one >> two >> fail_until").replace("two >>", "repeat(count=1) { two } >>")
+    run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, policy=AGAIN))
+    assert begun(plant, name, "one") == 2
+    assert run["resume_note"] == "It began again from the start: its flow has loops or switches."
+
+
+def test_a_flow_of_the_workers_own_begins_from_the_start_and_says_so(plant: Plant) -> None:
+    name = uuid.uuid4().hex[:8]
+    answer = plant.client.submit_run("any", {"name": name, "times": 1}, tag="t", policy=AGAIN)
+    run = plant.fleet.ended(answer["run_id"])
+    assert begun(plant, name, "one") == 2
+    assert run["resume_note"].startswith("It began again from the start: its flow is the worker's own")
+
+
+def test_a_cancelled_run_keeps_what_an_earlier_attempt_has_finished(plant: Plant) -> None:
+    name = uuid.uuid4().hex[:8]
+    graph = "one >> fail_until >> until_cancelled"
+    run_id = plant.submit(flow(graph), params={"name": name, "times": 1}, policy=AGAIN)
+    plant.fleet.running(run_id, "until_cancelled")
+    plant.client.cancel_run(run_id)
+    assert plant.fleet.ended(run_id, "CANCELLED")["tasks"]["one"] == "SUCCEEDED"
