@@ -18,6 +18,7 @@ from pyoco_server.cli.client_command import PROG, add_command, add_connection, a
 from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_workers
 from pyoco_server.cli.client_policy import add_policy, policy_of
+from pyoco_server.cli.client_rerun import add_rerun
 from pyoco_server.cli.client_wheels import add_wheels
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
@@ -119,6 +120,7 @@ def get_parser() -> CommandParser:
     add_workers(commands)
     add_wheels(commands)
     add_metrics(commands)
+    add_rerun(commands)
     add_dlq(commands)
     return parser
 

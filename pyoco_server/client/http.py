@@ -233,6 +233,20 @@ class PyocoHttpClient(DeadLetterCalls, WheelCalls):
         """
         return self._text("GET", "/metrics")
 
+    def rerun(self, run_id: str, *, from_failed: bool = False, idempotency_key: str | None = None) -> dict[str, Any]:
+        """Submit a run that has ended again, as a new one (``POST /runs/{run_id}/rerun``).
+
+        :param from_failed: leave out the tasks that had succeeded, where their stored results are whole.
+        :param idempotency_key: see :meth:`submit_run`.
+        :return: ``{run_id, status}`` of the new run.
+        :raises GatewayRefused: with status 404 where there is no such run, 409 where it has not ended or not all that
+            is needed is kept, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
+        """
+        body = _json_body({"from": "failed" if from_failed else "all"})
+        headers = {**_JSON, **_key_header(idempotency_key)}
+        return self._object("POST", f"/runs/{_segment(run_id)}/rerun", data=body, headers=headers)
+
     def list_runs(
         self,
         *,

@@ -11,7 +11,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from werkzeug.datastructures import MultiDict
@@ -88,6 +88,14 @@ class HiddenInput(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     hidden: bool
+
+
+class RerunInput(BaseModel):
+    """Body of ``POST /runs/{run_id}/rerun``; fields that it does not know are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    begins_at: Literal["all", "failed"] = Field(default="all", alias="from")
 
 
 class WorkflowInput(PolicyInput):

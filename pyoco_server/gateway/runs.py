@@ -18,6 +18,7 @@ from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.inputs import (
     PolicyInput,
+    RerunInput,
     RunInput,
     WorkflowInput,
     json_or_text,
@@ -29,6 +30,7 @@ from pyoco_server.gateway.inputs import (
     wants_records,
 )
 from pyoco_server.gateway.watch import wait_for_end
+from pyoco_server.operations.again import rerun_request
 from pyoco_server.operations.submit import RunRequest, Submitted
 from pyoco_server.states import RunStatus
 from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
@@ -55,6 +57,17 @@ def submit_workflow() -> Any:
     workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
     wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, policy=given.policy)
     return _answer(_submit(wanted), [warning.as_dict() for warning in workflow.warnings])
+
+
+@blueprint.post("/runs/<run_id>/rerun")
+def rerun_run(run_id: str) -> Any:
+    """Submit a run that has ended again, as a new one."""
+    body = request.get_data(cache=False)
+    given = read_model(RerunInput, read_json_object(body, "body") if body else {}, "body")
+    parts = gateway()
+    snapshot = parts.runs.get(run_id).snapshot
+    wanted = rerun_request(snapshot, parts.workflows, caller(), from_failed=given.begins_at == "failed")
+    return _answer(_submit(wanted))
 
 
 @blueprint.get("/runs")

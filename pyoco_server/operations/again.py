@@ -11,6 +11,7 @@ from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import CannotRunAgain
 from pyoco_server.operations.authenticate import Caller
 from pyoco_server.operations.submit import RunRequest
+from pyoco_server.states import RunStatus
 from pyoco_server.stores.workflows import WorkflowStore
 from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
 
@@ -32,6 +33,25 @@ def request_again(snapshot: Snapshot, workflows: WorkflowStore, caller: Caller) 
         _workflow_of(snapshot, workflows),
         snapshot.policy,
     )
+
+
+def rerun_request(snapshot: Snapshot, workflows: WorkflowStore, caller: Caller, *, from_failed: bool) -> RunRequest:
+    """Make the request for a rerun.
+
+    :param from_failed: leave out what had succeeded, where its result can be put back.
+    :raises CannotRunAgain: the run has not ended, or has nothing that failed; all else as :func:`request_again`.
+    """
+    if not snapshot.status.is_terminal:
+        raise CannotRunAgain(
+            f"Run {snapshot.run_id} has not ended: it is {snapshot.status}. Wait for its end, or cancel it."
+        )
+    if from_failed and snapshot.status is RunStatus.COMPLETED:
+        raise CannotRunAgain(f"Nothing of run {snapshot.run_id} has failed: it is COMPLETED. Rerun all of it.")
+    request = replace(request_again(snapshot, workflows, caller), rerun_of=snapshot.run_id)
+    if not from_failed:
+        return request
+    policy = replace(request.policy, resume=True)
+    return replace(request, policy=policy, finished=snapshot.finished_records, wheels=snapshot.wheels)
 
 
 def _workflow_of(snapshot: Snapshot, workflows: WorkflowStore) -> Workflow | None:

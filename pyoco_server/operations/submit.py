@@ -31,6 +31,7 @@ from pyoco_server.errors import (
     TooLarge,
 )
 from pyoco_server.operations.authenticate import Caller
+from pyoco_server.states import TaskState
 from pyoco_server.stores.idempotency import IdempotencyStore, KeyedRun
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
@@ -53,6 +54,9 @@ class RunRequest:
     :param params: values by name; for a workflow they are laid over its defaults.
     :param workflow: the flow.yaml; ``None`` for a flow that the workers resolve by its name.
     :param replay_of: the failed run of which this one is made, from its dead letter.
+    :param rerun_of: the run of which this one is made by a rerun.
+    :param finished: records of tasks that are not to be executed again.
+    :param wheels: what they were executed with.
     """
 
     caller: Caller
@@ -63,12 +67,16 @@ class RunRequest:
     workflow: Workflow | None = None
     policy: RunPolicy = field(default_factory=RunPolicy)
     replay_of: str | None = None
+    rerun_of: str | None = None
+    finished: dict[str, dict[str, Any]] = field(default_factory=dict)
+    wheels: list[dict[str, str]] | None = None
 
     @property
     def digest(self) -> str:
         """Tell this request from others: a hash of all that decides what is run."""
         values: list[Any] = [self.flow_name, self.tag, self.tags, self.params]
         values += [self.workflow and self.workflow.sha256, vars(self.policy)]
+        values += [self.rerun_of, sorted(self.finished)]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -206,7 +214,15 @@ class Submission:
         workflow = request.workflow
         nodes = list(task_names_of(workflow)) if workflow is not None else []
         pending = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
-        snapshot = replace(pending, **vars(request.policy), replay_of=request.replay_of)
+        snapshot = replace(
+            pending,
+            **vars(request.policy),
+            replay_of=request.replay_of,
+            rerun_of=request.rerun_of,
+            tasks={**pending.tasks, **dict.fromkeys(request.finished, TaskState.SUCCEEDED.value)},
+            task_records=request.finished,
+            wheels=request.wheels,
+        )
         try:
             creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
         except SnapshotTooLarge as exc:
