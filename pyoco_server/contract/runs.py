@@ -15,6 +15,7 @@ from typing import Any
 
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.policy import DEFAULT_RETRY_DELAY_SEC, MAX_EARLIER_ERROR_CHARS, RunPolicy, retry_delay
+from pyoco_server.contract.records import trimmed
 from pyoco_server.errors import SnapshotTooLarge
 from pyoco_server.states import RunStatus, TaskState
 
@@ -229,6 +230,10 @@ class Snapshot:
         """Whether the run has failed and has no job until it is tried again."""
         return self.status is RunStatus.PENDING and self.retry_at is not None
 
+    def has_spent(self, job_seq: int) -> bool:
+        """Say whether the run has failed by this job, and goes on with another one that is queued or will be."""
+        return self.status is RunStatus.PENDING and (self.retry_at is not None or self.job_seq == job_seq)
+
     def failed_for_now(self, *, error: str | None, now: float) -> Snapshot:
         """Give the snapshot of a run whose attempt has failed and that is tried again.
 
@@ -304,7 +309,7 @@ class Snapshot:
             return payload
         document["task_records_truncated"] = True
         for limit in _TRIM_STEPS_BYTES:
-            document["task_records"] = {name: _trimmed(record, limit) for name, record in self.task_records.items()}
+            document["task_records"] = {name: trimmed(record, limit) for name, record in self.task_records.items()}
             payload = json.dumps(document).encode()
             if len(payload) <= max_bytes:
                 return payload
@@ -374,27 +379,3 @@ _OMITTED: dict[str, Any] = {
 
 def _after_end(state: Any, rest: str) -> Any:
     return rest if state == TaskState.RUNNING.value else state
-
-
-def _trimmed(record: dict[str, Any], limit_bytes: int) -> dict[str, Any]:
-    """Cut the parts of a task record that can be large: output, inputs one by one, traceback, error."""
-    cut = dict(record)
-    for name in ("output", "traceback", "error"):
-        cut[name] = _shortened(record.get(name), limit_bytes)
-    if cut["output"] is not record.get("output"):
-        cut.pop("is_resumable", None)
-    inputs = record.get("inputs")
-    if isinstance(inputs, dict):
-        cut["inputs"] = {name: _shortened(value, limit_bytes) for name, value in inputs.items()}
-    cut["artifacts"] = _shortened(record.get("artifacts"), limit_bytes)
-    return cut
-
-
-def _shortened(value: Any, limit_bytes: int) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    text = value if isinstance(value, str) else json.dumps(value)
-    size = len(json.dumps(text))
-    if size <= limit_bytes:
-        return value
-    return f"{text[: limit_bytes // 2]}… (trimmed: {size} bytes in all)"

@@ -99,8 +99,7 @@ class Claims:
             return Verdict.DROP
         if snapshot.status is RunStatus.PENDING:
             # The job of an attempt that has failed, come once more: the next attempt has a job of its own.
-            is_spent = snapshot.waits_for_retry or snapshot.job_seq == delivery.seq
-            return Verdict.DROP if is_spent else Verdict.EXECUTE
+            return Verdict.DROP if snapshot.has_spent(delivery.seq) else Verdict.EXECUTE
         is_cancelling = snapshot.status is RunStatus.CANCELLING
         if self._is_holder_gone(stored):
             return Verdict.CANCELLED if is_cancelling else Verdict.EXECUTE

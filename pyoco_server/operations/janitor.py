@@ -123,7 +123,9 @@ class Janitor:
         if seen.status.is_terminal:
             self._report(seen, job_seq)
             return True
-        if seen.job_seq not in (None, job_seq) or seen.to_document().get("retry_at") is not None:
+        is_pending = seen.status is RunStatus.PENDING
+        # A run that is tried again still has the number of the job by which it failed.
+        if seen.has_spent(job_seq) if is_pending else seen.job_seq not in (None, job_seq):
             # It goes on with another job.
             return True
         if self._is_held(stored):

@@ -153,3 +153,16 @@ def test_job_that_cannot_be_read_leaves_a_dead_letter(few: Parts) -> None:
     (letter,) = letters(few)
     assert (letter["reason"], letter["payload"], letter["num_delivered"]) == ("invalid_job", "no job at all", 3)
     assert not few.jobs()
+
+
+@pytest.mark.parametrize(("is_spent", "status"), [(True, "PENDING"), (False, "FAILED")])
+def test_of_a_run_that_is_tried_again_only_its_present_job_ends_it(few: Parts, is_spent: bool, status: str) -> None:
+    seq = store(few, "r1")
+    # The number that stands there is that of the job by which the earlier attempt failed.
+    retried = {"attempt": 1, "max_attempts": 3, "job_seq": seq if is_spent else seq + 100}
+    few.put("r1", stored_run("r1", **retried))
+    exhaust(few)
+    eventually(lambda: janitor(few).clean(), what="the job leaving the queue")
+    assert few.jobs() == []
+    assert few.snapshot("r1")["status"] == status
+    assert len(letters(few)) == (not is_spent)
