@@ -245,7 +245,7 @@ class PyocoHttpClient(DeadLetterCalls, WheelCalls):
         """
         body = _json_body({"from": "failed" if from_failed else "all"})
         headers = {**_JSON, **_key_header(idempotency_key)}
-        return self._object("POST", f"/runs/{_segment(run_id)}/rerun", data=body, headers=headers)
+        return self._object("POST", f"/runs/{segment(run_id)}/rerun", data=body, headers=headers)
 
     def list_runs(
         self,
