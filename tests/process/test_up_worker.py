@@ -61,6 +61,9 @@ def test_one_that_ends_is_started_again_under_the_same_name(up: Up, family: Fami
     with PyocoHttpClient(up.url) as client:
         run_id = client.submit_run_yaml(HELLO_FLOW, flow_name="main", tag="hello")["run_id"]
         assert ended(client, run_id)["worker_id"].endswith(f"-{up.port}")
+    if number == signal.SIGKILL:
+        # Its sentinel goes on until it has told NATS, which would be gone else.
+        daemon.wait_for_log("the worker died; its processes were ended")
     assert daemon.stop() == 0
     assert family.members() == []
 
