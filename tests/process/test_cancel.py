@@ -86,9 +86,10 @@ def test_run_that_was_cancelled_in_the_queue_is_never_executed(
 def test_runs_that_are_cancelled_while_a_worker_takes_them_all_end_and_none_is_executed_after_it(
     client: PyocoHttpClient, fleet: Fleet, start_worker: Callable[..., Daemon]
 ) -> None:
-    start_worker("--tags", TAG, "--concurrency", "2", **RARELY)
     runs = [submit(client, "quick") for _ in range(60)]
-    for run_id in runs:
+    start_worker("--tags", TAG, "--concurrency", "2", **RARELY)
+    # The last first: the worker begins at the other end.
+    for run_id in reversed(runs):
         assert client.cancel_run(run_id)["status"] in ("CANCELLING", "COMPLETED")
     eventually(lambda: all(fleet.is_over(run_id) for run_id in runs), what="the end of every run")
     ends = [fleet.run(run_id) for run_id in runs]

@@ -26,7 +26,8 @@ def test_a_run_that_cooperates_is_cancelled(mixed: MixedFleet, asked: str, execu
     requested = [run["cancel_requested_at"] for run in (answer, again, ended)]
     assert requested[0] is not None and len(set(requested)) == 1
     mixed.assert_nothing_is_left()
-    assert mixed.cancel(gateway, run_id)["status"] == "CANCELLED"
+    # A late write of a worker of 0.5.1 may undo the end for a moment.
+    eventually(lambda: mixed.cancel(gateway, run_id)["status"] == "CANCELLED", what="the end that stays")
 
 
 def test_a_run_that_0_5_1_executes_is_not_called_cancelled_before_it_has_stopped(mixed: MixedFleet) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
+import random
 import shutil
 import signal
 import socket
@@ -13,12 +16,18 @@ from pathlib import Path
 from pyoco_server.embedded import answers, find_nats_server
 from tests.support.waiting import eventually
 
+#: Below the ports that the kernel gives to connections, and apart for each process that runs tests: nobody else takes
+#: one between the look and the use.
+_FIRST_PORT = 10_000 + 5_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 20_000
+_PORTS = itertools.count(_FIRST_PORT + random.randrange(4_000))
+
 
 def free_port() -> int:
     """Give a port that nobody uses at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is no end of numbers")
 
 
 class NatsServer:
