@@ -27,6 +27,7 @@ from pyoco_server.gateway.pages import frame, origin, overview, queues, session,
 from pyoco_server.gateway.pages import run as run_page
 from pyoco_server.gateway.pages import runs as runs_page
 from pyoco_server.gateway.pages import workers as workers_page
+from pyoco_server.gateway.uploads import UploadRequest
 
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
@@ -42,6 +43,7 @@ def create_app(parts: Gateway) -> Flask:
     app = Flask("pyoco_server.gateway", template_folder=str(web / "templates"), static_folder=None)
     frame.install(app)
     app.json = JsonAnswers(app)
+    app.request_class = UploadRequest
     # A redirect to the path with fewer slashes would be an HTML page.
     app.url_map.merge_slashes = False
     attach(app, parts)
