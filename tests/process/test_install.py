@@ -112,8 +112,6 @@ def test_the_four_commands_are_on_the_path_after_an_installation(clone: Path, tm
     versions = {run(str(bin_dir / name), "--version", cwd=elsewhere).split()[-1] for name in COMMANDS}
     assert len(versions) == 1
     # Also what is no Python: the templates of the pages lie in a folder of their own.
-    page = (
-        "import importlib.resources as r; print((r.files('pyoco_server.web') / 'templates/overview.html').read_text())"
-    )
+    page = "import importlib.resources as r; print((r.files('pyoco_server.web') / 'templates/base.html').read_text())"
     assert "<html" in run(str(bin_dir / "python"), "-c", page, cwd=elsewhere)
     assert "COMPLETED" in run(str(bin_dir / "pyoco-server"), "demo", "--exit", cwd=elsewhere)
