@@ -10,8 +10,8 @@ known to have jobs, in rotation. Three things tell of jobs:
 - a hint: when no tag has a job, the worker joins the group of idle workers, looks once more for what came in between,
   and waits to hear. A hinted pull waits a little, because the job is only just being stored. When its last slot fills,
   the worker leaves the group, and what it heard and has no room for is passed on to the others;
-- a turn: each tag is asked once a second whatever is known. Jobs whose lease is over or whose delay has passed are not
-  counted, and give no hint.
+- a turn: each tag is asked once a second whatever is known, and on until nothing comes. Jobs whose lease is over or
+  whose delay has passed are not counted, and give no hint.
 
 After any trouble nothing of this counts any more, and the worker looks again.
 
@@ -57,10 +57,15 @@ class _Known:
 
     :ivar waiting_count: jobs that could be taken at the last look, less those taken since.
     :ivar hint_count: hints that came since and were not followed.
+    :ivar is_due: whether it is asked even so.
     """
 
     waiting_count: int = 0
     hint_count: int = 0
+    is_due: bool = False
+
+    def is_worth_asking(self) -> bool:
+        return self.is_due or self.waiting_count > 0 or self.hint_count > 0
 
 
 class Consumer(Service):
@@ -150,7 +155,7 @@ class Consumer(Service):
     def _step(self) -> Work | None:
         """Do the next thing that may bring a job: ask the next tag that is known to have one, else wait to hear."""
         self._refresh()
-        tag = next((tag for tag, known in self._known.items() if known.hint_count or known.waiting_count), None)
+        tag = next((tag for tag, known in self._known.items() if known.is_worth_asking()), None)
         if tag is not None:
             return self._ask(tag)
         if self._is_idle:
@@ -175,8 +180,7 @@ class Consumer(Service):
         if now >= self._ask_at:
             # One at a time, so that hints are not kept waiting.
             self._ask_at = now + min(_ASK_SEC, self._poll_timeout_sec) / len(self._known)
-            known = self._known[next(self._round)]
-            known.waiting_count = max(1, known.waiting_count)
+            self._known[next(self._round)].is_due = True
 
     def _ask(self, tag: str) -> Work | None:
         with self._changed:
@@ -187,12 +191,15 @@ class Consumer(Service):
         with self._changed:
             if delivery is None:
                 # All that was known has been taken by others; what was heard meanwhile is news.
-                known.waiting_count = 0
+                known.waiting_count, known.is_due = 0, False
                 known.hint_count -= hint_count
+                if hint_count:
+                    # Or MaxAckPending keeps it back.
+                    self._look_at = 0.0
             elif hint_count:
                 known.hint_count -= 1
-            else:
-                known.waiting_count = max(0, known.waiting_count - 1)
+            elif known.waiting_count:
+                known.waiting_count -= 1
         return Work(delivery, tag) if delivery is not None else None
 
     def _give(self, work: Work) -> None:

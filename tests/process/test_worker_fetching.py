@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pyoco_server.config import Config
+from pyoco_server.stores.queue import Queue
 from tests.support.commands import Daemon
 from tests.support.fleet import QUICK, Fleet, flow
 from tests.support.nats import NatsServer
@@ -119,6 +121,22 @@ def test_jobs_beyond_max_ack_pending_stop_no_other_tag_and_come_as_soon_as_there
     # One that is asked once a second, because nothing tells of the room, needs twelve seconds.
     all_ended(fleet, [held, *waiting], timeout_sec=10)
     assert delivery_count(fleet, "a") == 13
+
+
+def test_jobs_that_were_handed_back_come_one_upon_the_other(
+    fleet: Fleet, start_workers: Callable[..., list[Daemon]]
+) -> None:
+    queue = Queue(fleet.bus, Config.from_env({}))
+    queue.ensure("a")
+    run_ids = submit_backlog(fleet, ["a"], 20)
+    deliveries = [queue.pull("a", wait_sec=10) for _ in run_ids]
+    start_workers(1, ["a", "b"])
+    fleet.ended(fleet.submit(QUICK_FLOW, tag="b"))
+    for delivery in deliveries:
+        assert delivery is not None
+        queue.deliveries.nak(delivery)
+    # Nothing tells of them. One for each time that their tag is asked, which is once a second, needs twenty seconds.
+    all_ended(fleet, run_ids, timeout_sec=12)
 
 
 def test_consumer_deleted_under_a_worker_is_made_again_and_jobs_go_on(
