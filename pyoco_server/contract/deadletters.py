@@ -6,8 +6,11 @@ Source: contract, section 2, "Dead letters".
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
+
+from pyoco_server.contract.runs import Snapshot
 
 INVALID_JOB = "invalid_job"
 FLOW_NOT_FOUND = "flow_not_found"
@@ -48,6 +51,22 @@ class DeadLetter:
     subject: str | None = None
     num_delivered: int | None = None
     payload: str | None = None
+
+    @classmethod
+    def of_run(cls, ended: Snapshot, reason: str) -> DeadLetter:
+        """Give the letter of a run that has ended FAILED."""
+        return cls(
+            reason=reason,
+            error=ended.error,
+            timestamp=ended.end_time or time.time(),
+            run_id=ended.run_id,
+            flow_name=ended.flow_name,
+            tag=ended.tag,
+            tags=ended.tags,
+            tenant_id=ended.tenant_id,
+            api_key_id=ended.api_key_id,
+            worker_id=ended.worker_id,
+        )
 
     def to_document(self) -> dict[str, Any]:
         """Give the JSON object."""

@@ -171,19 +171,7 @@ class Finish:
         reason = outcome.reason or deadletters.EXECUTION_ERROR
         if reason == deadletters.EXECUTION_ERROR and not self._publishes_execution_errors:
             return
-        letter = DeadLetter(
-            reason=reason,
-            error=snapshot.error,
-            timestamp=snapshot.end_time or time.time(),
-            run_id=snapshot.run_id,
-            flow_name=snapshot.flow_name,
-            tag=snapshot.tag,
-            tags=snapshot.tags,
-            tenant_id=snapshot.tenant_id,
-            api_key_id=snapshot.api_key_id,
-            worker_id=snapshot.worker_id,
-        )
-        self._dead_letters.publish(letter, key=f"failed.{snapshot.run_id}")
+        self._dead_letters.publish_failed(snapshot, reason)
 
     def _fail(self, run_id: str, delivery: Delivery, error: str) -> Snapshot | None:
         """Write FAILED over a run that has not ended, and that it is this job which failed it.

@@ -157,19 +157,7 @@ class Janitor:
         is_ours = (snapshot.error or "").startswith(f"{deadletters.MAX_DELIVERIES}:") and snapshot.job_seq == job_seq
         if snapshot.status is not RunStatus.FAILED or not is_ours:
             return
-        letter = DeadLetter(
-            reason=deadletters.MAX_DELIVERIES,
-            error=snapshot.error,
-            timestamp=snapshot.end_time or time.time(),
-            run_id=snapshot.run_id,
-            flow_name=snapshot.flow_name,
-            tag=snapshot.tag,
-            tags=snapshot.tags,
-            tenant_id=snapshot.tenant_id,
-            api_key_id=snapshot.api_key_id,
-            worker_id=snapshot.worker_id,
-        )
-        self._dead_letters.publish(letter, key=f"failed.{snapshot.run_id}")
+        self._dead_letters.publish_failed(snapshot, deadletters.MAX_DELIVERIES)
 
     def _report_invalid(self, subject: str, payload: bytes, job_seq: int, delivery_count: int, exc: InvalidJob) -> None:
         letter = DeadLetter(

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 
 from pyoco_server.contract import deadletters, names
-from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, RunNotFound
 from pyoco_server.operations.submit import job_of
@@ -195,17 +194,5 @@ class Sweep:
         if ended is None:
             return
         snapshot = ended.snapshot
-        letter = DeadLetter(
-            reason=deadletters.FLOW_NOT_FOUND,
-            error=snapshot.error,
-            timestamp=time.time(),
-            run_id=snapshot.run_id,
-            flow_name=snapshot.flow_name,
-            tag=snapshot.tag,
-            tags=snapshot.tags,
-            tenant_id=snapshot.tenant_id,
-            api_key_id=snapshot.api_key_id,
-            worker_id=None,
-        )
-        self._dead_letters.publish(letter, key=f"failed.{snapshot.run_id}")
+        self._dead_letters.publish_failed(snapshot, deadletters.FLOW_NOT_FOUND)
         logger.error("a run had no job, and its workflow is not kept", extra={"run_id": snapshot.run_id})

@@ -14,6 +14,7 @@ from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.deadletters import DeadLetter
+from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, DeadLetterNotFound, KeyMissing
 
 #: How many sequences are looked through at once, backwards; more where most of the letters there were removed.
@@ -50,6 +51,13 @@ class DeadLetterStore:
         """
         subject = names.dead_letter_subject(self._prefix, letter.tag)
         self._bus.write(Write(subject, letter.to_bytes(), msg_id=key))
+
+    def publish_failed(self, ended: Snapshot, reason: str) -> None:
+        """Store the dead letter of a run that has ended FAILED, once.
+
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+        self.publish(DeadLetter.of_run(ended, reason), key=f"failed.{ended.run_id}")
 
     def count(self) -> int:
         """Count the dead letters that are kept.

@@ -17,24 +17,7 @@ POLICY = {"max_attempts": 1, "retry_delay_sec": 5, "timeout_sec": 60}
 
 @pytest.fixture(scope="module", autouse=True)
 def worker(plant: Plant) -> None:
-    (plant.folder / "resolvers.py").write_text(
-        "import sample_tasks\n"
-        "from pyoco.core.models import Flow, Task\n"
-        "def resolve(name):\n"
-        "    flow = Flow(name)\n"
-        "    first = Task(sample_tasks.one, 'one')\n"
-        "    last = Task(sample_tasks.fail_until, 'fail_until', dependencies={first})\n"
-        "    flow.add_task(first)\n"
-        "    flow.add_task(last)\n"
-        "    return flow\n"
-    )
-    plant.hire("--flow-resolver", "resolvers.py:resolve")
-
-
-def begun(plant: Plant, name: str, task: str) -> int:
-    """Count how often a task was begun."""
-    path = plant.folder / f"{name}.{task}.begun"
-    return len(path.read_text().split()) if path.exists() else 0
+    plant.hire_for_names()
 
 
 def failed(plant: Plant, form: str = "yaml") -> tuple[str, dict[str, Any]]:
@@ -57,7 +40,7 @@ def test_a_rerun_is_a_new_run_of_the_same_flow_with_the_same_parameters(plant: P
     assert run["rerun_of"] == old["run_id"]
     for field in ("flow_name", "params", "tag", "tags", "workflow_yaml_sha256", "retry_delay_sec", "timeout_sec"):
         assert run[field] == old[field]
-    assert (run["attempt"], begun(plant, name, "one")) == (1, 2)
+    assert (run["attempt"], plant.begun(name, "one")) == (1, 2)
     assert plant.fleet.run(old["run_id"]) == old
 
 
@@ -65,7 +48,7 @@ def test_from_the_failed_tasks_on_finished_work_is_left_out(plant: Plant) -> Non
     name, old = failed(plant)
     done = plant.command("rerun", old["run_id"], "--from-failed")
     run = plant.fleet.ended(json.loads(done.stdout)["run_id"])
-    assert begun(plant, name, "one") == 1
+    assert plant.begun(name, "one") == 1
     assert run["task_records"]["one"] == old["task_records"]["one"]
     assert run["tasks"] == {"one": "SUCCEEDED", "fail_until": "SUCCEEDED"}
     assert run.get("resume_note") is None
@@ -75,14 +58,14 @@ def test_from_the_failed_tasks_on_the_wheels_must_be_the_same(plant: Plant) -> N
     name, old = failed(plant)
     plant.fleet.change(old["run_id"], wheels=[{"name": "a", "version": "1", "sha256": "0"}])
     run = plant.fleet.ended(plant.client.rerun(old["run_id"], from_failed=True)["run_id"])
-    assert begun(plant, name, "one") == 2
+    assert plant.begun(name, "one") == 2
     assert "other wheels" in run["resume_note"]
 
 
 def test_from_the_failed_tasks_on_a_flow_of_the_workers_own_begins_from_the_start_and_says_so(plant: Plant) -> None:
     name, old = failed(plant, "name")
     run = plant.fleet.ended(plant.client.rerun(old["run_id"], from_failed=True)["run_id"])
-    assert begun(plant, name, "one") == 2
+    assert plant.begun(name, "one") == 2
     assert run["resume_note"].startswith("It began again from the start")
 
 
@@ -122,4 +105,4 @@ def test_a_post_without_a_body_reruns_all(plant: Plant) -> None:
     name, old = failed(plant)
     answer = plant.client._object("POST", f"/runs/{old['run_id']}/rerun", timeout=10)
     plant.fleet.ended(answer["run_id"])
-    assert begun(plant, name, "one") == 2
+    assert plant.begun(name, "one") == 2

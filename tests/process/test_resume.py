@@ -15,24 +15,7 @@ AGAIN = {"max_attempts": 2, "retry_delay_sec": 0}
 
 @pytest.fixture(scope="module", autouse=True)
 def worker(plant: Plant) -> None:
-    (plant.folder / "resolvers.py").write_text(
-        "import sample_tasks\n"
-        "from pyoco.core.models import Flow, Task\n"
-        "def resolve(name):\n"
-        "    flow = Flow(name)\n"
-        "    first = Task(sample_tasks.one, 'one')\n"
-        "    last = Task(sample_tasks.fail_until, 'fail_until', dependencies={first})\n"
-        "    flow.add_task(first)\n"
-        "    flow.add_task(last)\n"
-        "    return flow\n"
-    )
-    plant.hire("--flow-resolver", "resolvers.py:resolve")
-
-
-def begun(plant: Plant, name: str, task: str) -> int:
-    """Count how often a task of a run was begun."""
-    path = plant.folder / f"{name}.{task}.begun"
-    return len(path.read_text().split()) if path.exists() else 0
+    plant.hire_for_names()
 
 
 def retried(plant: Plant, graph: str, policy: dict[str, Any] | None = None, **callables: str) -> tuple[str, Any]:
@@ -46,7 +29,7 @@ def retried(plant: Plant, graph: str, policy: dict[str, Any] | None = None, **ca
 def test_a_retry_leaves_out_what_is_finished_and_passes_its_results_on(plant: Plant) -> None:
     name, run = retried(plant, "one >> two")
     assert (run["attempt"], run["tasks"]) == (2, dict.fromkeys(("one", "two", "fail_until"), "SUCCEEDED"))
-    assert [begun(plant, name, task) for task in ("one", "two")] == [1, 1]
+    assert [plant.begun(name, task) for task in ("one", "two")] == [1, 1]
     records = run["task_records"]
     assert (records["one"]["output"], records["two"]["output"]) == ({"value": 1}, 2)
     assert records["two"]["ended_at"] <= run["errors"][0]["ended_at"] < records["fail_until"]["started_at"]
@@ -57,7 +40,7 @@ def test_a_task_that_is_executed_again_is_given_the_results_that_were_put_back(p
     name = uuid.uuid4().hex[:8]
     workflow = flow("one >> fail_until >> two")
     run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, policy=AGAIN))
-    assert (begun(plant, name, "one"), run["task_records"]["two"]["output"]) == (1, 2)
+    assert (plant.begun(name, "one"), run["task_records"]["two"]["output"]) == (1, 2)
 
 
 def test_a_take_over_leaves_out_what_is_finished(plant: Plant) -> None:
@@ -70,7 +53,7 @@ def test_a_take_over_leaves_out_what_is_finished(plant: Plant) -> None:
     plant.hire("--tags", tag)
     plant.fleet.touch(name)
     run = plant.fleet.ended(run_id)
-    assert (run["attempt"], begun(plant, name, "one")) == (2, 1)
+    assert (run["attempt"], plant.begun(name, "one")) == (2, 1)
 
 
 @pytest.mark.parametrize("first", ["pair", "with_file", "with_context", "much"])
@@ -78,20 +61,20 @@ def test_what_its_stored_result_does_not_wholly_replace_is_done_again_with_all_t
     plant: Plant, first: str
 ) -> None:
     name, run = retried(plant, "one >> two", one=f"sample_tasks:{first}")
-    assert [begun(plant, name, task) for task in ("one", "two")] == [2, 2]
+    assert [plant.begun(name, task) for task in ("one", "two")] == [2, 2]
     assert run["attempt"] == 2
 
 
 def test_who_does_not_want_it_has_everything_done_again(plant: Plant) -> None:
     name, run = retried(plant, "one", {"resume": False})
-    assert (begun(plant, name, "one"), run["resume"]) == (2, False)
+    assert (plant.begun(name, "one"), run["resume"]) == (2, False)
 
 
 def test_a_flow_with_a_loop_begins_from_the_start_and_says_so(plant: Plant) -> None:
     name = uuid.uuid4().hex[:8]
     workflow = flow("one >> two >> fail_until").replace("two >>", "repeat(count=1) { two } >>")
     run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, policy=AGAIN))
-    assert begun(plant, name, "one") == 2
+    assert plant.begun(name, "one") == 2
     assert run["resume_note"] == "It began again from the start: its flow has loops or switches."
 
 
@@ -99,7 +82,7 @@ def test_a_flow_of_the_workers_own_begins_from_the_start_and_says_so(plant: Plan
     name = uuid.uuid4().hex[:8]
     answer = plant.client.submit_run("any", {"name": name, "times": 1}, tag="t", policy=AGAIN)
     run = plant.fleet.ended(answer["run_id"])
-    assert begun(plant, name, "one") == 2
+    assert plant.begun(name, "one") == 2
     assert run["resume_note"].startswith("It began again from the start: its flow is the worker's own")
 
 

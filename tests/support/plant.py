@@ -11,6 +11,19 @@ from tests.support.commands import Daemon, run
 from tests.support.fleet import QUICK, TAG, Fleet
 from tests.support.nats import NatsServer
 
+#: Resolves every name to a flow whose last task may fail, of the tasks in ``sample_tasks.py``.
+_RESOLVERS = """\
+import sample_tasks
+from pyoco.core.models import Flow, Task
+def resolve(name):
+    flow = Flow(name)
+    first = Task(sample_tasks.one, "one")
+    last = Task(sample_tasks.fail_until, "fail_until", dependencies={first})
+    flow.add_task(first)
+    flow.add_task(last)
+    return flow
+"""
+
 
 class Plant:
     """NATS and a gateway; workers are started by :meth:`hire`."""
@@ -35,6 +48,11 @@ class Plant:
         worker.wait_for_log("the worker serves")
         return worker
 
+    def hire_for_names(self) -> Daemon:
+        """Start a worker that also serves runs by flow name: ``one >> fail_until``, whatever the name."""
+        (self.folder / "resolvers.py").write_text(_RESOLVERS)
+        return self.hire("--flow-resolver", "resolvers.py:resolve")
+
     def start(self, *command: str, **env: str) -> Daemon:
         log = self.folder / f"{command[0]}-{len(self._daemons)}.log"
         self._daemons.append(Daemon(*command, cwd=self.folder, log=log, **env))
@@ -43,6 +61,11 @@ class Plant:
     def submit(self, workflow: str, **options: Any) -> str:
         """Submit a flow.yaml through the gateway; gives the run id."""
         return str(self.client.submit_run_yaml(workflow, **{"flow_name": "main", "tag": TAG, **options})["run_id"])
+
+    def begun(self, name: str, task: str) -> int:
+        """Count how often a task of the run with this ``name`` in its parameters was begun."""
+        path = self.folder / f"{name}.{task}.begun"
+        return len(path.read_text().split()) if path.exists() else 0
 
     def command(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Run ``pyoco-client``."""
