@@ -350,13 +350,17 @@ class Snapshot:
 
 _NAMES = tuple(item.name for item in fields(Snapshot) if item.name != "extra")
 _NAME_SET = frozenset(_NAMES)
-#: Fields that lists and watches compare, so that a value of another type must not come as far as there.
+#: Fields that lists and watches compare and policies count with: a value of another type must not come that far.
 _READ_BY_ALL: dict[str, tuple[type, ...]] = {
     "run_id": (str,),
     "flow_name": (str,),
     "tag": (str,),
     "updated_at": (float, int),
     "heartbeat_at": (float, int),
+    "max_attempts": (int,),
+    "retry_delay_sec": (float, int),
+    "retry_at": (float, int),
+    "errors": (list,),
 }
 #: Fields that only our own programs write, and only where they apply: what is left out for each.
 _OMITTED: dict[str, Any] = {

@@ -46,7 +46,7 @@ def submit_run() -> Any:
     """Submit a flow by its name."""
     given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
     wanted = run_request(given.flow_name, given.tag, given.tags, given.params, policy=given.policy)
-    return _answer(_submit(wanted))
+    return _answer(_submit(wanted, _idempotency_key()))
 
 
 @blueprint.post("/runs/yaml")
@@ -56,7 +56,7 @@ def submit_workflow() -> Any:
     given = read_model(WorkflowInput, fields, where)
     workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
     wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, policy=given.policy)
-    return _answer(_submit(wanted), [warning.as_dict() for warning in workflow.warnings])
+    return _answer(_submit(wanted, _idempotency_key()), [warning.as_dict() for warning in workflow.warnings])
 
 
 @blueprint.post("/runs/<run_id>/rerun")
@@ -64,10 +64,7 @@ def rerun_run(run_id: str) -> Any:
     """Submit a run that has ended again, as a new one."""
     body = request.get_data(cache=False)
     given = read_model(RerunInput, read_json_object(body, "body") if body else {}, "body")
-    parts = gateway()
-    snapshot = parts.runs.get(run_id).snapshot
-    wanted = rerun_request(snapshot, parts.workflows, caller(), from_failed=given.begins_at == "failed")
-    return _answer(_submit(wanted))
+    return _answer(rerun(run_id, from_failed=given.begins_at == "failed", key=_idempotency_key()))
 
 
 @blueprint.get("/runs")
@@ -121,8 +118,24 @@ def run_request(
     return RunRequest(caller(), flow_name, tag, tags or [tag], params, workflow, policy or RunPolicy())
 
 
-def _submit(wanted: RunRequest) -> Submitted:
-    key = read_idempotency_key(request.headers.get("Idempotency-Key"))
+def rerun(run_id: str, *, from_failed: bool, key: str | None) -> Submitted:
+    """Submit a run that has ended again.
+
+    :param from_failed: leave out what had succeeded.
+    :param key: the same rerun with the same key again is the same new run.
+    :raises CannotRunAgain: says why.
+    :raises RunNotFound: there is no such run.
+    """
+    parts = gateway()
+    snapshot = parts.runs.get(run_id).snapshot
+    return _submit(rerun_request(snapshot, parts.workflows, caller(), from_failed=from_failed), key)
+
+
+def _idempotency_key() -> str | None:
+    return read_idempotency_key(request.headers.get("Idempotency-Key"))
+
+
+def _submit(wanted: RunRequest, key: str | None) -> Submitted:
     submission = gateway().submission
     submitted = submission.submit(wanted) if key is None else submission.submit_once(wanted, key)
     gateway().model.note_written(submitted.revision)

@@ -161,3 +161,13 @@ def test_what_is_no_run_or_no_run_any_more_is_not_found(shared: LocalGateway, sh
         shared.wait_until_applied(shared_parts.tombstone("removed", operation))
         problem(shared.get(f"/runs/removed{suffix}"), 404)
         assert shared.get("/runs?q=removed").json() == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"max_attempts": "2"}, {"retry_at": "soon"}, {"retry_delay_sec": []}, {"errors": "none"}], ids=str
+)
+def test_a_run_with_a_policy_that_nobody_can_count_with_is_not_found(
+    shared: LocalGateway, shared_parts: Parts, fields: dict[str, Any]
+) -> None:
+    shared_parts.put("alien", {**stored_run("alien"), **fields})
+    problem(shared.get("/runs/alien"), 404)

@@ -46,6 +46,10 @@ class RunRow:
     def can_be_cancelled(self) -> bool:
         return self.status in (RunStatus.PENDING.value, RunStatus.RUNNING.value)
 
+    @property
+    def can_be_rerun(self) -> bool:
+        return RunStatus(self.status).is_terminal
+
 
 def run_row(document: dict[str, Any], now: float) -> RunRow:
     """Make the row of a run from what lists have of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -17,7 +18,8 @@ from pyoco_server.gateway.pages.frame import page_words, render
 from pyoco_server.gateway.pages.graph_svg import draw
 from pyoco_server.gateway.pages.i18n import Words
 from pyoco_server.gateway.pages.marks import run_mark
-from pyoco_server.gateway.pages.rows import took_sec
+from pyoco_server.gateway.pages.rerun import form_key
+from pyoco_server.gateway.pages.rows import first_line, name_of, took_sec
 from pyoco_server.gateway.pages.tasks import TaskView, short_json, task_views
 from pyoco_server.gateway.pages.timeline_svg import Bar, Timeline, scale
 from pyoco_server.gateway.pages.times import duration, is_moment
@@ -27,6 +29,20 @@ from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
 from pyoco_server.workflow.graph_edges import edges_of
 
 blueprint = Blueprint("run_page", __name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How an earlier attempt of the run has failed.
+
+    :param error: its first line.
+    """
+
+    attempt: str
+    ended_at: Any
+    worker_id: str
+    error: str
+
 
 _LIVE_REFRESH_SEC = 5
 #: Outputs in the table; what is left out is said.
@@ -68,6 +84,8 @@ def run(run_id: str) -> Response:
         error=snapshot.error if isinstance(snapshot.error, str) else "",
         failed=failed,
         tasks=by_name,
+        once=form_key(),
+        failures=_failures(snapshot),
         counts=_counts(tasks),
         drawing=draw(list(by_name), _edges(workflow, by_name)) if workflow else None,
         warnings=workflow.warnings if workflow else (),
@@ -107,7 +125,18 @@ def _title(text: Words, snapshot: Snapshot, tasks: list[TaskView], took: float |
         return text("run.is_in_task", flow=snapshot.flow_name, task=working, done=done, count=len(tasks))
     if snapshot.status is RunStatus.COMPLETED and took is not None:
         return text("run.has_completed_in", flow=snapshot.flow_name, took=duration(text, took))
+    if snapshot.waits_for_retry:
+        return text("run.waits_for_retry", flow=snapshot.flow_name)
     return text(_HEADINGS[snapshot.status], flow=snapshot.flow_name, tag=snapshot.tag)
+
+
+def _failures(snapshot: Snapshot) -> list[Failure]:
+    """Give the failures of earlier attempts, oldest first; other programs may have stored anything."""
+    return [
+        Failure(name_of(item.get("attempt")), item.get("ended_at"), name_of(item.get("worker_id")), error)
+        for item in snapshot.errors
+        if isinstance(item, dict) and (error := first_line(item.get("error")))
+    ]
 
 
 def _counts(tasks: list[TaskView]) -> dict[str, int]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, redirect, request
 from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Response as AnyResponse
 
 from pyoco_server.errors import Fault, InvalidListQuery
 from pyoco_server.gateway.admission import caller
@@ -18,6 +19,8 @@ from pyoco_server.gateway.inputs import read_run_query
 from pyoco_server.gateway.pages.frame import here, page_words, render
 from pyoco_server.gateway.pages.i18n import Words
 from pyoco_server.gateway.pages.marks import run_marks
+from pyoco_server.gateway.pages.picks import list_address
+from pyoco_server.gateway.pages.rerun import form_key
 from pyoco_server.gateway.pages.rows import run_row
 from pyoco_server.readmodel.reports import Reports
 
@@ -60,9 +63,16 @@ def runs() -> Response:
         has_runs=bool(counts),
         flow_names=reports.flow_names(),
         tags=reports.tags(),
+        once=form_key(),
         query=request.query_string.decode("ascii", errors="replace"),
         spans={name: key for name, (_, key) in SPANS.items()},
     )
+
+
+@blueprint.post("/ui/runs")
+def show_again() -> AnyResponse:
+    """Do nothing with the ticked runs, which is what a browser asks for by the Enter key."""
+    return redirect(list_address("/ui/runs"), 303)
 
 
 def _list_query(given: MultiDict[str, str], now: float) -> MultiDict[str, str]:

@@ -48,6 +48,10 @@ def _hostile(run_id: str, text: Any, sha256: str, **fields: Any) -> dict[str, An
         submitted_at=_NOW - 70,
         cancel_requested_by=text,
         cancel_requested_at=_NOW,
+        errors=[{"attempt": text, "error": text, "ended_at": text, "worker_id": text}, text],
+        resume_note=text,
+        rerun_of=text,
+        replay_of=text,
         **{**names, **fields},
     )
 

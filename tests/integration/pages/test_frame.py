@@ -74,7 +74,7 @@ def test_errors_under_pages_are_pages(shared: LocalGateway, lang: str) -> None:
     faulty = visit(shared, "/ui/runs?status=OPEN&cursor=x", lang=lang, status=422)
     assert "query.status:" in faulty.words and "query.cursor:" in faulty.words
     assert "query.since:" in visit(shared, "/ui/runs?since=1y", lang=lang, status=422).words
-    wrong = shared.ask("POST", "/ui/runs", headers={"Accept-Language": lang, "Sec-Fetch-Site": "same-origin"})
+    wrong = shared.ask("POST", "/ui/queues", headers={"Accept-Language": lang, "Sec-Fetch-Site": "same-origin"})
     read(wrong, lang=lang, status=405)
     assert "GET" in wrong.headers["Allow"]
 

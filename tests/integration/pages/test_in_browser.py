@@ -210,15 +210,32 @@ def test_a_run_is_cancelled_by_two_clicks(browser: Browser) -> None:
 
 def test_ticked_runs_are_counted_and_cancelled(browser: Browser) -> None:
     run_ids = [browser.gateway.submit("picked") for _ in range(3)]
-    browser.look("/ui/runs?flow=picked&status=PENDING")
+    path = "/ui/runs?flow=picked&status=PENDING"
+    browser.look(path)
+    box = browser.one(f"input[value='{run_ids[0]}']")
+    box.click()
+    box.send_keys(Keys.ENTER)
+    eventually(lambda: not browser.all("input:checked[name=run]"), what="the same list, with nothing ticked")
+    assert browser.driver.current_url.endswith(path) and not _is_cancelled(browser, run_ids[0])
     for run_id in run_ids[:2]:
         browser.one(f"input[value='{run_id}']").click()
-    browser.one(".bulk details > summary").click()
-    browser.one(".bulk button").click()
+    browser.one(".bulk details > summary.btn--risk").click()
+    browser.one(".bulk button.btn--risk").click()
     eventually(lambda: all(_is_cancelled(browser, run_id) for run_id in run_ids[:2]), what="the cancel")
-    assert browser.driver.current_url.endswith("/ui/runs?flow=picked&status=PENDING")
+    assert browser.driver.current_url.endswith(path)
     assert not _is_cancelled(browser, run_ids[2])
     browser.gateway.ask("POST", f"/runs/{run_ids[2]}/cancel")
+
+
+def test_ticked_runs_are_submitted_again_by_two_clicks(browser: Browser) -> None:
+    browser.look("/ui/runs?status=FAILED")
+    browser.one("input[value='broke']").click()
+    browser.one(".bulk details:not(:has(.btn--risk)) > summary").click()
+    browser.one(".bulk button[value='failed']").click()
+    eventually(lambda: browser.all("#again"), what="what became of it")
+    run_id = browser.one(".is-completed a.id").text
+    assert browser.gateway.get(f"/runs/{run_id}").json()["rerun_of"] == "broke"
+    browser.gateway.ask("POST", f"/runs/{run_id}/cancel")
 
 
 def test_a_node_of_the_graph_leads_to_its_task(browser: Browser) -> None:
