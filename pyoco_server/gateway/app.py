@@ -23,6 +23,7 @@ from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.gateway.pages import cancel as cancel_page
+from pyoco_server.gateway.pages import dead_letters as dead_letters_page
 from pyoco_server.gateway.pages import frame, origin, overview, queues, rerun, session, static, submit
 from pyoco_server.gateway.pages import run as run_page
 from pyoco_server.gateway.pages import runs as runs_page
@@ -34,7 +35,19 @@ _CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 
-_PAGES = (static, overview, runs_page, run_page, queues, workers_page, submit, cancel_page, rerun, session)
+_PAGES = (
+    static,
+    overview,
+    runs_page,
+    run_page,
+    queues,
+    workers_page,
+    dead_letters_page,
+    submit,
+    cancel_page,
+    rerun,
+    session,
+)
 
 
 def create_app(parts: Gateway) -> Flask:

@@ -8,6 +8,7 @@ Source: contract, section 2, "Dead letters"; issue 4.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -101,6 +102,11 @@ class DeadLetters:
         """
         self._letters.remove(self.get(caller, seq).seq)
 
+    def discard(self, caller: Caller, seq: int) -> None:
+        """Remove a letter, if it is still there."""
+        with contextlib.suppress(DeadLetterNotFound):
+            self.remove(caller, seq)
+
     def replay(self, caller: Caller, seq: int) -> Submitted:
         """Submit the run of a letter again as a new run, and remove the letter.
 
@@ -110,6 +116,13 @@ class DeadLetters:
         :raises CannotRunAgain: says why; the letter stays.
         """
         return self._replay(caller, self.get(caller, seq))
+
+    def count(self, caller: Caller) -> int | None:
+        """Count the letters that there are; ``None`` for a tenant, whose own nobody has counted.
+
+        :raises BusUnavailable: no answer.
+        """
+        return self._letters.count() if caller.tenant_id is None else None
 
     def all_letters(self) -> Range:
         """Give the range of the letters that there are now."""

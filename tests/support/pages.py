@@ -14,6 +14,11 @@ POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+# Texts that are meant to do harm where a page shows them.
+SCRIPT = """<script>alert(1)</script>"'`{{7*7}}</textarea><img src=x onerror=alert(2)>"""
+#: Turns the direction of what follows, ends lines, and is no character at all.
+ODD = "\u202egnp.exe\u2066\x00\x1b[31m\ud800&amp;%s{count}"
+LONG = "n" * 10_000
 _VOID = {"meta", "link", "input", "br", "hr", "img"}
 _INLINE = {"a", "b", "small", "span", "time", "code", "mark"}
 _INTERACTIVE = {"a", "button", "select", "textarea", "summary"}

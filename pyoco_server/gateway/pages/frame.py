@@ -30,6 +30,7 @@ _MENU = {
     "/ui/runs": "frame.runs",
     "/ui/queues": "frame.queues",
     "/ui/workers": "frame.workers",
+    "/ui/dead-letters": "frame.dead_letters",
     "/ui/submit": "frame.submit",
 }
 

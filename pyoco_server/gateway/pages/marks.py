@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyoco_server.contract import deadletters
 from pyoco_server.states import RunStatus, TaskState, WorkerState
 
 
@@ -47,6 +48,17 @@ OVERDUE = Mark("warning", "state.overdue")
 NOT_STARTED = Mark("pending", "state.not_started")
 
 
+_LETTERS = {
+    deadletters.EXECUTION_ERROR: Mark("failed", "letters.execution_error"),
+    deadletters.FLOW_NOT_FOUND: Mark("failed", "letters.flow_not_found"),
+    deadletters.TIMEOUT: Mark("warning", "letters.timeout"),
+    deadletters.WORKER_PROCESS_DIED: Mark("lost", "letters.worker_process_died"),
+    deadletters.MAX_DELIVERIES: Mark("warning", "letters.max_deliveries"),
+    deadletters.INVALID_JOB: Mark("failed", "letters.invalid_job"),
+}
+_OTHER_LETTER = Mark("failed", "letters.other")
+
+
 def run_mark(status: str) -> Mark:
     return _RUNS[RunStatus(status)]
 
@@ -66,6 +78,16 @@ def task_mark(state: object, *, has_run_ended: bool) -> Mark:
     except ValueError:
         known = TaskState.PENDING
     return NOT_STARTED if known is TaskState.PENDING and has_run_ended else _TASKS[known]
+
+
+def letter_marks() -> dict[str, Mark]:
+    """Give the marks of the reasons of dead letters, in the order in which a filter offers them."""
+    return _LETTERS
+
+
+def letter_mark(reason: str) -> Mark:
+    """Give the mark of a reason; other versions may have others."""
+    return _LETTERS.get(reason, _OTHER_LETTER)
 
 
 def worker_mark(state: WorkerState) -> Mark:

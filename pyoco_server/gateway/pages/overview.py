@@ -78,6 +78,7 @@ def overview() -> Response:
         counts={status.value: counts.get(status.value, 0) for status in RunStatus},
         failed_count=reports.ended_since(RunStatus.FAILED.value, now - _DAY_SEC),
         completed_count=reports.ended_since(RunStatus.COMPLETED.value, now - _DAY_SEC),
+        letter_count=gateway().dead_letters.count(caller()),
         oldest=min((tag for tag in tags if tag.oldest_at), key=_oldest, default=None),
         busy_count=sum(worker.busy_count for worker in workers),
         slot_count=sum(worker.slot_count for worker in workers),

@@ -12,7 +12,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from pyoco_server.errors import Fault, InvalidInput, PyocoServerError, Unavailable
 from pyoco_server.gateway.admission import require_run
-from pyoco_server.gateway.pages.frame import page_words, render, run_address
+from pyoco_server.gateway.pages.frame import page_words, run_address
+from pyoco_server.gateway.pages.outcome import outcome_page
 from pyoco_server.gateway.pages.picks import list_address, picked
 from pyoco_server.gateway.runs import rerun
 
@@ -49,7 +50,7 @@ def rerun_picked() -> Response:
         except PyocoServerError as exc:
             refused.append((run_address(run_id), exc.detail))
     title = page_words()("again.done", count=len(new))
-    return render("again.html", title=title, new=new, refused=refused, back=list_address("/ui/runs"))
+    return outcome_page(title, new, refused, list_address("/ui/runs"))
 
 
 def _rerun(run_id: str) -> str:

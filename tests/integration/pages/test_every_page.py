@@ -10,15 +10,11 @@ import pytest
 
 from pyoco_server.workflow.flow_yaml import parse_workflow
 from tests.support.gateway import LocalGateway
-from tests.support.pages import Page, read, visit
+from tests.support.pages import LONG, ODD, SCRIPT, Page, read, visit
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
 
 _NOW = time.time()
-SCRIPT = """<script>alert(1)</script>"'`{{7*7}}</textarea><img src=x onerror=alert(2)>"""
-#: Turns the direction of what follows, ends lines, and is no character at all.
-ODD = "\u202egnp.exe\u2066\x00\x1b[31m\ud800&amp;%s{count}"
-LONG = "n" * 10_000
 #: A page of a run with names of such a length, each standing several times.
 _LARGE = 1_000_000
 WORKFLOW = """\
@@ -105,7 +101,16 @@ def _crawl(gateway: LocalGateway, lang: str) -> dict[str, Page | None]:
 def test_every_link_of_every_page_leads_somewhere(hostile: LocalGateway, lang: str) -> None:
     seen = _crawl(hostile, lang)
     kinds = {urlsplit(path).path.rpartition("/")[0] if "script-" in path else urlsplit(path).path for path in seen}
-    assert {"/", "/ui/runs", "/ui/queues", "/ui/workers", "/ui/submit", "/ready", "/static/style.css"} <= kinds
+    assert {
+        "/",
+        "/ui/runs",
+        "/ui/queues",
+        "/ui/workers",
+        "/ui/dead-letters",
+        "/ui/submit",
+        "/ready",
+        "/static/style.css",
+    } <= kinds
     assert {"/ui/runs", "/runs/script-FAILED"} <= kinds
     pages = [page for page in seen.values() if page is not None]
     assert len(pages) > 30

@@ -15,6 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.color import Color
 
+from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.workflow.flow_yaml import parse_workflow
 from tests.conftest import HELLO_FLOW
 from tests.support.gateway import LocalGateway
@@ -23,7 +24,8 @@ from tests.support.waiting import eventually
 
 _NOW = time.time()
 PATHS = ["/", "/ui/runs", "/ui/runs?q=none", "/ui/runs/broke", "/ui/runs/broke?task=add_one", "/ui/runs/live"]
-PATHS += ["/ui/queues", "/ui/workers", "/ui/submit", "/ui/submit?from=broke", "/ui/nothing-here"]
+PATHS += ["/ui/queues", "/ui/workers", "/ui/dead-letters", "/ui/dead-letters?tag=none"]
+PATHS += ["/ui/submit", "/ui/submit?from=broke", "/ui/nothing-here"]
 
 #: Names what stands out of the window, for the message of a failed test.
 _TOO_WIDE = """
@@ -117,6 +119,9 @@ def stored(shared: LocalGateway) -> LocalGateway:
                 *[stored_run(f"waits-{number}", tag="a-tag-that-nobody-serves", **base) for number in range(9)],
             ]
         )
+        for reason in ("execution_error", "timeout", "invalid_job"):
+            letter = DeadLetter(reason, "E" * 300, _NOW - 30, "broke", base["flow_name"], "a-tag", payload="p" * 300)
+            parts.dead_letters.publish(letter, key=reason)
         for name, seen_at in (("alive", _NOW + 1000), ("a-worker.of-some-machine.example", _NOW - 100)):
             worker = {"worker_id": name, "instance_id": "i", "state": "RUNNING", "tags": ["default", "gpu", "long-tag"]}
             worker.update(last_seen_at=seen_at, updated_at=_NOW, host=name, concurrency=4, current_run_ids=["live"])
@@ -232,7 +237,7 @@ def test_ticked_runs_are_submitted_again_by_two_clicks(browser: Browser) -> None
     browser.one("input[value='broke']").click()
     browser.one(".bulk details:not(:has(.btn--risk)) > summary").click()
     browser.one(".bulk button[value='failed']").click()
-    eventually(lambda: browser.all("#again"), what="what became of it")
+    eventually(lambda: browser.all("#outcome"), what="what became of it")
     run_id = browser.one(".is-completed a.id").text
     assert browser.gateway.get(f"/runs/{run_id}").json()["rerun_of"] == "broke"
     browser.gateway.ask("POST", f"/runs/{run_id}/cancel")

@@ -73,7 +73,7 @@ def test_each_count_is_a_link_to_what_it_counts(busy: LocalGateway) -> None:
         "Waiting",
         "Running",
         "Failed",
-        "Completed",
+        "Dead",
     ]
 
 

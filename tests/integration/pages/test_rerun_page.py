@@ -47,7 +47,7 @@ def ended(shared: LocalGateway) -> LocalGateway:
                 stored_run("broke-too", **failed),
                 stored_run("no-flow", **{**failed, "workflow_yaml_sha256": "0" * 64}),
                 stored_run("good", **{**failed, "status": "COMPLETED", "error": None}),
-                stored_run("waits", **{**failed, "status": "PENDING"}, errors=failures, retry_at=_NOW + 60),
+                stored_run("waits", **{**failed, "status": "PENDING"}, errors=failures, retry_at=_NOW + 3600),
             ]
         )
     eventually(lambda: len(shared.get("/runs?flow=again").json()) == 5, what="the runs known")
