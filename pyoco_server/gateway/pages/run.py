@@ -20,6 +20,7 @@ from pyoco_server.gateway.pages.i18n import Words
 from pyoco_server.gateway.pages.marks import run_mark
 from pyoco_server.gateway.pages.rerun import form_key
 from pyoco_server.gateway.pages.rows import first_line, name_of, took_sec
+from pyoco_server.gateway.pages.run_wheels import wheel_views
 from pyoco_server.gateway.pages.tasks import TaskView, short_json, task_views
 from pyoco_server.gateway.pages.timeline_svg import Bar, Timeline, scale
 from pyoco_server.gateway.pages.times import duration, is_moment
@@ -29,6 +30,20 @@ from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
 from pyoco_server.workflow.graph_edges import edges_of
 
 blueprint = Blueprint("run_page", __name__)
+
+_LIVE_REFRESH_SEC = 5
+#: Outputs, and wheels, in the table; what is left out is said.
+_MAX_OUTPUTS = 40
+_MAX_WHEELS = 40
+#: The keys of what the heading says of a run in each state.
+_HEADINGS = {
+    RunStatus.PENDING: "run.is_waiting",
+    RunStatus.RUNNING: "run.is_running",
+    RunStatus.CANCELLING: "run.is_cancelling",
+    RunStatus.COMPLETED: "run.has_completed",
+    RunStatus.FAILED: "run.has_failed",
+    RunStatus.CANCELLED: "run.was_cancelled",
+}
 
 
 @dataclass(frozen=True)
@@ -42,20 +57,6 @@ class Failure:
     ended_at: Any
     worker_id: str
     error: str
-
-
-_LIVE_REFRESH_SEC = 5
-#: Outputs in the table; what is left out is said.
-_MAX_OUTPUTS = 40
-#: The keys of what the heading says of a run in each state.
-_HEADINGS = {
-    RunStatus.PENDING: "run.is_waiting",
-    RunStatus.RUNNING: "run.is_running",
-    RunStatus.CANCELLING: "run.is_cancelling",
-    RunStatus.COMPLETED: "run.has_completed",
-    RunStatus.FAILED: "run.has_failed",
-    RunStatus.CANCELLED: "run.was_cancelled",
-}
 
 
 @blueprint.get("/ui/runs/<run_id>")
@@ -91,6 +92,8 @@ def run(run_id: str) -> Response:
         warnings=workflow.warnings if workflow else (),
         ordered=ordered,
         max_outputs=_MAX_OUTPUTS,
+        wheels=wheel_views(snapshot),
+        max_wheels=_MAX_WHEELS,
         timeline=_timeline(snapshot, ordered, now, usual.get(snapshot.flow_name)),
         chosen=by_name.get(request.args.get("task", "")),
         params={name: short_json(value) for name, value in snapshot.params.items()},

@@ -48,6 +48,7 @@ def _hostile(run_id: str, text: Any, sha256: str, **fields: Any) -> dict[str, An
         resume_note=text,
         rerun_of=text,
         replay_of=text,
+        wheels=[{"name": text, "version": text, "sha256": text}, text],
         **{**names, **fields},
     )
 

@@ -107,6 +107,7 @@ def stored(shared: LocalGateway) -> LocalGateway:
                     end_time=_NOW - 30,
                     tasks={"add_one": "SUCCEEDED", "to_text": "FAILED"},
                     task_records={"add_one": record, "to_text": {**failed, "traceback": traceback}},
+                    wheels=[{"name": "a_package_with_quite_a_long_name_" * 2, "version": "1.4.2", "sha256": "5a" * 32}],
                     **begun,
                 ),
                 stored_run(
@@ -251,3 +252,9 @@ def test_a_node_of_the_graph_leads_to_its_task(browser: Browser) -> None:
     nodes[0].send_keys(Keys.ENTER)
     browser.wait_for_page("/ui/runs/broke?task=add_one#task")
     assert "add_one" in browser.one("#task h2").text
+
+
+def test_the_wheels_of_a_run_are_shown_with_their_whole_hash(browser: Browser) -> None:
+    browser.look("/ui/runs/broke", width=360)
+    (row,) = browser.all("section[aria-labelledby='wheels'] tbody tr")
+    assert row.is_displayed() and "1.4.2" in row.text and "5a" * 32 in row.text

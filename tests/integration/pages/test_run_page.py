@@ -27,6 +27,7 @@ tasks:
   load: {callable: "jobs:load"}
 """
 _NOW = time.time()
+SHA256 = "5a" * 32
 
 
 def _record(begin: float, end: float | None, **fields: Any) -> dict[str, Any]:
@@ -47,6 +48,7 @@ def _failed(run_id: str, sha256: str) -> dict[str, Any]:
         start_time=_NOW - 100,
         end_time=_NOW - 60,
         attempt=2,
+        wheels=[{"name": "etl-tasks", "version": "1.4.2", "sha256": SHA256}],
         params={"date": "2026-11-17"},
         tasks={"fetch": "SUCCEEDED", "rates": "SUCCEEDED", "merge": "FAILED", "load": "PENDING"},
         task_records={
@@ -156,6 +158,26 @@ def test_the_heading_says_how_the_run_is(stored: LocalGateway, run_id: str, head
     assert page.heading == heading and page.title.startswith(heading)
     assert visit(stored, f"/ui/runs/{run_id}", lang="ja").heading == japanese
     assert ("api_key:k1" in page.words) == (run_id == "stopped")
+
+
+@pytest.mark.parametrize(
+    ("lang", "heading", "none"),
+    [
+        ("en", "Wheels it imports from Package Version SHA-256", "The registry has no wheel for its worker."),
+        ("ja", "読み込んだ wheel パッケージ バージョン SHA-256", "このワーカー向けの wheel は登録されていません。"),
+    ],
+)
+def test_a_run_says_from_which_wheels_its_code_came(stored: LocalGateway, lang: str, heading: str, none: str) -> None:
+    panel = visit(stored, "/ui/runs/broke", lang=lang).one("section", aria_labelledby="wheels")
+    assert panel.words == f"{heading} etl-tasks 1.4.2 {SHA256}"
+    with Parts(stored.config.nats_url) as parts:
+        parts.put("bare", stored_run("bare", status="COMPLETED", wheels=[]))
+        many = [{"name": f"package-{number}", "version": "1", "sha256": SHA256} for number in range(45)]
+        parts.put("rich", stored_run("rich", status="COMPLETED", wheels=many))
+    assert none in visit(stored, "/ui/runs/bare", lang=lang).one("section", aria_labelledby="wheels").words
+    rich = visit(stored, "/ui/runs/rich", lang=lang).one("section", aria_labelledby="wheels").words
+    assert "package-39" in rich and "package-40" not in rich and "5" in rich.rpartition(SHA256)[2]
+    assert not visit(stored, "/ui/runs/done", lang=lang).all("section", aria_labelledby="wheels")
 
 
 def test_a_run_that_is_not_there_is_a_page(stored: LocalGateway) -> None:

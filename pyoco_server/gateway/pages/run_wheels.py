@@ -1,0 +1,33 @@
+"""The wheels that a run imports from, as its page shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyoco_server.contract.runs import Snapshot
+
+#: What a page shows of one text.
+_MAX_CHARS = 128
+
+
+@dataclass(frozen=True)
+class WheelView:
+    """One wheel; a text that the snapshot lacks is empty."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+def wheel_views(snapshot: Snapshot) -> list[WheelView] | None:
+    """Give the wheels of a run; ``None`` where it has none to name: not begun, or by a worker without wheel sync."""
+    wheels: Any = snapshot.wheels
+    if not isinstance(wheels, list):
+        return None
+    return [_view(wheel) for wheel in wheels if isinstance(wheel, dict)]
+
+
+def _view(wheel: dict[str, Any]) -> WheelView:
+    name, version, sha256 = (str(wheel.get(field) or "")[:_MAX_CHARS] for field in ("name", "version", "sha256"))
+    return WheelView(name, version, sha256)
