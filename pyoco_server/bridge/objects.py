@@ -24,12 +24,17 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Stored, Write
 from pyoco_server.bridge.subjects import subjects_of
 from pyoco_server.contract import names
-from pyoco_server.errors import BusError, KeyMissing, PyocoServerError
+from pyoco_server.errors import BusError, BusUnavailable, KeyMissing, PyocoServerError
 
 logger = logging.getLogger(__name__)
 
 #: A piece of an object; the size that clients of NATS agree on.
 CHUNK_BYTES = 131_072
+#: Content that belongs to no object and to which nobody has added a piece for so long was left behind. Other programs
+#: of the fleet (0.5.1) describe an object within seconds of its last piece.
+UNLISTED_SEC = 3600.0
+#: What moves the revision of the list before such content is removed: the description of an object that was deleted.
+_FENCE_NAME = "unlisted-content"
 _DIGEST = "SHA-256="
 
 
@@ -81,8 +86,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Content:
-    """Content that was stored and does not belong to an object yet."""
+    """Content that was stored and does not belong to an object yet.
 
+    :param begun_at: before its first piece, by the server's clock.
+    """
+
+    begun_at: float
     nuid: str
     size: int
     chunks: int
@@ -140,6 +149,7 @@ class ObjectStore:
         """
         nuid, digest, size, count = uuid.uuid4().hex, hashlib.sha256(), 0, 0
         subject = names.chunk_subject(self._bucket, nuid)
+        begun_at = self._bus.server_time(self._stream)
         try:
             while chunk := stream.read(min(CHUNK_BYTES, self._bus.max_payload_bytes // 2)):
                 # By its id: a piece that is sent again, because its answer was lost, is stored once.
@@ -150,35 +160,26 @@ class ObjectStore:
         except BaseException:
             self.discard(nuid)
             raise
-        return Content(nuid, size, count, digest.digest())
+        return Content(begun_at, nuid, size, count, digest.digest())
 
     def publish(self, name: str, content: Content, headers: Mapping[str, str], *, revision: int) -> ObjectInfo:
         """Make an object of stored content, unless anything in the store has changed since ``revision``.
 
         :param revision: that of a listing.
         :raises RevisionConflict: something has; the content is kept.
-        :raises BusUnavailable: not confirmed.
+        :raises BusUnavailable: not confirmed, or so long after the content was stored that it may be removed.
         """
+        # After the revision was read: see discard_unlisted. Half of it, because clocks of two servers may differ.
+        if self._bus.server_time(self._stream) - content.begun_at >= UNLISTED_SEC / 2:
+            raise BusUnavailable(f"{name} took too long to be stored. Send it again.")
         document = {
-            "name": name,
-            "bucket": self._bucket,
-            "nuid": content.nuid,
+            **self._document(name, content.nuid, headers),
             "size": content.size,
             "mtime": datetime.now(timezone.utc).isoformat(),
             "chunks": content.chunks,
             "digest": _DIGEST + base64.urlsafe_b64encode(content.digest).decode(),
-            "deleted": False,
-            "headers": dict(headers),
-            "options": {"max_chunk_size": CHUNK_BYTES},
         }
-        write = Write(
-            names.object_subject(self._bucket, name),
-            json.dumps(document).encode(),
-            expected_revision=revision,
-            expected_of=names.object_subjects(self._bucket),
-            is_rollup=True,
-        )
-        return _described(document, self._bus.write(write)[0], stored_at=0.0)
+        return _described(document, self._describe(document, revision), stored_at=0.0)
 
     def delete(self, info: ObjectInfo) -> None:
         """Delete an object as it was read.
@@ -186,28 +187,74 @@ class ObjectStore:
         :raises RevisionConflict: it was written or deleted meanwhile.
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
-        document = {
-            "name": info.name,
-            "bucket": self._bucket,
-            "nuid": info.nuid,
-            "size": 0,
-            "mtime": "",
-            "chunks": 0,
-            "digest": "",
-            "deleted": True,
-            "headers": dict(info.headers),
-            "options": {"max_chunk_size": CHUNK_BYTES},
-        }
+        document = {**self._document(info.name, info.nuid, info.headers), "deleted": True}
         subject, payload = names.object_subject(self._bucket, info.name), json.dumps(document).encode()
         self._bus.write(Write(subject, payload, expected_revision=info.revision, is_rollup=True))
         self.discard(info.nuid)
 
+    def discard_unlisted(self) -> int:
+        """Remove content that was left behind: it belongs to no object, and nobody has added to it for an hour.
+
+        An upload that is slower than that cannot be listed without its content: between the look at the list and the
+        removal the list gets a new revision, so whoever publishes has read its revision either before, and is refused,
+        or after, and finds by the server's clock that it is too late.
+
+        :return: how many contents.
+        :raises RevisionConflict: the list has changed meanwhile; nothing was removed.
+        :raises BusUnavailable: no answer.
+        """
+        # In this order: the age is not overrated, and what is listed meanwhile is found in the list.
+        now = self._bus.server_time(self._stream)
+        prefix = names.chunk_subject(self._bucket, "")
+        stored = {subject[len(prefix) :] for subject in subjects_of(self._bus, self._stream, f"{prefix}>")}
+        listing = self.list()
+        unlisted = stored - {info.nuid for info in listing.objects}
+        left = [nuid for nuid in unlisted if now - self._touched_at(nuid) >= UNLISTED_SEC]
+        if left:
+            self._describe({**self._document(_FENCE_NAME, "", {}), "deleted": True}, listing.revision)
+        for nuid in left:
+            self.discard(nuid)
+        return len(left)
+
     def discard(self, nuid: str) -> None:
-        """Remove content that belongs to no object (any more); where that fails it only takes room."""
+        """Remove content that belongs to no object (any more); where that fails it takes room for an hour."""
         try:
             self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": names.chunk_subject(self._bucket, nuid)})
         except PyocoServerError as exc:
             logger.warning("content of the object store %s is left behind: %s", self._bucket, exc)
+
+    def _touched_at(self, nuid: str) -> float:
+        """Give when the last piece of content came, by the server's clock; of what is gone, never."""
+        try:
+            return self._bus.last(self._stream, names.chunk_subject(self._bucket, nuid)).stored_at
+        except KeyMissing:
+            return float("inf")
+
+    def _document(self, name: str, nuid: str, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Give the description of an object without content."""
+        return {
+            "name": name,
+            "bucket": self._bucket,
+            "nuid": nuid,
+            "size": 0,
+            "mtime": "",
+            "chunks": 0,
+            "digest": "",
+            "deleted": False,
+            "headers": dict(headers),
+            "options": {"max_chunk_size": CHUNK_BYTES},
+        }
+
+    def _describe(self, document: dict[str, Any], revision: int) -> int:
+        """Store a description, unless anything in the store has changed since ``revision``; gives its own."""
+        write = Write(
+            names.object_subject(self._bucket, document["name"]),
+            json.dumps(document).encode(),
+            expected_revision=revision,
+            expected_of=names.object_subjects(self._bucket),
+            is_rollup=True,
+        )
+        return self._bus.write(write)[0]
 
     def chunks(self, info: ObjectInfo) -> Iterator[bytes]:
         """Read the content of an object, piece by piece.
@@ -239,7 +286,7 @@ def _readable(stored: Stored | None) -> ObjectInfo | None:
         if stored is None or not isinstance(document, dict):
             return None
         return _described(document, stored.seq, stored.stored_at)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 

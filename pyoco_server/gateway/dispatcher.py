@@ -16,6 +16,7 @@ from pyoco_server.operations.janitor import Janitor
 from pyoco_server.operations.retention import Retention
 from pyoco_server.operations.retry import Retries
 from pyoco_server.operations.sweep import MIN_AGE_SEC, Sweep
+from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Service
@@ -27,13 +28,16 @@ logger = logging.getLogger(__name__)
 _LOOK_SEC = 0.5
 #: How often the queue is cleaned, and runs that have ended are given their expiry.
 _CLEANING_SEC = 5.0
+#: How often it is looked for what uploads of wheels have left behind.
+_WHEELS_SEC = 600.0
 #: When a sweep that failed is tried again.
 _RETRY_SEC = 3.0
 
 
 class Dispatcher(Service):
     """Repairs half-made submissions, queues failed runs again that are due, ends the runs of jobs that were delivered
-    too often, has ended runs expire, drops workers that are long gone, and makes again what has vanished from NATS.
+    too often, has ended runs expire, drops workers that are long gone and what uploads of wheels have left behind, and
+    makes again what has vanished from NATS.
 
     A NATS server that came back with an empty store is usable again without a restart of the gateway.
     """
@@ -49,6 +53,7 @@ class Dispatcher(Service):
         retries: Retries,
         retention: Retention,
         retirement: WorkerRetirement,
+        wheels: WheelRegistry,
         on_failure: Callable[[Service], None],
     ) -> None:
         super().__init__("pyoco-dispatcher", on_failure)
@@ -60,11 +65,12 @@ class Dispatcher(Service):
         self._janitor = janitor
         self._retention = retention
         self._retirement = retirement
+        self._wheels = wheels
         self._retries = retries
         self._log_limit = RateLimit()
 
     def run(self) -> None:
-        next_sweep = next_cleaning = time.monotonic()
+        next_sweep = next_cleaning = next_wheels = time.monotonic()
         while not self.is_stopping:
             if self._bus.has_ended:
                 # nats-py has given up, so a new process must try: better than one that answers 503 for ever.
@@ -83,6 +89,9 @@ class Dispatcher(Service):
                     next_cleaning = time.monotonic() + _CLEANING_SEC
                     self._janitor.clean()
                     self._retention.apply()
+                if time.monotonic() >= next_wheels and self._model.is_complete:
+                    next_wheels = time.monotonic() + _WHEELS_SEC
+                    self._wheels.discard_unlisted()
             except (BusError, Unavailable) as exc:
                 next_sweep = time.monotonic() + _RETRY_SEC
                 if self._log_limit.allows("sweep"):

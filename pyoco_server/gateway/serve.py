@@ -221,7 +221,17 @@ class GatewayServer:
         retries = Retries(model, runs, sweep)
         retention = Retention(runs, model, retention_sec=self._config.run_retention_sec)
         dispatcher = Dispatcher(
-            self._bus, self._config, model, workflows, sweep, janitor, retries, retention, retirement, self._on_failure
+            self._bus,
+            self._config,
+            model,
+            workflows,
+            sweep,
+            janitor,
+            retries,
+            retention,
+            retirement,
+            wheels,
+            self._on_failure,
         )
         canceller = Canceller(cancellation, model, self._on_failure)
         self._services = [http, dispatcher, canceller]

@@ -131,6 +131,19 @@ class WheelRegistry:
                 continue
         self._note(wheel, wheels.DELETE, None, actor, source)
 
+    def discard_unlisted(self) -> None:
+        """Remove what uploads have left behind that ended in between; to be called now and then, by any gateway.
+
+        :raises BusUnavailable: no answer; the next call goes on.
+        """
+        try:
+            count = self._store.discard_unlisted()
+        except RevisionConflict:
+            # Somebody uploads or deletes at this moment: the next call finds what is left.
+            return
+        if count:
+            logger.warning("removed the content of %d wheels whose uploads had ended half-way", count)
+
     def _publish(self, upload: Upload, content: Content, revision: int) -> StoredWheel:
         headers = wheel_headers(content.digest.hex(), upload.tags)
         deadline = Deadline(_COMPETE_SEC)

@@ -99,6 +99,14 @@ class WheelStore:
         """Remove bytes that were not published."""
         self._objects.discard(content.nuid)
 
+    def discard_unlisted(self) -> int:
+        """Remove what uploads have left that ended in between; gives how many.
+
+        :raises RevisionConflict: the list has changed meanwhile; nothing was removed.
+        :raises BusUnavailable: no answer.
+        """
+        return self._objects.discard_unlisted()
+
     def publish(self, name: str, content: Content, headers: Mapping[str, str], *, revision: int) -> StoredWheel:
         """List a wheel, unless any upload or delete has come since ``revision``.
 

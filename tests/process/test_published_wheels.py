@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 import requests
 
+from pyoco_server.bridge import objects
 from tests.conftest import Gateway
 from tests.process.test_published_keys import serves
 from tests.support.commands import Daemon
 from tests.support.fleet import flow
 from tests.support.nats import NatsServer, free_port
+from tests.support.parts import Parts
 from tests.support.peer import Peer
 from tests.support.waiting import eventually
-from tests.support.wheels import PLUGIN, file_name, wheel
+from tests.support.wheels import PLUGIN, chunk_subjects, file_name, wheel
 
 QUICK = {"PYOCO_WHEEL_SYNC_INTERVAL_SEC": "0.5"}
 
@@ -138,6 +141,22 @@ def test_each_gateway_lists_gives_out_and_deletes_what_the_other_has_stored(
         events = requests.get(f"{url}/wheels/history", params={"wheel_name": name}, timeout=10).json()
         assert [event["action"] for event in events] == ["delete", "upload"]
         assert {event["sha256_hex"] for event in events} == {entry["sha256_hex"]}
+
+
+def test_a_published_gateway_does_not_notice_what_is_removed_of_uploads_that_ended_half_way(
+    mixed: MixedFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "UNLISTED_SEC", 0.0)
+    mixed.upload(mixed.theirs, "stays", "1.0", "nobody")
+    before = requests.get(f"{mixed.theirs}/wheels", timeout=10).json()
+    with Parts(mixed.nats.url) as parts:
+        store = objects.ObjectStore(parts.bus, "pyoco_wheels")
+        store.store(io.BytesIO(b"half"))
+        assert store.discard_unlisted() == 1
+        assert len(chunk_subjects(parts)) == len(before)
+    assert requests.get(f"{mixed.theirs}/wheels", timeout=10).json() == before
+    assert mixed.upload(mixed.theirs, "stays", "1.1", "nobody").status_code == 200
+    assert requests.get(f"{mixed.ours}/wheels/{file_name('stays')}", timeout=10).status_code == 200
 
 
 def test_the_published_client_works_with_our_registry(mixed: MixedFleet, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.objects import Listing, ObjectStore
 from pyoco_server.config import Config
+from pyoco_server.contract import names
 from pyoco_server.contract.wheels import Actor, Source, WheelName, wheel_headers
 from pyoco_server.operations.wheels import Upload, WheelRegistry
 from pyoco_server.stores.wheels import WheelHistory, WheelStore
+from tests.support.parts import Parts
 
 #: Long enough to count as a usage text.
 USAGE = "How to use this package: name its functions in a flow.yaml and submit it to a worker of its tags."
@@ -88,6 +90,13 @@ def write_wheel(folder: Path, package: str = "demo", version: str = "1.0", **opt
     path = folder / file_name(package, version)
     path.write_bytes(wheel(package, version, **options))  # type: ignore[arg-type]
     return path
+
+
+def chunk_subjects(parts: Parts) -> set[str]:
+    """Give the contents that lie in the registry's store, listed or not."""
+    prefix = names.chunk_subject("pyoco_wheels", "")
+    subjects = parts.info("OBJ_pyoco_wheels", subjects_filter=f"{prefix}>")["state"].get("subjects") or {}
+    return {subject.removeprefix(prefix) for subject in subjects}
 
 
 class Registry:
