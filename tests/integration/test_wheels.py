@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -136,47 +135,6 @@ def test_a_version_that_is_not_the_newest_is_refused(shared: LocalGateway, versi
     assert [entry["name"] for entry in listed(shared, package)] == [
         file_name(package, number) for number in ("1.10", "1.5")
     ]
-
-
-def test_of_twenty_uploads_of_one_version_one_wins_and_the_others_are_refused(
-    shared: LocalGateway, shared_parts: Parts
-) -> None:
-    with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda number: upload(shared, "raced", data=raced(number)), range(20)))
-    winners = [answer for answer in answers if answer.status_code == 200]
-    assert len(winners) == 1
-    assert [answer.status_code for answer in answers if answer not in winners] == [409] * 19
-    (entry,) = listed(shared, "raced")
-    assert entry == winners[0].json()
-    content = shared.get(f"/wheels/{file_name('raced')}").content
-    assert hashlib.sha256(content).hexdigest() == entry["sha256_hex"]
-    assert len(history(shared, file_name("raced"))) == 1
-    kept = {wheel["nuid"] for wheel in shared.get("/wheels").json()}
-    assert {subject.rpartition(".")[2] for subject in chunks(shared_parts)} == kept
-
-
-def raced(number: int) -> bytes:
-    return wheel("raced", files={"raced/__init__.py": f"WHO = {number}\n".encode()})
-
-
-def chunks(parts: Parts) -> list[str]:
-    pattern = names.chunk_subject("pyoco_wheels", ">")
-    return list(parts.info("OBJ_pyoco_wheels", subjects_filter=pattern)["state"]["subjects"])
-
-
-def test_of_twenty_uploads_of_rising_versions_the_winners_rise(shared: LocalGateway) -> None:
-    with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda number: upload(shared, "racing", f"1.{number}"), range(20)))
-    assert {answer.status_code for answer in answers} <= {200, 409}
-    won = [event["wheel_name"] for event in shared.get("/wheels/history?limit=500").json()]
-    assert len(listed(shared, "racing")) == sum(answer.status_code == 200 for answer in answers) >= 1
-    assert file_name("racing", "1.19") in won
-
-
-def test_twenty_uploads_of_different_packages_all_succeed(shared: LocalGateway) -> None:
-    with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda number: upload(shared, f"many{number}"), range(20)))
-    assert [answer.status_code for answer in answers] == [200] * 20
 
 
 @pytest.mark.parametrize(
