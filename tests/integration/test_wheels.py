@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from typing import Any
 
@@ -13,10 +14,11 @@ from pyoco_server.bridge.messages import Write
 from pyoco_server.contract import names
 from tests.integration.conftest import Guarded
 from tests.support.gateway import LocalGateway, fault_places, problem
+from tests.support.hostile_wheels import HOSTILE
 from tests.support.keys import key_id_of
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
-from tests.support.wheels import file_name, wheel
+from tests.support.wheels import chunk_subjects, file_name, wheel
 
 
 def upload(
@@ -154,6 +156,18 @@ def test_what_is_no_wheel_or_no_tag_is_refused_and_nothing_of_it_stored(
 ) -> None:
     assert fault_places(send(shared, name, data, **fields), "ERR-PYOCO-0002") == places
     assert listed(shared, "bad") == []
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_wheel_is_refused_with_what_is_wrong_and_nothing_of_it_stored(
+    shared: LocalGateway, shared_parts: Parts, kind: str
+) -> None:
+    data, reason = HOSTILE[kind]
+    before = chunk_subjects(shared_parts)
+    answer = send(shared, file_name(), data)
+    assert fault_places(answer, "ERR-PYOCO-0002") == ["form.wheel"]
+    assert re.search(reason, answer.json()["detail"])
+    assert listed(shared, "demo") == [] and chunk_subjects(shared_parts) == before
 
 
 def test_a_request_without_a_wheel_is_refused(shared: LocalGateway) -> None:

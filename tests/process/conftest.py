@@ -16,6 +16,8 @@ from tests.support.nats import NatsServer, free_port
 from tests.support.peer import Peer
 from tests.support.plant import Plant
 from tests.support.processes import MARK, Family
+from tests.support.shop import Shop
+from tests.support.wheels import Registry
 
 
 @pytest.fixture
@@ -98,6 +100,14 @@ def town_crew(town: Town) -> Iterator[Crew]:
     found = Crew(town.fleet, town.nats.url)
     yield found
     found.dismiss()
+
+
+@pytest.fixture
+def shop(town: Town, town_crew: Crew) -> Iterator[Shop]:
+    """Workers with wheel sync, and a registry that is empty, on the NATS that the file's tests share."""
+    registry = Registry(town.fleet.bus)
+    yield Shop(town_crew, registry)
+    registry.clear()
 
 
 @pytest.fixture(scope="module")

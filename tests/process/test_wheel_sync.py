@@ -5,62 +5,28 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import re
 
-import pytest
 import yaml
 
-from tests.process.conftest import Town
 from tests.support.commands import Daemon
-from tests.support.crew import Crew, Worker
 from tests.support.fleet import flow
-from tests.support.wheels import PLUGIN, Registry, file_name, wheel
+from tests.support.hostile_wheels import HOSTILE
+from tests.support.shop import WHICH, Shop
+from tests.support.waiting import eventually
+from tests.support.wheels import PLUGIN, file_name, wheel
 
-WHICH = flow("which", which="demo:which")
-
-
-@dataclass
-class Shop:
-    """Workers with wheel sync, and the registry that they follow."""
-
-    crew: Crew
-    registry: Registry
-
-    def hire(self, name: str = "w", *flags: str, **env: str) -> Worker:
-        folder = str(self.folder(name))
-        return self.crew.hire(name, "--wheel-sync", "--wheel-sync-dir", folder, *flags, **env)
-
-    def folder(self, name: str = "w") -> Path:
-        return self.crew.fleet.folder / f"wheels-{name}-{self.crew.tag}"
-
-    def run(self, workflow: str = WHICH, task: str = "which", status: str = "COMPLETED", **fields: Any) -> Any:
-        """Submit a run, wait for its end, and give what a task gave."""
-        run = self.crew.fleet.ended(self.crew.submit(workflow, **fields), status)
-        return run["task_records"][task]["output"] if status == "COMPLETED" else run["error"]
-
-    def sync_of(self, worker: Worker) -> dict[str, Any]:
-        status: dict[str, Any] = self.crew.fleet.worker(worker.worker_id).get("wheel_sync", {})
-        return status
-
-    def wait_for_sync(self, worker: Worker, **expected: Any) -> dict[str, Any]:
-        """Wait until the worker's record says this."""
-
-        def look() -> bool:
-            status = self.sync_of(worker)
-            return all(status.get(name) == value for name, value in expected.items())
-
-        self.crew.fleet.wait_until(look, f"wheel_sync saying {expected}: {worker.worker_id}")
-        return self.sync_of(worker)
-
-
-@pytest.fixture
-def shop(town: Town, town_crew: Crew) -> Iterator[Shop]:
-    registry = Registry(town.fleet.bus)
-    yield Shop(town_crew, registry)
-    registry.clear()
+#: Of each kind that would do harm on the machine of a worker.
+UNSOUND = ["no archive", "path that leads out", "absolute path", "symlink", "two names for one file"]
+UNSOUND += [
+    "file that is a folder",
+    "bomb",
+    "shared bytes",
+    "tampered file",
+    "unlisted file",
+    "weak hash",
+    "other name",
+]
 
 
 def test_each_run_imports_what_the_registry_has_when_it_is_submitted(shop: Shop) -> None:
@@ -187,6 +153,20 @@ def test_a_wheel_that_cannot_be_installed_leaves_the_last_good_one_in_place_and_
     shop.registry.upload("demo", "3.0")
     assert shop.run() == "3.0"
     assert shop.wait_for_sync(worker, last_result="ok")["last_error"] is None
+
+
+def test_a_hostile_wheel_that_no_gateway_has_checked_is_refused_with_what_is_wrong(shop: Shop) -> None:
+    worker = shop.hire(PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.1")
+    shop.registry.upload("good")
+    for kind in UNSOUND:
+        data, reason = HOSTILE[kind]
+        shop.registry.put_unchecked(file_name(), data)
+        pattern = re.compile(f"cannot be installed.*({reason})")
+        eventually(lambda look=pattern: look.search(shop.sync_of(worker).get("last_error") or ""), what=kind)
+        assert shop.sync_of(worker)["selected_wheels"] == [file_name("good")]
+        shop.registry.delete(file_name())
+    assert len(list(shop.folder().iterdir())) == 1
+    assert shop.run(flow("which", which="good:which")) == "1.0"
 
 
 def test_a_failed_wheel_is_tried_again_by_itself(shop: Shop) -> None:
