@@ -50,6 +50,7 @@ class Config:
         setting.parse_replicas,
         "auto, 1, 3 or 5",
         "copies of new streams and buckets; auto takes 3 in a cluster, else 1",
+        default_text="auto",
     )
     nats_sync: str = setting.make(
         "PYOCO_NATS_SYNC",
@@ -117,7 +118,7 @@ class Config:
         "how long an attempt of a run may take that was submitted without timeout_sec; 0 = as long as it likes",
         low=0,
     )
-    run_memory_bytes: int = setting.count(
+    run_memory_bytes: int = setting.size(
         "PYOCO_RUN_MEMORY_BYTES", 0, "address space of each process of a run; 0 = no limit", low=0
     )
     drain_sec: float = setting.seconds(
@@ -140,11 +141,11 @@ class Config:
     )
     dlq_max_age_sec: float = setting.seconds("PYOCO_DLQ_MAX_AGE_SEC", 604800.0, "how long dead letters are kept")
     dlq_max_msgs: int = setting.count("PYOCO_DLQ_MAX_MSGS", 100_000, "how many dead letters are kept")
-    dlq_max_bytes: int = setting.count("PYOCO_DLQ_MAX_BYTES", 536_870_912, "how large all dead letters may be")
-    max_run_snapshot_bytes: int = setting.count(
+    dlq_max_bytes: int = setting.size("PYOCO_DLQ_MAX_BYTES", 536_870_912, "how large all dead letters may be")
+    max_run_snapshot_bytes: int = setting.size(
         "PYOCO_MAX_RUN_SNAPSHOT_BYTES", 262_144, "the largest snapshot of a run", low=4096
     )
-    workflow_yaml_max_bytes: int = setting.count(
+    workflow_yaml_max_bytes: int = setting.size(
         "PYOCO_WORKFLOW_YAML_MAX_BYTES", 262_144, "the largest flow.yaml", low=64
     )
     read_model_path: str = setting.text(
@@ -157,7 +158,7 @@ class Config:
         "PYOCO_MAX_WATCHES", 512, "watches of runs that a gateway serves at the same time", low=0
     )
     wheel_bucket: str = setting.bucket("PYOCO_WHEEL_OBJECT_STORE_BUCKET", "pyoco_wheels", "object store of the wheels")
-    wheel_max_bytes: int = setting.count("PYOCO_WHEEL_MAX_BYTES", 536_870_912, "the largest wheel", low=1024)
+    wheel_max_bytes: int = setting.size("PYOCO_WHEEL_MAX_BYTES", 536_870_912, "the largest wheel", low=1024)
     wheel_sync_enabled: bool = setting.flag(
         "PYOCO_WHEEL_SYNC_ENABLED", False, "whether a worker installs the wheels of the registry"
     )

@@ -30,6 +30,7 @@ class Setting:
     :param expected: what ``parse`` accepts, in words that complete "expected …".
     :param help: a sentence for ``--help`` and the documents.
     :param is_secret: whether its value is never shown.
+    :param default_text: how its default is written, where that is not the text of the value.
     """
 
     env: str
@@ -37,6 +38,7 @@ class Setting:
     expected: str
     help: str
     is_secret: bool = False
+    default_text: str | None = None
 
     def read(self, text: str, name: str) -> Any:
         """Turn text into the value.
@@ -134,8 +136,11 @@ def parse_replicas(value: str) -> int:
     return 0 if word == "auto" else int(word)
 
 
-def make(env: str, default: Any, parse: Callable[[str], Any], expected: str, help: str) -> Any:
-    return field(default=default, metadata={"setting": Setting(env, parse, expected, help)})
+def make(
+    env: str, default: Any, parse: Callable[[str], Any], expected: str, help: str, default_text: str | None = None
+) -> Any:
+    record = Setting(env, parse, expected, help, default_text=default_text)
+    return field(default=default, metadata={"setting": record})
 
 
 def text(env: str, default: str, help: str) -> Any:
@@ -162,6 +167,11 @@ def seconds(env: str, default: float, help: str, *, low: float = 0.001) -> Any:
 
 def count(env: str, default: int, help: str, *, low: int = 1) -> Any:
     return make(env, default, _number(low, _MAX_COUNT, integer=True), f"a whole number of at least {low}", help)
+
+
+def size(env: str, default: int, help: str, *, low: int = 1) -> Any:
+    expected = f"bytes, a whole number of at least {low}"
+    return make(env, default, _number(low, _MAX_COUNT, integer=True), expected, help)
 
 
 def flag(env: str, default: bool, help: str) -> Any:
