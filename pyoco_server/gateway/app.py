@@ -50,6 +50,12 @@ _PAGES = (
 )
 
 
+class _Answer(Response):
+    """An answer that does not say what it is, as that to OPTIONS, is not taken for HTML."""
+
+    default_mimetype = None
+
+
 def create_app(parts: Gateway) -> Flask:
     """Make the WSGI application of a gateway."""
     web = importlib.resources.files("pyoco_server.web")
@@ -57,6 +63,7 @@ def create_app(parts: Gateway) -> Flask:
     frame.install(app)
     app.json = JsonAnswers(app)
     app.request_class = UploadRequest
+    app.response_class = _Answer
     # A redirect to the path with fewer slashes would be an HTML page.
     app.url_map.merge_slashes = False
     attach(app, parts)

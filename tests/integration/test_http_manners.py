@@ -42,10 +42,18 @@ def test_posting_to_a_route_that_only_reads_is_a_wrong_method(shared: LocalGatew
     assert problem(shared.ask("PATCH", "/runs/yaml"), 405)
 
 
+@pytest.mark.parametrize("path", ["/ui/runs", "/"])
+def test_a_wrong_method_to_a_page_is_told_so_whoever_sent_it(shared: LocalGateway, path: str) -> None:
+    answer = shared.ask("PUT", path)
+    assert answer.status_code == 405
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
 @pytest.mark.parametrize("path", ALLOWED)
 def test_options_says_what_a_route_takes(shared: LocalGateway, path: str) -> None:
     answer = shared.ask("OPTIONS", path)
-    assert answer.status_code == 200
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert "Content-Type" not in answer.headers
     assert set(answer.headers["Allow"].split(", ")) == set(ALLOWED[path].split(", "))
 
 

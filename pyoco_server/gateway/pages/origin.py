@@ -21,7 +21,8 @@ def install(app: Flask) -> None:
 
 
 def _require_own_origin() -> None:
-    if not is_page(request.path) or request.method in _READING:
+    has_route = request.routing_exception is None
+    if not has_route or not is_page(request.path) or request.method in _READING:
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
