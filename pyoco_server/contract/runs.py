@@ -297,28 +297,32 @@ class Snapshot:
                 del document[name]
         return document
 
-    def to_bytes(self, max_bytes: int) -> bytes:
+    def to_bytes(self, max_bytes: int, *, reserved_bytes: int = 0) -> bytes:
         """Encode, trimmed until it fits: first the large parts of each record, then all records.
 
         :param max_bytes: the cap of contract 2, which holds for every write.
+        :param reserved_bytes: how much of it is to be left free.
         :raises SnapshotTooLarge: what must not be trimmed (parameters, task names) is larger than the cap.
         """
+        room_bytes = max_bytes - reserved_bytes
         document = self.to_document()
         payload = json.dumps(document).encode()
-        if len(payload) <= max_bytes:
+        if len(payload) <= room_bytes:
             return payload
         document["task_records_truncated"] = True
         for limit in _TRIM_STEPS_BYTES:
             document["task_records"] = {name: trimmed(record, limit) for name, record in self.task_records.items()}
             payload = json.dumps(document).encode()
-            if len(payload) <= max_bytes:
+            if len(payload) <= room_bytes:
                 return payload
         document["task_records"] = {}
         payload = json.dumps(document).encode()
-        if len(payload) > max_bytes:
+        if len(payload) > room_bytes:
+            kept = f", of which {reserved_bytes} are for what its worker adds" if reserved_bytes else ""
             raise SnapshotTooLarge(
                 f"The snapshot of run {self.run_id} takes {len(payload)} bytes without any task record, and "
-                f"PYOCO_MAX_RUN_SNAPSHOT_BYTES is {max_bytes}. Pass large inputs as files or addresses, or raise it."
+                f"PYOCO_MAX_RUN_SNAPSHOT_BYTES is {max_bytes}{kept}. Pass large inputs as files or addresses, or raise "
+                "it."
             )
         return payload
 

@@ -75,7 +75,7 @@ class RunStore:
 
         :raises SnapshotTooLarge: over the cap.
         """
-        return self._write(snapshot, 0, self._max_bytes - RESERVED_BYTES)
+        return self._write(snapshot, 0, reserved_bytes=RESERVED_BYTES)
 
     def update(
         self, snapshot: Snapshot, revision: int, *, budget_sec: float | None = None, ttl_sec: int | None = None
@@ -88,7 +88,7 @@ class RunStore:
         :raises RevisionConflict: somebody else was first.
         :raises SnapshotTooLarge: over the cap even without task records.
         """
-        return self._bus.write(self._write(snapshot, revision, self._max_bytes, ttl_sec), budget_sec=budget_sec)[0]
+        return self._bus.write(self._write(snapshot, revision, ttl_sec=ttl_sec), budget_sec=budget_sec)[0]
 
     def change(
         self,
@@ -183,9 +183,13 @@ class RunStore:
         """Give the time by the server's clock, unix seconds: what ``stored_at`` is to be compared with."""
         return self._bus.server_time(names.bucket_stream(self._bucket))
 
-    def _write(self, snapshot: Snapshot, revision: int, max_bytes: int, ttl_sec: int | None = None) -> Write:
-        subject = names.key_subject(self._bucket, snapshot.run_id)
-        return Write(subject, snapshot.to_bytes(max_bytes), expected_revision=revision, ttl_sec=ttl_sec)
+    def _write(
+        self, snapshot: Snapshot, revision: int, *, reserved_bytes: int = 0, ttl_sec: int | None = None
+    ) -> Write:
+        payload = snapshot.to_bytes(self._max_bytes, reserved_bytes=reserved_bytes)
+        return Write(
+            names.key_subject(self._bucket, snapshot.run_id), payload, expected_revision=revision, ttl_sec=ttl_sec
+        )
 
 
 def _is_terminal(payload: bytes) -> bool:

@@ -171,7 +171,7 @@ def test_params_over_the_cap_are_refused_and_nothing_is_left_behind(local: Local
     answer = local.ask("POST", "/runs", json={"flow_name": "main", "params": {"x": "y" * 262_144}})
     document = problem(answer, 413)
     assert document["err_id"] == "ERR-PYOCO-0010"
-    assert "PYOCO_MAX_RUN_SNAPSHOT_BYTES" in document["detail"]
+    assert "PYOCO_MAX_RUN_SNAPSHOT_BYTES is 262144, of which 1024 are" in document["detail"]
     assert parts.keys() == set()
     assert parts.jobs() == []
 
