@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import IO, Any
 
@@ -21,13 +22,29 @@ from pyoco_server.config import Config
 CONTEXT_FIELDS = ("run_id", "flow_name", "tag", "worker_id", "task", "err_id", "msg_id", "reason")
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with the fields of contract 8."""
+class LogId:
+    """Ids of what stands in the log alone: pass one as ``err_id``. Those of errors stand in their classes."""
 
-    def __init__(self, service: str, config: Config) -> None:
+    CLEAN_UP_FAILED = "ERR-PYOCO-0004"
+    RUN_FAILED = "ERR-PYOCO-0007"
+    END_NOT_WRITTEN = "ERR-PYOCO-0008"
+    LEASE_NOT_RENEWED = "ERR-PYOCO-0009"
+    DEAD_LETTER_NOT_PUBLISHED = "ERR-PYOCO-0011"
+    LOG_NOT_WRITTEN = "ERR-PYOCO-0013"
+    CANCEL_OVERDUE = "ERR-PYOCO-0021"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, with the fields of contract 8.
+
+    :param context: context fields of every line that does not say otherwise.
+    """
+
+    def __init__(self, service: str, config: Config, context: Mapping[str, str]) -> None:
         super().__init__()
         self._service = service
         self._config = config
+        self._context = context
 
     def fields(self, record: logging.LogRecord) -> dict[str, Any]:
         """Give the line as a mapping, in the order in which it is written."""
@@ -44,7 +61,7 @@ class JsonFormatter(logging.Formatter):
             "thread": record.threadName,
         }
         for name in CONTEXT_FIELDS:
-            value = getattr(record, name, None)
+            value = getattr(record, name, self._context.get(name))
             if value is not None:
                 line[name] = value
         if record.levelno >= logging.ERROR or record.exc_info:
@@ -94,16 +111,19 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscrip
         self._has_failed = True
         what = sys.exc_info()[1]
         with contextlib.suppress(OSError, AttributeError):
-            text = f"ERR-PYOCO-0013 The log cannot be written: {type(what).__name__}: {what} (said once)\n"
+            text = f"{LogId.LOG_NOT_WRITTEN} The log cannot be written: {type(what).__name__}: {what} (said once)\n"
             sys.stderr.write(text)
             sys.stderr.flush()
 
 
-def configure_logging(service: str, config: Config, stream: IO[str] | None = None) -> None:
-    """Send the log of this process to ``stream`` (stdout when ``None``); a second call replaces the first."""
+def configure_logging(service: str, config: Config, stream: IO[str] | None = None, **context: str) -> None:
+    """Send the log of this process to ``stream`` (stdout when ``None``); a second call replaces the first.
+
+    :param context: context fields of every line, such as ``worker_id``.
+    """
     formatter = TextFormatter if config.log_format == "text" else JsonFormatter
     handler = _Handler(stream or sys.stdout or sys.stderr)
-    handler.setFormatter(formatter(service, config))
+    handler.setFormatter(formatter(service, config, context))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.log_level)

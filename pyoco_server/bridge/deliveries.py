@@ -19,6 +19,7 @@ from pyoco_server.bridge.messages import Delivery, Waiting, delivery_counts
 from pyoco_server.bridge.translate import api_answer, translate
 from pyoco_server.contract import names
 from pyoco_server.errors import BusTimeout, BusUnavailable, ResourceMissing
+from pyoco_server.logs import LogId, RateLimit
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Deliveries:
         self._bus = bus
         self._pulls: dict[str, _Pulls] = {}
         self._in_progress: set[str] = set()
+        self._log_limit = RateLimit()
         bus.on_reconnect(self._give_up_pulls)
 
     def pull(self, stream: str, durable: str, *, wait_sec: float) -> Delivery | None:
@@ -140,9 +142,13 @@ class Deliveries:
 
     async def _tick(self) -> None:
         for reply in list(self._in_progress):
-            # While disconnected a tick is lost; the reconnect makes up for it.
-            with contextlib.suppress(nats.errors.Error, OSError):
+            try:
                 await self._bus.connection.publish(reply, b"+WPI")
+            except (nats.errors.Error, OSError) as exc:
+                # The reconnect makes up for it.
+                if self._log_limit.allows("tick"):
+                    extra = {"err_id": LogId.LEASE_NOT_RENEWED}
+                    logger.warning("the leases of jobs in work cannot be renewed: %s", exc, extra=extra)
 
 
 class _Pulls:

@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     config.check_worker()
     options = _options(parser, args, config)
-    configure_logging("pyoco-server:worker", config)
+    configure_logging("pyoco-server:worker", config, worker_id=options.worker_id)
     return _serve(config, options)
 
 

@@ -18,7 +18,8 @@ from pyoco_server.contract import deadletters, names
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.jobs import decode_object
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, RunNotFound, SnapshotTooLarge
+from pyoco_server.errors import BusError, BusUnavailable, FlowNotFound, InvalidJob, RunNotFound, SnapshotTooLarge
+from pyoco_server.logs import LogId
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.runs import RunStore, StoredRun
@@ -80,6 +81,7 @@ class Finish:
         if ended.snapshot.status is RunStatus.FAILED:
             self._report(ended.snapshot, outcome)
         self._acknowledge(delivery)
+        _log_failure(ended.snapshot, outcome)
         return ended.snapshot
 
     def drop(self, stored: StoredRun | None, delivery: Delivery) -> None:
@@ -190,6 +192,23 @@ class Finish:
             return (ended or self._runs.get(run_id)).snapshot
         except RunNotFound:
             return None
+
+
+def _log_failure(snapshot: Snapshot, outcome: Outcome) -> None:
+    """Say in the log what went wrong, where something did."""
+    extra = {
+        "run_id": snapshot.run_id,
+        "flow_name": snapshot.flow_name,
+        "tag": snapshot.tag,
+        "reason": outcome.reason or deadletters.EXECUTION_ERROR,
+        "err_id": FlowNotFound.err_id if outcome.reason == deadletters.FLOW_NOT_FOUND else LogId.RUN_FAILED,
+    }
+    if snapshot.status is RunStatus.FAILED:
+        logger.error("a run failed: %s", snapshot.error, extra=extra)
+    elif snapshot.waits_for_retry:
+        logger.warning(
+            "attempt %d of a run failed, and it is tried again: %s", snapshot.attempt, outcome.error, extra=extra
+        )
 
 
 def _was_failed_by(delivery: Delivery, snapshot: Snapshot) -> bool:

@@ -17,6 +17,7 @@ from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import InvalidJob, RunNotFound
+from pyoco_server.logs import LogId
 from pyoco_server.operations.holder import Holders
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.advisories import AdvisoryStore
@@ -147,7 +148,13 @@ class Janitor:
             "a job was delivered %d times without an end; its run is %s",
             delivery_count,
             ended.snapshot.status,
-            extra={"run_id": job.run_id, "tag": job.tag, "reason": deadletters.MAX_DELIVERIES},
+            extra={
+                "run_id": job.run_id,
+                "flow_name": job.flow_name,
+                "tag": job.tag,
+                "err_id": LogId.RUN_FAILED,
+                "reason": deadletters.MAX_DELIVERIES,
+            },
         )
         self._report(ended.snapshot, job_seq)
         return True

@@ -30,6 +30,7 @@ from pyoco_server.errors import (
     SubmissionUncertain,
     TooLarge,
 )
+from pyoco_server.logs import LogId
 from pyoco_server.operations.authenticate import Caller
 from pyoco_server.states import TaskState
 from pyoco_server.stores.idempotency import IdempotencyStore, KeyedRun
@@ -265,7 +266,7 @@ class Submission:
             logger.error(
                 "the snapshot of a refused submission could not be removed",
                 exc_info=True,
-                extra={"run_id": run_id, "err_id": "ERR-PYOCO-0004"},
+                extra={"run_id": run_id, "err_id": LogId.CLEAN_UP_FAILED},
             )
             raise SubmissionUncertain(run_id, str(exc)) from exc
         self._withdrawn(run_id, revision)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from pyoco_server.contract import deadletters, names
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import BusError, RunNotFound
+from pyoco_server.errors import BusError, FlowNotFound, RunNotFound
 from pyoco_server.operations.submit import job_of
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.states import RunStatus
@@ -195,4 +195,8 @@ class Sweep:
             return
         snapshot = ended.snapshot
         self._dead_letters.publish_failed(snapshot, deadletters.FLOW_NOT_FOUND)
-        logger.error("a run had no job, and its workflow is not kept", extra={"run_id": snapshot.run_id})
+        context = {"run_id": snapshot.run_id, "flow_name": snapshot.flow_name, "tag": snapshot.tag}
+        logger.error(
+            "a run had no job, and its workflow is not kept",
+            extra={**context, "err_id": FlowNotFound.err_id, "reason": deadletters.FLOW_NOT_FOUND},
+        )

@@ -5,6 +5,7 @@ Source: contract, section 2, "Dead letters".
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +16,10 @@ from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import BusError, DeadLetterNotFound, KeyMissing
+from pyoco_server.errors import BusError, BusUnavailable, DeadLetterNotFound, KeyMissing
+from pyoco_server.logs import LogId
+
+logger = logging.getLogger(__name__)
 
 #: How many sequences are looked through at once, backwards; more where most of the letters there were removed.
 _STRETCH, _MAX_STRETCH = 50, 1_000
@@ -50,7 +54,16 @@ class DeadLetterStore:
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
         subject = names.dead_letter_subject(self._prefix, letter.tag)
-        self._bus.write(Write(subject, letter.to_bytes(), msg_id=key))
+        try:
+            self._bus.write(Write(subject, letter.to_bytes(), msg_id=key))
+        except (BusError, BusUnavailable) as exc:
+            context = {"run_id": letter.run_id, "tag": letter.tag, "reason": letter.reason}
+            logger.warning(
+                "a dead letter cannot be published yet: %s",
+                exc,
+                extra={**context, "err_id": LogId.DEAD_LETTER_NOT_PUBLISHED},
+            )
+            raise
 
     def publish_failed(self, ended: Snapshot, reason: str) -> None:
         """Store the dead letter of a run that has ended FAILED, once.

@@ -16,7 +16,7 @@ from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runner_protocol import Begin, Cancel, Ended, Message, Output, Planned, TaskChanged
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, BusUnavailable, RunNotFound, SnapshotTooLarge
-from pyoco_server.logs import RateLimit
+from pyoco_server.logs import LogId, RateLimit
 from pyoco_server.operations.finish import Outcome
 from pyoco_server.states import RunStatus, TaskState
 from pyoco_server.stores.runs import RunStore, StoredRun
@@ -222,7 +222,7 @@ class Execution:
         logger.error(
             "a run did not stop within %g s of its cancel; its processes are ended",
             self._config.cancel_grace_sec,
-            extra={**self.context, "err_id": "ERR-PYOCO-0021"},
+            extra={**self.context, "err_id": LogId.CANCEL_OVERDUE},
         )
 
     def _write_progress(self) -> None:

@@ -100,7 +100,7 @@ def report(in_hand: InHand) -> None:
     from pyoco_server.service import Deadline
 
     config = Config(**in_hand.settings)
-    configure_logging("pyoco-server:worker", config)
+    configure_logging("pyoco-server:worker", config, worker_id=in_hand.worker_id)
     deadline = Deadline(_NATS_SEC)
     lost_at = time.time()
     while not deadline.has_passed:
@@ -147,7 +147,6 @@ def _report(bus: Any, config: Any, in_hand: InHand, lost_at: float) -> None:
         "the worker died; its processes were ended, and %d of its %d jobs handed back",
         count,
         len(in_hand.leases),
-        extra={"worker_id": in_hand.worker_id},
     )
 
 

@@ -25,6 +25,7 @@ from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runner_protocol import Output
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, PyocoServerError, RunNotFound, SnapshotTooLarge
+from pyoco_server.logs import LogId
 from pyoco_server.operations.claim import Claim, Claims, Verdict
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Deadline, Service
@@ -302,7 +303,7 @@ class Slot(Service):
             except RunNotFound as exc:
                 raise LostRun from exc
             except (BusError, BusUnavailable) as exc:
-                context = {"run_id": stored.snapshot.run_id, "err_id": "ERR-PYOCO-0008"}
+                context = {"run_id": stored.snapshot.run_id, "err_id": LogId.END_NOT_WRITTEN}
                 logger.warning("the end of a run cannot be written yet: %s", exc, extra=context)
             if self._tools.must_stop.wait(_FINISH_PAUSE_SEC):
                 raise HandedBack

@@ -173,7 +173,7 @@ class Worker:
             service.start()
         if config.wheel_sync_enabled:
             self._wheels.start()
-        logger.info("the worker serves %s", ", ".join(options.tags), extra={"worker_id": options.worker_id})
+        logger.info("the worker serves %s", ", ".join(options.tags))
 
     def stop(self, drain_sec: float) -> None:
         """Take no new work, let runs go on for ``drain_sec``, hand the rest back, say so, disconnect."""
