@@ -7,6 +7,9 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
 
+#: Rows of a table, each with the cells by the heads of their columns.
+Table = list[dict[str, str]]
+
 
 def section(text: str, heading: str) -> str:
     """Give what stands under a heading, up to the next one of its level or above.
@@ -19,17 +22,25 @@ def section(text: str, heading: str) -> str:
     return found[1]
 
 
-def table_rows(text: str) -> list[list[str]]:
-    """Give the rows of all tables in a text, without their heads, with the marks of code taken off."""
-    rows = []
-    is_head = True
-    for line in text.splitlines():
-        if not line.startswith("|"):
-            is_head = True
-            continue
-        if is_head or set(line) <= set("|- "):
-            is_head = False
-            continue
-        cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
-        rows.append([cell.strip().removeprefix("`").removesuffix("`") for cell in cells])
-    return rows
+def tables(text: str) -> list[Table]:
+    """Give the tables of a text; a cell that is code is given without its marks."""
+    found: list[Table] = []
+    for block in re.findall(r"(?:^\|.*\n)+", f"{text}\n", re.MULTILINE):
+        head, _, *rows = [_cells(line) for line in block.splitlines()]
+        found.append([dict(zip(head, row, strict=True)) for row in rows])
+    return found
+
+
+def table(text: str, first: str) -> Table:
+    """Give the table whose first column has this head; none is an empty one."""
+    return next((rows for rows in tables(text) if rows and next(iter(rows[0])) == first), [])
+
+
+def words(cell: str) -> list[str]:
+    """Give the words of a cell, whether or not each is code."""
+    return re.findall(r"[^\s`]+", cell)
+
+
+def _cells(line: str) -> list[str]:
+    cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
+    return [cell[1:-1] if re.fullmatch(r"`[^`]*`", cell) else cell for cell in cells]

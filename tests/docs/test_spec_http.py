@@ -1,0 +1,141 @@
+"""``docs/spec.md`` tells of every route of a gateway: what it reads, and what it answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pyoco_server import errors
+from pyoco_server.contract import deadletters, policy, runs, workers
+from pyoco_server.gateway import inputs, limits
+from tests.support.documents import DOCS, Table, section, table, words
+from tests.support.spec_routes import SpecRoutes
+
+SPEC = (DOCS / "spec.md").read_text()
+HTTP = section(SPEC, "## HTTP")
+#: Routes for programs, each under a heading of its own, and pages.
+ROUTES = re.findall(r"^### `([A-Z]+ /\S*)`$", HTTP, re.MULTILINE)
+PAGES = {row["page"]: row["query"] for row in table(section(HTTP, "### Pages"), "page")}
+POLICY = table(HTTP, "policy")
+BODIES: list[tuple[str, str, type[BaseModel]]] = [
+    ("POST /runs", "field", inputs.RunInput),
+    ("POST /runs/yaml", "form field", inputs.WorkflowInput),
+    ("POST /runs/batch", "field", inputs.BatchInput),
+    ("POST /runs/{run_id}/rerun", "field", inputs.RerunInput),
+    ("PATCH /workers/{worker_id}", "field", inputs.HiddenInput),
+]
+
+
+def told(route: str, first: str) -> Table:
+    """Give a table of the document about a route."""
+    return table(section(HTTP, f"### `{route}`"), first)
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpecRoutes]:
+    found = SpecRoutes(tmp_path_factory.mktemp("spec"))
+    yield found
+    found.close()
+
+
+def test_documented_routes_are_those_of_the_gateway(routes: SpecRoutes) -> None:
+    there = []
+    for rule in routes.app.url_map.iter_rules():
+        path = re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule)
+        there += [f"{method} {path}" for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}]
+    assert sorted([*ROUTES, *PAGES]) == sorted(there)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route != "POST /runs/yaml"])
+def test_parameters_that_a_route_looks_at_are_documented(routes: SpecRoutes, route: str) -> None:
+    rows = [*told(route, "query"), *(told(route, "form field") if route == "POST /wheels" else [])]
+    assert routes.names_asked(route) - {"wheel"} == {next(iter(row.values())) for row in rows} - {"wheel"}
+
+
+@pytest.mark.parametrize("route", [page for page in PAGES if page.startswith("GET") and "{filename}" not in page])
+def test_parameters_that_a_page_looks_at_are_documented(routes: SpecRoutes, route: str) -> None:
+    assert routes.names_asked(route) == {"refresh", *words(PAGES[route])}
+
+
+@pytest.mark.parametrize(("route", "first", "model"), BODIES, ids=lambda value: value if isinstance(value, str) else "")
+def test_fields_of_bodies_are_those_of_the_models_with_their_defaults(
+    route: str, first: str, model: type[BaseModel]
+) -> None:
+    rows = {row[first]: row["default"] for row in told(route, first)}
+    if rows.pop("the policy", None) is not None:
+        rows.update((row["policy"], row["default"]) for row in POLICY)
+    rows.pop("workflow", None) if first == "form field" else None
+    expected = {}
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True))
+        expected[field.alias or name] = default.strip('"')
+    assert rows == expected
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if " to " in str(told(route, "query"))])
+def test_documented_ranges_of_a_query_hold_at_both_ends(routes: SpecRoutes, route: str) -> None:
+    for row in told(route, "query"):
+        if match := re.fullmatch(r"(\d+) to (\d+)", row["value"]):
+            low, high = int(match[1]), int(match[2])
+            for value in (low, high):
+                answer = routes.ask(route, query_string={row["query"]: str(value)})
+                assert answer.status_code == 200, answer.text
+                answer.close()
+            for value in (low - 1, high + 1):
+                answer = routes.ask(route, query_string={row["query"]: str(value)})
+                assert answer.status_code == 422
+                assert [fault["loc"] for fault in answer.json["errors"]] == [f"query.{row['query']}"]
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if re.search(r"200:[^.]*`{", section(HTTP, f"### `{route}`"))]
+)
+def test_documented_answers_have_the_fields_that_they_have(routes: SpecRoutes, route: str) -> None:
+    text = section(HTTP, f"### `{route}`")
+    shape = re.findall(r"200:[^.`]*`{([^}]*)}`", text)[0]
+    answer: Any = routes.ask(route).json
+    if route == "GET /runs":
+        assert answer.keys() == {"items", "next_cursor"}
+        answer = answer["items"]
+    first = answer[0] if isinstance(answer, list) else answer
+    assert sorted(first) == sorted(words(shape.replace(",", " ")))
+
+
+def test_a_run_is_answered_as_its_snapshot_with_what_is_known_of_its_worker(routes: SpecRoutes) -> None:
+    route = "GET /runs/{run_id}"
+    of_worker = set(re.findall(r"`(worker_\w+)`", section(HTTP, f"### `{route}`")))
+    stored = set(routes.ask("POST /runs/{run_id}/cancel").json)
+    assert set(routes.ask(route).json) - stored == of_worker
+    assert set(routes.ask(route, query_string={"include": "full"}).json) - stored == {*of_worker, "task_records"}
+
+
+def test_an_event_of_a_watch_is_as_documented(routes: SpecRoutes) -> None:
+    events = {row["event"]: words(row["data"]) for row in table(section(HTTP, "### Server-sent events"), "event")}
+    answer = routes.ask("GET /runs/{run_id}/watch")
+    assert answer.mimetype in section(HTTP, "### Server-sent events")
+    lines = dict(line.split(": ", 1) for line in answer.text.strip().splitlines())
+    assert lines.keys() == {"id", "event", "data"}
+    assert sorted(json.loads(lines["data"])) == sorted(events[lines["event"]])
+
+
+@pytest.mark.parametrize(
+    "words_of_it",
+    [
+        f"{limits.MAX_BODY_BYTES // 2**20} MiB; a batch 8 MiB",
+        f"nested {inputs.MAX_NESTING} levels",
+        f"| `runs` | list, {inputs.MAX_BATCH_RUNS} at most |",
+        f"less {runs.RESERVED_BYTES:,} bytes",
+        f"{runs.MAX_ERROR_CHARS:,} characters at most; begins with",
+        f"the error cut at {policy.MAX_EARLIER_ERROR_CHARS} characters",
+        f"the first {deadletters.MAX_PAYLOAD_BYTES:,} bytes of the job",
+        f"Lists in `wheel_sync` have {workers.WHEELS_SHOWN} entries at most.",
+        f"`Retry-After: {errors.TooManyWatches.retry_after_sec}` where all places",
+    ],
+)
+def test_limits_are_those_of_the_code(words_of_it: str) -> None:
+    assert words_of_it in SPEC
