@@ -6,13 +6,13 @@ Source: contract, section 5.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pyoco_server.cli.exits import EXIT_DONE, EXIT_NOT_FOUND, CommandParser, ShowVersion, command
+from pyoco_server.cli.subcommands import add_subcommand, print_json
 
 if TYPE_CHECKING:
     from pyoco_server.bridge.client import Bus
@@ -134,13 +134,8 @@ def _add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> No
 def _add_command(
     commands: argparse._SubParsersAction[CommandParser], name: str, run: Action, help: str, epilog: str
 ) -> CommandParser:
-    # The first example of the epilog is the one that errors show.
-    example = epilog.partition("examples:\n")[2].splitlines()[0].strip()
-    parser = commands.add_parser(
-        name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=epilog, example=example
-    )
+    parser = add_subcommand(commands, name, run, help, epilog)
     _add_connection(parser)
-    parser.set_defaults(run=run, fail=parser.error)
     return parser
 
 
@@ -166,7 +161,7 @@ def _create(args: argparse.Namespace, config: Config) -> int:
     with _connected(config) as bus:
         ensure_bucket(bus, config, config.auth_bucket)
         KeyStore(bus, config).create(record)
-    _print_json(
+    print_json(
         {
             "key_id": record.key_id,
             "tenant_id": record.tenant_id,
@@ -184,7 +179,7 @@ def _list(args: argparse.Namespace, config: Config) -> int:
     with _connected(config) as bus:
         records = KeyStore(bus, config).all()
     shown = ("key_id", "tenant_id", "created_at", "revoked_at")
-    _print_json([{**{name: getattr(record, name) for name in shown}, **record.limits} for record in records])
+    print_json([{**{name: getattr(record, name) for name in shown}, **record.limits} for record in records])
     return EXIT_DONE
 
 
@@ -201,9 +196,9 @@ def _revoke(args: argparse.Namespace, config: Config) -> int:
     with _connected(config) as bus:
         record = KeyStore(bus, config).revoke(args.key_id, now=time.time())
     if record is None:
-        _print_json({"error": "not_found", "key_id": args.key_id})
+        print_json({"error": "not_found", "key_id": args.key_id})
         return EXIT_NOT_FOUND
-    _print_json({"key_id": record.key_id, "revoked_at": record.revoked_at})
+    print_json({"key_id": record.key_id, "revoked_at": record.revoked_at})
     return EXIT_DONE
 
 
@@ -218,7 +213,3 @@ def _connected(config: Config) -> Iterator[Bus]:
         yield bus
     finally:
         bus.close(Deadline(_CLOSE_SEC))
-
-
-def _print_json(document: object) -> None:
-    print(json.dumps(document), flush=True)

@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.client_cancel import add_cancel
-from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least, print_json
+from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least
 from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_workers
 from pyoco_server.cli.client_policy import add_policy, policy_of
@@ -22,6 +22,7 @@ from pyoco_server.cli.client_rerun import add_rerun
 from pyoco_server.cli.client_wheels import add_wheels
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
+from pyoco_server.cli.subcommands import print_json
 from pyoco_server.errors import Fault
 
 if TYPE_CHECKING:

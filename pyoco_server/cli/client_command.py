@@ -6,11 +6,11 @@ Source: contract, section 5.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyoco_server.cli.exits import CommandParser
+from pyoco_server.cli.subcommands import add_subcommand
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
@@ -49,14 +49,9 @@ def add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> Non
 def add_command(
     commands: argparse._SubParsersAction[CommandParser], name: str, run: Action, help: str, epilog: str
 ) -> CommandParser:
-    """Add a subcommand; its namespace has ``run`` and ``fail``, see :func:`pyoco_server.cli.client.get_parser`."""
-    # The first example of the epilog is the one that errors show.
-    example = epilog.partition("examples:\n")[2].splitlines()[0].strip()
-    parser = commands.add_parser(
-        name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=epilog, example=example
-    )
+    """Add a subcommand, see :func:`add_subcommand`, with the flags of the connection."""
+    parser = add_subcommand(commands, name, run, help, epilog)
     add_connection(parser)
-    parser.set_defaults(run=run, fail=parser.error)
     return parser
 
 
@@ -72,8 +67,3 @@ def at_least(low: int) -> Callable[[str], int]:
     # argparse names the type in its message for text that is no number.
     whole.__name__ = "whole number"
     return whole
-
-
-def print_json(document: object) -> None:
-    """Print a document on one line."""
-    print(json.dumps(document), flush=True)

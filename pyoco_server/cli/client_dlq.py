@@ -9,8 +9,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pyoco_server.cli.client_command import PROG, add_command, at_least, print_json
+from pyoco_server.cli.client_command import PROG, add_command, at_least
 from pyoco_server.cli.exits import CommandParser
+from pyoco_server.cli.subcommands import print_json
 from pyoco_server.errors import RunsRefused
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pyoco_server.cli.client_command import PROG, add_command, print_json
+from pyoco_server.cli.client_command import PROG, add_command
 from pyoco_server.cli.exits import CommandParser
+from pyoco_server.cli.subcommands import print_json
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from pyoco_server.cli.client_command import PROG, add_command, print_json
+from pyoco_server.cli.client_command import PROG, add_command
 from pyoco_server.cli.exits import CommandParser
+from pyoco_server.cli.subcommands import print_json
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
