@@ -97,6 +97,8 @@ class PyocoServerError(Exception):
     exit_code: ClassVar[int] = 1
     #: Whether the same call may succeed later without any change.
     retryable: ClassVar[bool] = False
+    #: Lines that a command prints below the error: how it is done.
+    hints: tuple[str, ...] = ()
 
     def __init__(self, detail: str | None = None) -> None:
         super().__init__(detail or type(self).title())

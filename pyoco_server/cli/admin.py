@@ -118,7 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What the connection logs while it tries would stand on stderr beside the one sentence that says how it ended.
     logging.getLogger("pyoco_server").addHandler(logging.NullHandler())
     run: Action = args.run
-    return run(args, Config.from_env(nats_url=args.nats_url))
+    with args.parser.explaining():
+        return run(args, Config.from_env(nats_url=args.nats_url))
 
 
 def _add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> None:

@@ -23,7 +23,7 @@ from pyoco_server.cli.client_wheels import add_wheels
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
 from pyoco_server.cli.subcommands import print_json
-from pyoco_server.errors import Fault
+from pyoco_server.errors import Fault, InvalidCommand, InvalidInput
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
@@ -137,8 +137,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # requests takes longer to import than --help takes altogether.
     from pyoco_server.client.http import PyocoHttpClient
 
-    with PyocoHttpClient(args.server, api_key=args.api_key, api_key_header=args.api_key_header) as client:
-        args.run(args, client)
+    with args.parser.explaining():
+        try:
+            with PyocoHttpClient(args.server, api_key=args.api_key, api_key_header=args.api_key_header) as client:
+                args.run(args, client)
+        except InvalidInput as exc:
+            # What the client refuses to send was given on this command line.
+            raise InvalidCommand(exc.detail) from exc
     return EXIT_DONE
 
 

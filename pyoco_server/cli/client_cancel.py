@@ -67,8 +67,5 @@ def _ended(run: dict[str, Any], timeout_sec: float, client: PyocoHttpClient) -> 
             for event in events:
                 run = event["data"].get("snapshot") or run
     if run["status"] not in TERMINAL:
-        raise CancelNotFinished(
-            f"Run {run_id} is still {run['status']} after {timeout_sec:g} s; the request stands.\n"
-            f"  example: {PROG} watch {run_id} --until-terminal"
-        )
+        raise CancelNotFinished(f"Run {run_id} is still {run['status']} after {timeout_sec:g} s; the request stands.")
     return run

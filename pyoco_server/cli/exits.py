@@ -6,13 +6,14 @@ Source: contract, section 5, first paragraph.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from pyoco_server.errors import InvalidCommand, PyocoServerError
+from pyoco_server.errors import GatewayRefused, GatewayUnreachable, InvalidCommand, PyocoServerError, Unavailable
 
 #: The command did what was asked.
 EXIT_DONE = 0
@@ -49,7 +50,8 @@ def command(prog: str) -> Callable[[Main], Callable[..., int]]:
             except KeyboardInterrupt:
                 return EXIT_INTERRUPTED
             except PyocoServerError as exc:
-                return _say(f"{exc.err_id or prog + ':'} {exc.detail}", exc.exit_code)
+                lines = [f"{exc.err_id or prog + ':'} {exc.detail}", *(f"  {hint}" for hint in exc.hints)]
+                return _say("\n".join(lines), exc.exit_code)
             except BrokenPipeError as exc:
                 return EXIT_DONE if _stdout_is_closed() else _unexpected(prog, exc)
             except Exception as exc:
@@ -63,6 +65,8 @@ def command(prog: str) -> Callable[[Main], Callable[..., int]]:
 class CommandParser(argparse.ArgumentParser):
     """A parser whose errors are :class:`InvalidCommand`, with an example of how it is done.
 
+    Its namespace has ``parser``, the parser of the subcommand that was given.
+
     :param example: a command line that works; shown with each error.
     :param epilog: shown as it is, line by line.
     """
@@ -71,17 +75,30 @@ class CommandParser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
         self._example = example
+        # Of nested parsers the innermost wins: the one that knows what was meant.
+        self.set_defaults(parser=self)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line, or a value found wrong later on.
 
         :raises InvalidCommand: always.
         """
-        lines = [message]
-        if self._example:
-            lines.append(f"  example: {self._example}")
-        lines.append(f"  help: {self.prog} --help")
-        raise InvalidCommand("\n".join(lines))
+        with self.explaining():
+            raise InvalidCommand(message)
+
+    @contextlib.contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Give an error of what was asked, or of whom, the example of this command as it passes here."""
+        try:
+            yield
+        except (InvalidCommand, GatewayRefused, GatewayUnreachable, Unavailable) as exc:
+            exc.hints = exc.hints or self._hints
+            raise
+
+    @property
+    def _hints(self) -> tuple[str, ...]:
+        help = f"help: {self.prog} --help"
+        return (f"example: {self._example}", help) if self._example else (help,)
 
 
 class ShowVersion(argparse.Action):

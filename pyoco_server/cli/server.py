@@ -105,10 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Flags without a subcommand belong to 'up', as users of 0.5.1 have them in their scripts.
         words.insert(0, "up")
     args = get_parser().parse_args(words)
-    if args.command == "demo":
-        from pyoco_server.cli.demo import run_demo
+    with args.parser.explaining():
+        if args.command == "demo":
+            from pyoco_server.cli.demo import run_demo
 
-        return run_demo(args)
-    from pyoco_server.cli.up import run_up
+            return run_demo(args)
+        from pyoco_server.cli.up import run_up
 
-    return run_up(args)
+        return run_up(args)

@@ -39,7 +39,7 @@ SIGINT and SIGTERM stop it: it takes no new runs, lets those that go on end with
 the rest back to the queue. A second signal means now."""
 
 
-def get_parser() -> argparse.ArgumentParser:
+def get_parser() -> CommandParser:
     """Make the parser of ``pyoco-worker``."""
     parser = CommandParser(
         prog="pyoco-worker",
@@ -109,19 +109,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pyoco_server.config import Config
     from pyoco_server.logs import configure_logging
 
-    config = Config.from_env(
-        nats_url=args.nats_url,
-        drain_sec=args.drain_sec,
-        log_level=args.log_level,
-        wheel_sync_enabled=args.wheel_sync,
-        wheel_sync_dir=args.wheel_sync_dir,
-        wheel_sync_interval_sec=args.wheel_sync_interval_sec,
-        wheel_install_timeout_sec=args.wheel_install_timeout_sec,
-    )
-    config.check_worker()
-    options = _options(parser, args, config)
-    configure_logging("pyoco-server:worker", config, worker_id=options.worker_id)
-    return _serve(config, options)
+    with parser.explaining():
+        config = Config.from_env(
+            nats_url=args.nats_url,
+            drain_sec=args.drain_sec,
+            log_level=args.log_level,
+            wheel_sync_enabled=args.wheel_sync,
+            wheel_sync_dir=args.wheel_sync_dir,
+            wheel_sync_interval_sec=args.wheel_sync_interval_sec,
+            wheel_install_timeout_sec=args.wheel_install_timeout_sec,
+        )
+        config.check_worker()
+        options = _options(parser, args, config)
+        configure_logging("pyoco-server:worker", config, worker_id=options.worker_id)
+        return _serve(config, options)
 
 
 def _options(parser: argparse.ArgumentParser, args: argparse.Namespace, config: Config) -> WorkerOptions:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import run
+from tests.support.commands import reason, run
 from tests.support.nats import free_port
 
 SERVER = "pyoco-server"
@@ -30,8 +30,7 @@ def refusal(*command: str, cwd: Path, **env: str) -> str:
     assert done.returncode == 1, done
     assert done.stdout in ("", said), done
     assert done.stderr.startswith("ERR-PYOCO-0018 "), done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
+    return reason(done.stderr)
 
 
 @pytest.mark.parametrize("flags", [(), ("up",), ("demo",)])
@@ -49,7 +48,6 @@ def test_a_port_of_the_gateway_that_is_in_use_is_named(tmp_path: Path, taken: in
     words = refusal(SERVER, "--port", str(taken), cwd=tmp_path)
     assert f"127.0.0.1:{taken}" in words
     assert "in use" in words
-    assert words.count("\n") == 1
     assert not (tmp_path / ".pyoco").exists()
 
 
@@ -57,7 +55,6 @@ def test_a_port_of_the_gateway_that_is_in_use_is_named(tmp_path: Path, taken: in
 def test_a_port_for_nats_that_something_else_uses_is_named(tmp_path: Path, taken: int, flags: tuple[str, ...]) -> None:
     words = refusal(SERVER, *flags, "--port", "0", "--nats-client-port", str(taken), cwd=tmp_path)
     assert f"already in use: 127.0.0.1:{taken}" in words
-    assert words.count("\n") == 1
 
 
 def test_a_host_that_is_not_of_this_machine_is_named(tmp_path: Path) -> None:
@@ -77,7 +74,6 @@ def test_a_nats_that_is_named_and_absent_is_told_within_ten_seconds(tmp_path: Pa
     assert time.monotonic() - began < 10
     assert url in words
     assert "Start NATS there" in words
-    assert words.count("\n") == 1
     assert not (tmp_path / ".pyoco").exists()
 
 
@@ -115,7 +111,6 @@ def test_a_setting_that_does_not_parse_is_named_with_its_value(
     words = refusal(command, cwd=tmp_path, **{variable: value})
     assert f"{variable}={value!r}" in words
     assert f"expected {expected}" in words
-    assert words.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", [(SERVER,), (SERVER, "demo"), (WORKER,)])
@@ -187,7 +182,6 @@ def test_a_folder_that_cannot_take_the_store_is_named(tmp_path: Path, flags: tup
     (tmp_path / ".pyoco").write_text("a file where a folder is to be")
     words = refusal(SERVER, *flags, "--port", "0", "--nats-client-port", str(free_port()), cwd=tmp_path)
     assert "ERR-PYOCO-0018 The folder .pyoco" in words
-    assert words.count("\n") == 1
 
 
 def test_without_nats_a_worker_for_one_run_gives_up_within_ten_seconds(tmp_path: Path) -> None:
@@ -196,5 +190,4 @@ def test_without_nats_a_worker_for_one_run_gives_up_within_ten_seconds(tmp_path:
     done = run(WORKER, "--run-once", "--nats-url", url, cwd=tmp_path)
     assert time.monotonic() - began < 10
     assert done.returncode == 1
-    assert url in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert url in reason(done.stderr)

@@ -36,6 +36,13 @@ def run(*command: str, cwd: Path, timeout_sec: float = 60, **env: str) -> subpro
     )
 
 
+def reason(stderr: str) -> str:
+    """Give the one line that says why a command could not; below it stands how it is done."""
+    first, *hints = stderr.splitlines()
+    assert [hint.partition(":")[0] for hint in hints] == ["  example", "  help"], stderr
+    return first
+
+
 class Daemon:
     """One of our long-lived commands.
 
