@@ -41,6 +41,7 @@
     ├── GatewayRefused               ERR-PYOCO-HTTP  the gateway answered with an error
     ├── RunsRefused                  ERR-PYOCO-HTTP  the gateway refused some of many runs
     ├── CancelNotFinished            ERR-PYOCO-CANCEL  a cancelled run has not ended in time
+    ├── RunNotCompleted              ERR-PYOCO-RUN   a run that was waited for is not COMPLETED
     └── InvalidCommand               ERR-PYOCO-0018  bad argument, setting or file
         └── InvalidSetting           a setting that does not parse or contradicts another
 
@@ -407,6 +408,12 @@ class CancelNotFinished(PyocoServerError):
     """The cancelled run has not ended in time."""
 
     err_id = "ERR-PYOCO-CANCEL"
+
+
+class RunNotCompleted(PyocoServerError):
+    """The run has not completed."""
+
+    err_id = "ERR-PYOCO-RUN"
 
 
 class InvalidCommand(PyocoServerError):

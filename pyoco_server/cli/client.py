@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.client_cancel import add_cancel
-from pyoco_server.cli.client_command import PROG, add_command, add_connection, at_least
+from pyoco_server.cli.client_command import PROG, add_command, add_connection
 from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_workers
 from pyoco_server.cli.client_policy import add_policy, policy_of
 from pyoco_server.cli.client_rerun import add_rerun
+from pyoco_server.cli.client_watch import add_watch
 from pyoco_server.cli.client_wheels import add_wheels
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
@@ -89,17 +90,6 @@ examples:
   {PROG} list-vnext --updated-after 1767225600       what has changed since
 """
 
-_WATCH_EPILOG = f"""\
-Without --output, a terminal shows the progress of the run until its end (or --timeout-sec, --max-events),
-with the results below; elsewhere one JSON document {{event, data}} a line is printed, as with --output json.
---output status prints ts, event, status (- in a heartbeat) and run_id, with a tab between.
-
-examples:
-  {PROG} watch RUN_ID
-  {PROG} watch RUN_ID --until-terminal --output status
-  {PROG} watch RUN_ID --until-terminal --timeout-sec 600 --records | tail -1 | jq .data.snapshot.error
-"""
-
 
 def get_parser() -> CommandParser:
     """Give the parser; its namespace has ``run``, an :data:`Action`, and ``fail``, the parser's ``error``."""
@@ -116,7 +106,7 @@ def get_parser() -> CommandParser:
     _add_submit_yaml(commands)
     _add_reads(commands)
     _add_lists(commands)
-    _add_watch(commands)
+    add_watch(commands)
     add_cancel(commands)
     add_workers(commands)
     add_wheels(commands)
@@ -231,33 +221,6 @@ def _add_lists(commands: argparse._SubParsersAction[CommandParser]) -> None:
         parser.add_argument("--output", choices=("json", "table"), default="json", help="default: json")
 
 
-def _add_watch(commands: argparse._SubParsersAction[CommandParser]) -> None:
-    parser = add_command(commands, "watch", _watch, "follow a run as it changes", _WATCH_EPILOG)
-    parser.add_argument("run_id", metavar="RUN_ID")
-    parser.add_argument("--records", action="store_true", help="snapshots with task_records")
-    parser.add_argument("--since", type=float, metavar="TIME", help="only snapshots newer than this, in unix seconds")
-    parser.add_argument(
-        "--timeout-sec",
-        type=at_least(1),
-        metavar="SEC",
-        help="stop after this many seconds, 1 to 600 (default: 60); with --until-terminal any number "
-        "(default: no limit)",
-    )
-    parser.add_argument(
-        "--max-events",
-        type=at_least(0),
-        default=0,
-        metavar="N",
-        help="stop after N events (default: 0, no limit)",
-    )
-    parser.add_argument(
-        "--until-terminal",
-        action="store_true",
-        help="stop when the run has ended, and go on over pauses of the gateway until then",
-    )
-    parser.add_argument("--output", choices=("json", "status"), help="default: see below")
-
-
 def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     tags = None if args.tags is None else [tag.strip() for tag in args.tags.split(",") if tag.strip()]
     params = gather(args.params_file, args.params, args.param, args.fail)
@@ -325,72 +288,3 @@ def _print_runs(runs: Sequence[Mapping[str, Any]]) -> None:
     from pyoco_server.cli.tables import RUN_COLUMNS, print_table
 
     print_table(runs, RUN_COLUMNS, sys.stdout)
-
-
-def _watch(args: argparse.Namespace, client: PyocoHttpClient) -> None:
-    display = args.output is None and sys.stdout.isatty()
-    until_terminal = args.until_terminal or display
-    events = client.watch_run(
-        args.run_id,
-        include_records=args.records or display,
-        since=args.since,
-        timeout_sec=args.timeout_sec,
-        until_terminal=until_terminal,
-    )
-    wanted = _WantedEvents(events, args.max_events)
-    if display:
-        _show(wanted)
-    else:
-        for event in wanted:
-            _print_event(event, args.output or "json")
-    if until_terminal and not wanted.is_over:
-        # Status 0 as in 0.5.1: it has watched for as long as it was told to.
-        state = wanted.status or "unchanged"
-        print(f"{PROG}: run {args.run_id} has not ended; it is {state}", file=sys.stderr)
-
-
-class _WantedEvents:
-    """The events of a watch up to what the command line asks for, and what they told of the run."""
-
-    def __init__(self, events: Iterator[dict[str, Any]], max_events: int) -> None:
-        self._events = events
-        self._max_events = max_events
-        #: State of the run in the last snapshot; ``None`` before the first.
-        self.status: str | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the run has ended."""
-        from pyoco_server.states import TERMINAL
-
-        return self.status in TERMINAL
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for count, event in enumerate(self._events, start=1):
-            self.status = _status(event) or self.status
-            yield event
-            # Asking for one event more than is wanted would wait for it.
-            if count == self._max_events:
-                return
-
-
-def _show(events: _WantedEvents) -> None:
-    from pyoco_server.cli.progress import print_results, show_events
-
-    snapshot = show_events(events)
-    if snapshot is not None and events.is_over:
-        print_results(snapshot, sys.stdout)
-
-
-def _print_event(event: Mapping[str, Any], output: str) -> None:
-    data = event["data"]
-    if output == "json":
-        print_json({"event": event["event"], "data": data})
-    else:
-        fields = (data.get("ts"), event["event"], _status(event), data.get("run_id"))
-        print("\t".join("-" if field is None else str(field) for field in fields), flush=True)
-
-
-def _status(event: Mapping[str, Any]) -> str | None:
-    snapshot = event["data"].get("snapshot")
-    return None if snapshot is None else str(snapshot.get("status"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -74,7 +75,7 @@ class TestFlags:
         assert examples
         for example in examples:
             # Three blanks set off what is said about a line; pipes lead from or to other programs.
-            commands = [part.strip() for part in example.strip().split("   ")[0].split(" | ")]
+            commands = [part.strip() for part in re.split(r" \|\|? ", example.strip().split("   ")[0])]
             words = shlex.split(next(part for part in commands if part.startswith("pyoco-client ")))
             assert get_parser().parse_args(words[1:]).command
 
