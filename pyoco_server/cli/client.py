@@ -17,8 +17,9 @@ from pyoco_server.cli.client_cancel import add_cancel
 from pyoco_server.cli.client_command import PROG, add_command, add_connection
 from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_workers
-from pyoco_server.cli.client_policy import add_policy, policy_of
+from pyoco_server.cli.client_policy import add_idempotency_key, add_policy, policy_of
 from pyoco_server.cli.client_rerun import add_rerun
+from pyoco_server.cli.client_wait import WAIT_NOTE, add_wait, check_wait, print_run
 from pyoco_server.cli.client_watch import add_watch
 from pyoco_server.cli.client_wheels import add_wheels
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
@@ -47,16 +48,24 @@ environment:
 _SUBMIT_EPILOG = f"""\
 Later wins where a parameter is given twice: --params-file, then --params, then --param.
 
+{WAIT_NOTE}
+
 examples:
   {PROG} submit --flow-name main --param x=1 --param name=alice
   {PROG} submit --flow-name main --params '{{"x": 1, "names": ["a", "b"]}}' --tag gpu --tags nightly,eu
   {PROG} submit --flow-name main --params-file params.yaml --param x=2
+  {PROG} submit --flow-name main --tag nightly --wait || echo failed
 """
 
 _SUBMIT_YAML_EPILOG = f"""\
 Parameters are laid over the defaults of the file. Later wins where one is given twice: --params-file, then --params,
 then --param. With --each stdout has a line for each run, in the order of the file: {{run_id, status}}, or the problem
 of a run that was refused. The exit status is 1 then; a fault in the file is found before anything is submitted.
+
+{WAIT_NOTE}
+
+With --each and --wait all runs are submitted first, each has its line as soon as it and those before it have ended, and
+the exit status is 0 if all are COMPLETED.
 
 examples:
   {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello
@@ -143,8 +152,9 @@ def _add_submit(commands: argparse._SubParsersAction[CommandParser]) -> None:
     _add_params(parser)
     parser.add_argument("--tag", help="routing tag: which workers may run it (default: the gateway's)")
     parser.add_argument("--tags", metavar="A,B", help="labels for display and filters, separated by commas")
-    _add_idempotency_key(parser)
+    add_idempotency_key(parser)
     add_policy(parser)
+    add_wait(parser)
 
 
 def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> None:
@@ -155,22 +165,14 @@ def _add_submit_yaml(commands: argparse._SubParsersAction[CommandParser]) -> Non
     parser.add_argument("--flow-name", required=True, metavar="NAME", help="name of the flow")
     parser.add_argument("--tag", required=True, help="routing tag: which workers may run it")
     _add_params(parser)
-    _add_idempotency_key(parser)
+    add_idempotency_key(parser)
     add_policy(parser)
+    add_wait(parser)
     parser.add_argument(
         "--each",
         action="store_true",
         help="a run for each set of parameters in --params-file: a JSON object a line, or a list in JSON or YAML; "
         "--params and --param are laid over each",
-    )
-
-
-def _add_idempotency_key(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--idempotency-key",
-        metavar="KEY",
-        help="names this submission: the same command with the same key again, as by a retried cron job, makes no "
-        "second run and prints the first one",
     )
 
 
@@ -222,23 +224,25 @@ def _add_lists(commands: argparse._SubParsersAction[CommandParser]) -> None:
 
 
 def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    check_wait(args)
     tags = None if args.tags is None else [tag.strip() for tag in args.tags.split(",") if tag.strip()]
     params = gather(args.params_file, args.params, args.param, args.fail)
     options = {"policy": policy_of(args), "idempotency_key": args.idempotency_key}
-    print_json(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags, **options))
+    print_run(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags, **options), args, client)
 
 
 def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    check_wait(args)
     text = read_text("--workflow-file", args.workflow_file, args.fail)
     if not args.each:
         params = gather(args.params_file, args.params, args.param, args.fail)
         options = {"policy": policy_of(args), "idempotency_key": args.idempotency_key}
         answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag, params=params, **options)
-        print_json(answer)
         for warning in answer.get("warnings", []):
             print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)
+        print_run(answer, args, client)
         return
-    from pyoco_server.cli.submit_each import ParameterSets, submit_each
+    from pyoco_server.cli.submit_each import ParameterSets, print_ends, print_results, submit_each
 
     if args.params_file is None:
         args.fail("--each needs --params-file, the file with the sets of parameters")
@@ -246,7 +250,11 @@ def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
         args.fail("--idempotency-key names one run, so it does not go with --each")
     over = gather(None, args.params, args.param, args.fail)
     with closing(ParameterSets(args.params_file, args.fail)) as sets:
-        submit_each(client, text, sets, over, flow_name=args.flow_name, tag=args.tag, policy=policy_of(args))
+        batches = submit_each(client, text, sets, over, flow_name=args.flow_name, tag=args.tag, policy=policy_of(args))
+        if args.wait:
+            print_ends(client, batches, args.wait_sec)
+        else:
+            print_results(batches)
 
 
 def _get(args: argparse.Namespace, client: PyocoHttpClient) -> None:

@@ -1,4 +1,4 @@
-"""Flags of ``pyoco-client submit`` and ``submit-yaml`` that say how often and how a run is tried.
+"""Flags of what submits runs: how often and how a run is tried, and the name of a submission.
 
 Source: issue 4.
 """
@@ -38,6 +38,16 @@ def add_policy(parser: CommandParser) -> None:
         action="store_const",
         const=False,
         help="execute all tasks in each attempt, also those that an earlier one has finished",
+    )
+
+
+def add_idempotency_key(parser: CommandParser) -> None:
+    """Add the flag that makes a submission safe to repeat."""
+    parser.add_argument(
+        "--idempotency-key",
+        metavar="KEY",
+        help="names this submission: the same command with the same key again, as by a retried cron job, makes no "
+        "second run and prints the first one",
     )
 
 

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from pyoco_server.cli.client_wait import run_at_end
 from pyoco_server.cli.params import as_mapping, parse_json, parse_yaml
 from pyoco_server.cli.progress import is_live
-from pyoco_server.errors import RunsRefused
+from pyoco_server.cli.subcommands import print_json
+from pyoco_server.errors import RunNotCompleted, RunsRefused
+from pyoco_server.states import RunStatus
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
@@ -109,24 +115,78 @@ def submit_each(
     flow_name: str,
     tag: str,
     policy: Mapping[str, Any],
-) -> None:
-    """Submit a run for each set of parameters; print the result of each on stdout, in order, and progress on stderr.
+) -> Iterator[list[dict[str, Any]]]:
+    """Submit a run for each set of parameters, a batch at each ``next()``; show progress on stderr.
 
     :param over: parameters that are laid over those of each set.
     :param policy: how each run is tried.
-    :raises RunsRefused: the gateway refused some; their problems stand in the output.
-    :raises PyocoServerError: a batch was not accepted or not answered; what was printed had been dealt with before.
+    :return: the results of each batch: of each run ``{run_id, status}``, or its problem document, in order.
+    :raises PyocoServerError: a batch was not accepted or not answered; what was given had been dealt with before.
     """
-    done = refused = 0
     with _progress(sets.count) as advance:
         for batch in _batches(sets, over):
             results = client.submit_batch_yaml(workflow_yaml, batch, flow_name=flow_name, tag=tag, policy=policy)
-            for result in results:
-                print(json.dumps(result))
-            sys.stdout.flush()
-            done += len(results)
-            refused += sum("detail" in result for result in results)
+            yield results
             advance(len(results))
+
+
+def print_results(batches: Iterable[list[dict[str, Any]]]) -> None:
+    """Print the result of each submission as it comes.
+
+    :raises RunsRefused: the gateway refused some; their problems stand in the output.
+    """
+    done = refused = 0
+    for results in batches:
+        for result in results:
+            print(json.dumps(result))
+        sys.stdout.flush()
+        done += len(results)
+        refused += sum(map(_is_refused, results))
+    _check_refused(refused, done)
+
+
+def print_ends(client: PyocoHttpClient, batches: Iterable[list[dict[str, Any]]], wait_sec: float | None) -> None:
+    """Submit all runs, then print each when it and those before it have ended.
+
+    :param wait_sec: seconds to wait for all of them; no limit when ``None``.
+    :raises RunsRefused: the gateway refused some; their problems stand in the output.
+    :raises RunNotCompleted: some did not end as COMPLETED, or not in time; they were printed as they are.
+    """
+    left: deque[dict[str, Any]] = deque()
+    done = refused = other = 0
+    try:
+        for results in batches:
+            left.extend(results)
+        end = math.inf if wait_sec is None else time.monotonic() + wait_sec
+        with _bar(len(left), "ended") as advance:
+            while left:
+                result = left[0] if _is_refused(left[0]) else _at_end(client, left[0]["run_id"], end)
+                left.popleft()
+                print_json(result)
+                done += 1
+                refused += _is_refused(result)
+                other += result["status"] != RunStatus.COMPLETED
+                advance(1)
+    except BaseException:
+        # The other runs go on, and their ids must not be lost.
+        for result in left:
+            print_json(result)
+        raise
+    _check_refused(refused, done)
+    if other:
+        raise RunNotCompleted(f"{other} of {done} runs are not COMPLETED; their lines say what they are.")
+
+
+def _at_end(client: PyocoHttpClient, run_id: str, end: float) -> dict[str, Any]:
+    """Give a run as it has ended, or as it is at ``end``, a time of ``time.monotonic()``."""
+    return run_at_end(client, run_id, None if end == math.inf else max(0.0, end - time.monotonic()))
+
+
+def _is_refused(result: Mapping[str, Any]) -> bool:
+    return "detail" in result
+
+
+def _check_refused(refused: int, done: int) -> None:
     if refused:
         raise RunsRefused(f"{refused} of {done} runs were refused; the lines with a 'detail' say why.")
 
@@ -151,20 +211,30 @@ def _batches(sets: ParameterSets, over: Mapping[str, Any]) -> Iterator[list[dict
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show on stderr how many runs have been submitted: a bar in a terminal, a line a batch elsewhere."""
+    if is_live(sys.stderr):
+        with _bar(total, "runs") as advance:
+            yield advance
+        return
+    done = 0
+
+    def say(count: int) -> None:
+        nonlocal done
+        done += count
+        print(f"{done} of {total} runs", file=sys.stderr, flush=True)
+
+    yield say
+
+
+@contextlib.contextmanager
+def _bar(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """Show a bar, on stderr, where that is a terminal."""
     if not is_live(sys.stderr):
-        done = 0
-
-        def say(count: int) -> None:
-            nonlocal done
-            done += count
-            print(f"{done} of {total} runs", file=sys.stderr, flush=True)
-
-        yield say
+        yield lambda count: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr), redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("runs", total=total)
+        task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
