@@ -30,7 +30,8 @@ def print_table(
 
     Cells are shortened only where ``stream`` is a terminal.
 
-    :param whole: columns that are never shortened: one copies ids, and states are few words.
+    :param whole: columns that are shortened when it does not do to shorten the others: one copies ids, and states are
+        few words.
     """
     if not items:
         print("(no items)", file=stream)
@@ -38,8 +39,10 @@ def print_table(
     rows = [list(columns)] + [[cell(item.get(name)) for name in columns] for item in items]
     widths = [max(width(row[index]) for row in rows) for index in range(len(columns))]
     if stream.isatty():
+        places = shutil.get_terminal_size().columns
         kept = set(whole)
-        widths = _narrowed(widths, [name not in kept for name in columns], shutil.get_terminal_size().columns)
+        widths = _narrowed(widths, [name not in kept for name in columns], places)
+        widths = _narrowed(widths, [True] * len(columns), places)
     for row in rows:
         cells = [_padded(text, places) for text, places in zip(row, widths, strict=True)]
         print(_GAP.join(cells).rstrip(), file=stream)

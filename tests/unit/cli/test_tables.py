@@ -55,15 +55,26 @@ def test_wide_characters_keep_the_columns_in_line() -> None:
     assert {width(line[: line.rindex("t  ")]) for line in lines[1:]} == {36 + 2 + 9 + 2 + 9 + 2}
 
 
-@pytest.mark.parametrize("places", [100, 72, 60])
+@pytest.mark.parametrize("places", [200, 100, 80])
 def test_a_terminal_gets_lines_that_fit_with_ids_and_states_whole(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = shown(places, monkeypatch)
+    assert width(line) <= places
+    assert line.startswith("r" * 36 + "  COMPLETED  ") and "…" in line
+
+
+@pytest.mark.parametrize("places", [72, 48])
+def test_a_narrow_terminal_gets_lines_that_fit_with_ids_cut(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = shown(places, monkeypatch)
+    assert width(line) == places
+    assert line.startswith("rrrrrrr") and line.count("…") >= 4
+
+
+def shown(places: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the line of a run with a long name in a terminal of so many places."""
     monkeypatch.setenv("COLUMNS", str(places))
     stream = Terminal()
-    print_table([run(flow_name="f" * 80, tag="t" * 80)], RUN_COLUMNS, stream)
-    line = stream.getvalue().splitlines()[1]
-    # Below what ids, states and the least of each other column need, the terminal wraps.
-    assert width(line) <= max(places, 36 + 9 + 8 + 8 + 3 + 4 * 2)
-    assert line.startswith("r" * 36 + "  COMPLETED  ") and "…" in line
+    print_table([run(flow_name="f" * 80, tag="t" * 80, updated_at=1795283706.4834738)], RUN_COLUMNS, stream)
+    return stream.getvalue().splitlines()[1]
 
 
 def test_a_pipe_gets_every_value_whole(monkeypatch: pytest.MonkeyPatch) -> None:
