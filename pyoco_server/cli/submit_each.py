@@ -192,7 +192,7 @@ def _check_refused(refused: int, done: int) -> None:
 
 
 def _batches(sets: ParameterSets, over: Mapping[str, Any]) -> Iterator[list[dict[str, Any]]]:
-    from pyoco_server.client.http import BATCH_MAX_RUNS
+    from pyoco_server.client.submit import BATCH_MAX_RUNS
 
     batch: list[dict[str, Any]] = []
     size = 0
