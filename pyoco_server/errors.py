@@ -40,7 +40,7 @@
     ├── GatewayUnreachable           ERR-PYOCO-HTTP  the client found no gateway
     ├── GatewayRefused               ERR-PYOCO-HTTP  the gateway answered with an error
     ├── RunsRefused                  ERR-PYOCO-HTTP  the gateway refused some of many runs
-    ├── CancelNotFinished            ERR-PYOCO-CANCEL  a cancelled run has not ended in time
+    ├── CancelNotFinished            ERR-PYOCO-CANCEL  a cancelled run has not ended in time; a TimeoutError, too
     ├── RunNotCompleted              ERR-PYOCO-RUN   a run that was waited for is not COMPLETED
     └── InvalidCommand               ERR-PYOCO-0018  bad argument, setting or file
         └── InvalidSetting           a setting that does not parse or contradicts another
@@ -404,7 +404,7 @@ class RunsRefused(PyocoServerError):
     err_id = "ERR-PYOCO-HTTP"
 
 
-class CancelNotFinished(PyocoServerError):
+class CancelNotFinished(PyocoServerError, TimeoutError):
     """The cancelled run has not ended in time."""
 
     err_id = "ERR-PYOCO-CANCEL"

@@ -227,7 +227,7 @@ def _submit(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     check_wait(args)
     tags = None if args.tags is None else [tag.strip() for tag in args.tags.split(",") if tag.strip()]
     params = gather(args.params_file, args.params, args.param, args.fail)
-    options = {"policy": policy_of(args), "idempotency_key": args.idempotency_key}
+    options = {**policy_of(args), "idempotency_key": args.idempotency_key}
     print_run(client.submit_run(args.flow_name, params, tag=args.tag, tags=tags, **options), args, client)
 
 
@@ -236,7 +236,7 @@ def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     text = read_text("--workflow-file", args.workflow_file, args.fail)
     if not args.each:
         params = gather(args.params_file, args.params, args.param, args.fail)
-        options = {"policy": policy_of(args), "idempotency_key": args.idempotency_key}
+        options = {**policy_of(args), "idempotency_key": args.idempotency_key}
         answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag, params=params, **options)
         for warning in answer.get("warnings", []):
             print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)

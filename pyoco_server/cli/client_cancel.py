@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyoco_server.cli.client_command import PROG, add_command
 from pyoco_server.cli.exits import CommandParser
@@ -49,23 +48,4 @@ _seconds.__name__ = "number of seconds"
 
 
 def _cancel(args: argparse.Namespace, client: PyocoHttpClient) -> None:
-    run = client.cancel_run(args.run_id)
-    print_json(_ended(run, args.timeout_sec, client) if args.wait else run)
-
-
-def _ended(run: dict[str, Any], timeout_sec: float, client: PyocoHttpClient) -> dict[str, Any]:
-    """Wait for the end of a run.
-
-    :raises CancelNotFinished: it has not ended in time.
-    """
-    from pyoco_server.errors import CancelNotFinished
-    from pyoco_server.states import TERMINAL
-
-    run_id = run["run_id"]
-    if run["status"] not in TERMINAL:
-        with closing(client.watch_run(run_id, timeout_sec=timeout_sec, until_terminal=True)) as events:
-            for event in events:
-                run = event["data"].get("snapshot") or run
-    if run["status"] not in TERMINAL:
-        raise CancelNotFinished(f"Run {run_id} is still {run['status']} after {timeout_sec:g} s; the request stands.")
-    return run
+    print_json(client.cancel_run(args.run_id, wait=args.wait, timeout_sec=args.timeout_sec))

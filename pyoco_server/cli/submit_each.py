@@ -125,7 +125,7 @@ def submit_each(
     """
     with _progress(sets.count) as advance:
         for batch in _batches(sets, over):
-            results = client.submit_batch_yaml(workflow_yaml, batch, flow_name=flow_name, tag=tag, policy=policy)
+            results = client.submit_batch_yaml(workflow_yaml, batch, flow_name=flow_name, tag=tag, **policy)
             yield results
             advance(len(results))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pyoco_server.client.transport import Transport, query_of
+from pyoco_server.client.transport import Transport, given
 
 #: A gateway goes on with letter after letter for less than this.
 _MANY_TIMEOUT_SEC = 30.0
@@ -30,7 +30,7 @@ class DeadLetterCalls(Transport):
         :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        return self._object("GET", "/dead-letters", params=query_of(tag=tag, reason=reason, limit=limit, cursor=cursor))
+        return self._object("GET", "/dead-letters", params=given(tag=tag, reason=reason, limit=limit, cursor=cursor))
 
     def get_dead_letter(self, seq: int) -> dict[str, Any]:
         """Read a dead letter by its number (``GET /dead-letters/{seq}``).
@@ -79,7 +79,7 @@ class DeadLetterCalls(Transport):
 
     def _each(self, method: str, path: str, tag: str | None, reason: str | None) -> Iterator[dict[str, Any]]:
         """Repeat a request for as long as letters are left."""
-        query = query_of(tag=tag, reason=reason, all="true" if tag is None and reason is None else None)
+        query = given(tag=tag, reason=reason, all="true" if tag is None and reason is None else None)
         timeout = max(self._timeout_sec, _MANY_TIMEOUT_SEC)
         while True:
             answer = self._object(method, path, timeout=timeout, params=query)

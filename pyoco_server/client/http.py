@@ -8,13 +8,19 @@ Source: contract, sections 3 and 5 ("Python API").
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from pyoco_server.client.dead_letters import DeadLetterCalls
 from pyoco_server.client.submit import SubmitCalls
-from pyoco_server.client.transport import query_of, segment
+from pyoco_server.client.transport import given, segment
 from pyoco_server.client.watch import WatchCalls
 from pyoco_server.client.wheels import WheelCalls
+from pyoco_server.errors import CancelNotFinished
+from pyoco_server.states import TERMINAL
+
+#: How long a cancel waits for the run's end where nothing else is said: as long as workers let a run go on.
+CANCEL_WAIT_SEC = 30.0
 
 
 class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
@@ -33,7 +39,7 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
         timeout_sec = self._timeout_sec + (wait_sec or 0)
-        return self._object("GET", f"/runs/{segment(run_id)}", timeout=timeout_sec, params=query_of(wait=wait_sec))
+        return self._object("GET", f"/runs/{segment(run_id)}", timeout=timeout_sec, params=given(wait=wait_sec))
 
     def get_run_with_records(self, run_id: str) -> dict[str, Any]:
         """Read the snapshot of a run with ``task_records``: times, inputs, outputs, errors of each task.
@@ -68,7 +74,7 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        query = query_of(status=status, flow=flow, tag=tag, include="full" if full else None, limit=limit)
+        query = given(status=status, flow=flow, tag=tag, include="full" if full else None, limit=limit)
         return self._list("/runs", query)
 
     def list_runs_vnext(
@@ -96,7 +102,7 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         if updated_after is None and cursor is None and workflow_yaml_sha256 is None:
             # Without one of the three the gateway answers an array, which has no place for a cursor.
             updated_after = 0.0
-        query = query_of(
+        query = given(
             status=status,
             flow=flow,
             tag=tag,
@@ -109,22 +115,36 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         answer = self._object("GET", "/runs", params=query)
         return {"items": answer.get("items") or [], "next_cursor": answer.get("next_cursor")}
 
-    def cancel_run(self, run_id: str) -> dict[str, Any]:
+    def cancel_run(self, run_id: str, *, wait: bool = False, timeout_sec: float | None = None) -> dict[str, Any]:
         """Ask for the end of a run (``POST /runs/{run_id}/cancel``); a second request changes nothing.
 
-        :return: the snapshot as marked, without task records: ``status`` is ``CANCELLING``, or the terminal one of a
-            run that had ended before. Follow the run (:meth:`watch_run`) to see its end.
+        :param wait: return when the run has ended, and not as soon as it is marked.
+        :param timeout_sec: seconds that ``wait`` waits at most; :data:`CANCEL_WAIT_SEC` when ``None``.
+        :return: without ``wait`` the snapshot as marked, without task records: ``status`` is ``CANCELLING``, or the
+            terminal one of a run that had ended before. With ``wait`` the terminal snapshot, without them too.
+        :raises CancelNotFinished: the run goes on after ``timeout_sec``; the request stands.
         :raises GatewayRefused: with status 404 where there is no such run, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        return self._object("POST", f"/runs/{segment(run_id)}/cancel")
+        run = self._object("POST", f"/runs/{segment(run_id)}/cancel")
+        if not wait or run.get("status") in TERMINAL:
+            return run
+        wait_sec = CANCEL_WAIT_SEC if timeout_sec is None else timeout_sec
+        with closing(self.watch_run(run_id, timeout_sec=wait_sec, until_terminal=True)) as events:
+            for event in events:
+                run = event["data"].get("snapshot") or run
+        if run.get("status") not in TERMINAL:
+            raise CancelNotFinished(
+                f"Run {run_id} is still {run.get('status')} after {wait_sec:g} s; the request stands."
+            )
+        return run
 
     def get_workers(
         self,
         *,
         scope: str | None = None,
         state: str | None = None,
-        include_hidden: bool = False,
+        include_hidden: bool | None = None,
         limit: int | None = None,
     ) -> list[dict[str, Any]]:
         """List workers, the one that was seen last first (``GET /workers``).
@@ -137,7 +157,7 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
         hidden = "true" if include_hidden else None
-        query = query_of(scope=scope, state=state, include_hidden=hidden, limit=limit)
+        query = given(scope=scope, state=state, include_hidden=hidden, limit=limit)
         return self._list("/workers", query)
 
     def patch_worker_hidden(self, worker_id: str, hidden: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyoco_server.client.transport import Transport, header_text, query_of, segment
+from pyoco_server.client.transport import Transport, given, header_text, segment
 from pyoco_server.errors import InvalidInput
 
 #: Runs that one batch may have (contract 3).
@@ -29,7 +29,10 @@ class SubmitCalls(Transport):
         *,
         tag: str | None = None,
         tags: list[str] | None = None,
-        policy: Mapping[str, Any] | None = None,
+        max_attempts: int | None = None,
+        retry_delay_sec: float | None = None,
+        timeout_sec: float | None = None,
+        resume: bool | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Submit a run of a flow that the workers of ``tag`` know (``POST /runs``).
@@ -37,7 +40,12 @@ class SubmitCalls(Transport):
         :param params: inputs of the flow; must be JSON values.
         :param tag: routing tag; the gateway's default when ``None``.
         :param tags: free labels for display and filters.
-        :param policy: how it is tried: ``max_attempts``, ``retry_delay_sec``, ``timeout_sec``, ``resume``.
+        :param max_attempts: attempts that may fail before the run does, 1 to 50; 1 when ``None``.
+        :param retry_delay_sec: seconds from the first failure to the next attempt, doubled with each failure up to an
+            hour; 10 when ``None``.
+        :param timeout_sec: seconds that each attempt may take; 0 = as long as it likes, ``None`` = the worker's limit.
+        :param resume: whether a later attempt leaves out the tasks that an earlier one has finished; it does when
+            ``None``.
         :param idempotency_key: names this submission, 1 to 255 printable ASCII characters: sent again with the same
             arguments it gives the run of the first time, so that it is safe to repeat whatever happened.
         :return: ``{run_id, status}``; the run is stored and queued.
@@ -45,11 +53,8 @@ class SubmitCalls(Transport):
         :raises GatewayRefused: with status 422 for invalid input, 413 for too large, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
         """
-        body: dict[str, Any] = {**(policy or {}), "flow_name": flow_name, "params": dict(params or {})}
-        if tag is not None:
-            body["tag"] = tag
-        if tags is not None:
-            body["tags"] = tags
+        body = {"flow_name": flow_name, "params": dict(params or {}), **given(tag=tag, tags=tags)}
+        body |= _policy(max_attempts, retry_delay_sec, timeout_sec, resume)
         headers = {**_JSON, **_key_header(idempotency_key)}
         return self._object("POST", "/runs", data=_json_body(body), headers=headers)
 
@@ -60,7 +65,10 @@ class SubmitCalls(Transport):
         flow_name: str,
         tag: str | None = None,
         params: Mapping[str, Any] | None = None,
-        policy: Mapping[str, Any] | None = None,
+        max_attempts: int | None = None,
+        retry_delay_sec: float | None = None,
+        timeout_sec: float | None = None,
+        resume: bool | None = None,
         idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Submit a run of the flow in a flow.yaml (``POST /runs/yaml``).
@@ -68,14 +76,15 @@ class SubmitCalls(Transport):
         :param workflow_yaml: the text of the file.
         :param params: laid over the defaults of the file; gateways of 0.5.1 ignore them.
         :param tag: routing tag; the gateway's default when ``None``.
-        :param policy: see :meth:`submit_run`, as is ``idempotency_key``.
+        :param max_attempts: this one and those after it: see :meth:`submit_run`.
         :return: ``{run_id, status}``, with ``warnings`` (a list of ``{loc, msg, line, column}``) where something in
             the file is allowed and probably not meant; the run is stored and queued.
         :raises GatewayRefused: with status 422 (``problem["errors"]`` names each fault and its place), 413
             for too large, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
         """
-        fields: dict[str, str | bytes] = {name: json.dumps(value) for name, value in (policy or {}).items()}
+        policy = _policy(max_attempts, retry_delay_sec, timeout_sec, resume)
+        fields: dict[str, str | bytes] = {name: json.dumps(value) for name, value in policy.items()}
         fields["flow_name"] = flow_name
         if tag is not None:
             fields["tag"] = tag
@@ -88,7 +97,7 @@ class SubmitCalls(Transport):
     def submit_batch(self, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Submit up to :data:`BATCH_MAX_RUNS` runs of flows that workers know (``POST /runs/batch``).
 
-        :param runs: of each run what :meth:`submit_run` takes: ``{flow_name, params, tag, tags}``.
+        :param runs: of each run what :meth:`submit_run` takes, by the same names, without ``idempotency_key``.
         :return: in the order of ``runs``, for each ``{run_id, status: "PENDING"}``, or its problem document (RFC
             9457), whose ``status`` is a number; where that has a ``run_id``, the run may have been accepted.
         :raises InvalidInput: a value that JSON cannot carry; nothing was sent.
@@ -106,7 +115,10 @@ class SubmitCalls(Transport):
         flow_name: str,
         tag: str | None = None,
         tags: list[str] | None = None,
-        policy: Mapping[str, Any] | None = None,
+        max_attempts: int | None = None,
+        retry_delay_sec: float | None = None,
+        timeout_sec: float | None = None,
+        resume: bool | None = None,
     ) -> list[dict[str, Any]]:
         """Submit the flow in a flow.yaml once for each set of parameters (``POST /runs/batch``).
 
@@ -114,13 +126,13 @@ class SubmitCalls(Transport):
         :param params: up to :data:`BATCH_MAX_RUNS` sets, each laid over the defaults of the file.
         :param tag: routing tag; the gateway's default when ``None``.
         :param tags: free labels for display and filters.
-        :param policy: of each run; see :meth:`submit_run`.
+        :param max_attempts: this one and those after it: see :meth:`submit_run`.
         :return: see :meth:`submit_batch`.
-        :raises InvalidInput: all errors as for :meth:`submit_batch`; a fault in the file is one of the whole batch.
+        :raises GatewayRefused: all errors as for :meth:`submit_batch`; a fault in the file is one of the whole batch.
         """
-        body: dict[str, Any] = {**(policy or {}), "workflow": workflow_yaml, "flow_name": flow_name}
-        body["params"] = [dict(one) for one in params]
-        return self._batch({**body, **query_of(tag=tag, tags=tags)}, len(params))
+        body = {"workflow": workflow_yaml, "flow_name": flow_name, "params": [dict(one) for one in params]}
+        body |= given(tag=tag, tags=tags) | _policy(max_attempts, retry_delay_sec, timeout_sec, resume)
+        return self._batch(body, len(params))
 
     def _batch(self, body: dict[str, Any], count: int) -> list[dict[str, Any]]:
         timeout_sec = max(self._timeout_sec, BATCH_TIMEOUT_SEC)
@@ -143,6 +155,13 @@ class SubmitCalls(Transport):
         body = _json_body({"from": "failed" if from_failed else "all"})
         headers = {**_JSON, **_key_header(idempotency_key)}
         return self._object("POST", f"/runs/{segment(run_id)}/rerun", data=body, headers=headers)
+
+
+def _policy(
+    max_attempts: int | None, retry_delay_sec: float | None, timeout_sec: float | None, resume: bool | None
+) -> dict[str, Any]:
+    """Give what was said of how a run is tried, by the names that the API has for it."""
+    return given(max_attempts=max_attempts, retry_delay_sec=retry_delay_sec, timeout_sec=timeout_sec, resume=resume)
 
 
 def _key_header(key: str | None) -> dict[str, str]:

@@ -154,6 +154,6 @@ def segment(name: str, what: str = "run") -> str:
     return quote(name, safe="")
 
 
-def query_of(**values: Any) -> dict[str, Any]:
-    """Give the parameters of a query that have a value."""
+def given(**values: Any) -> dict[str, Any]:
+    """Give the parameters that have a value."""
     return {name: value for name, value in values.items() if value is not None}

@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pyoco_server.client.event_stream import EventDecoder
 from pyoco_server.client.refusals import reason
-from pyoco_server.client.transport import Transport, query_of, segment
+from pyoco_server.client.transport import Transport, given, segment
 from pyoco_server.errors import GatewayRefused, GatewayUnreachable
 from pyoco_server.states import TERMINAL
 
@@ -109,7 +109,7 @@ class WatchCalls(Transport):
         last_event_id: str | None,
     ) -> Generator[dict[str, Any], None, None]:
         path = f"/runs/{segment(run_id)}/watch"
-        query = query_of(include="records" if include_records else None, since=since, timeout_sec=timeout_sec)
+        query = given(include="records" if include_records else None, since=since, timeout_sec=timeout_sec)
         headers = {"Accept": "text/event-stream"}
         if last_event_id is not None:
             headers["Last-Event-ID"] = last_event_id

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
-from pyoco_server.client.transport import Transport, query_of, segment
+from pyoco_server.client.transport import Transport, given, segment
 from pyoco_server.errors import InvalidInput
 
 #: How long a gateway may take to check a large wheel and to store it.
@@ -40,7 +40,7 @@ class WheelCalls(Transport):
         :raises GatewayRefused: with status 422 for a value out of its range, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
-        return self._list("/wheels/history", query_of(limit=limit, wheel_name=wheel_name, action=action))
+        return self._list("/wheels/history", given(limit=limit, wheel_name=wheel_name, action=action))
 
     def upload_wheel(
         self,

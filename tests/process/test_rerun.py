@@ -25,9 +25,9 @@ def failed(plant: Plant, form: str = "yaml") -> tuple[str, dict[str, Any]]:
     name = uuid.uuid4().hex[:8]
     params = {"name": name, "times": 1}
     if form == "yaml":
-        run_id = plant.submit(flow("one >> fail_until"), params=params, policy=POLICY)
+        run_id = plant.submit(flow("one >> fail_until"), params=params, **POLICY)
     else:
-        run_id = plant.client.submit_run("any", params, tag="t", tags=["a", "b"], policy=POLICY)["run_id"]
+        run_id = plant.client.submit_run("any", params, tag="t", tags=["a", "b"], **POLICY)["run_id"]
     return name, plant.fleet.ended(run_id, "FAILED")
 
 

@@ -22,7 +22,7 @@ def retried(plant: Plant, graph: str, policy: dict[str, Any] | None = None, **ca
     """Have a run fail once in its last task and succeed at its second attempt; gives its name and its end."""
     name = uuid.uuid4().hex[:8]
     workflow = flow(f"{graph} >> fail_until", **callables)
-    run_id = plant.submit(workflow, params={"name": name, "times": 1}, policy={**AGAIN, **(policy or {})})
+    run_id = plant.submit(workflow, params={"name": name, "times": 1}, **AGAIN, **(policy or {}))
     return name, plant.fleet.ended(run_id)
 
 
@@ -39,7 +39,7 @@ def test_a_retry_leaves_out_what_is_finished_and_passes_its_results_on(plant: Pl
 def test_a_task_that_is_executed_again_is_given_the_results_that_were_put_back(plant: Plant) -> None:
     name = uuid.uuid4().hex[:8]
     workflow = flow("one >> fail_until >> two")
-    run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, policy=AGAIN))
+    run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, **AGAIN))
     assert (plant.begun(name, "one"), run["task_records"]["two"]["output"]) == (1, 2)
 
 
@@ -73,14 +73,14 @@ def test_who_does_not_want_it_has_everything_done_again(plant: Plant) -> None:
 def test_a_flow_with_a_loop_begins_from_the_start_and_says_so(plant: Plant) -> None:
     name = uuid.uuid4().hex[:8]
     workflow = flow("one >> two >> fail_until").replace("two >>", "repeat(count=1) { two } >>")
-    run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, policy=AGAIN))
+    run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, **AGAIN))
     assert plant.begun(name, "one") == 2
     assert run["resume_note"] == "It began again from the start: its flow has loops or switches."
 
 
 def test_a_flow_of_the_workers_own_begins_from_the_start_and_says_so(plant: Plant) -> None:
     name = uuid.uuid4().hex[:8]
-    answer = plant.client.submit_run("any", {"name": name, "times": 1}, tag="t", policy=AGAIN)
+    answer = plant.client.submit_run("any", {"name": name, "times": 1}, tag="t", **AGAIN)
     run = plant.fleet.ended(answer["run_id"])
     assert plant.begun(name, "one") == 2
     assert run["resume_note"].startswith("It began again from the start: its flow is the worker's own")
@@ -89,7 +89,7 @@ def test_a_flow_of_the_workers_own_begins_from_the_start_and_says_so(plant: Plan
 def test_a_cancelled_run_keeps_what_an_earlier_attempt_has_finished(plant: Plant) -> None:
     name = uuid.uuid4().hex[:8]
     graph = "one >> fail_until >> until_cancelled"
-    run_id = plant.submit(flow(graph), params={"name": name, "times": 1}, policy=AGAIN)
+    run_id = plant.submit(flow(graph), params={"name": name, "times": 1}, **AGAIN)
     plant.fleet.running(run_id, "until_cancelled")
     plant.client.cancel_run(run_id)
     assert plant.fleet.ended(run_id, "CANCELLED")["tasks"]["one"] == "SUCCEEDED"

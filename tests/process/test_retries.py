@@ -29,7 +29,7 @@ def waiting(plant: Plant, run_id: str) -> dict[str, Any]:
 
 def test_a_run_that_fails_is_tried_again_and_keeps_its_id_and_its_errors(plant: Plant) -> None:
     before = time.time()
-    run_id = plant.submit(flow("fail_until"), params={"name": "third", "times": 2}, policy=SOON)
+    run_id = plant.submit(flow("fail_until"), params={"name": "third", "times": 2}, **SOON)
     run = plant.fleet.ended(run_id)
     assert (run["attempt"], run["error"], run.get("retry_at")) == (3, None, None)
     assert run["task_records"]["fail_until"]["output"] == 3
@@ -46,7 +46,7 @@ def test_a_run_that_fails_is_tried_again_and_keeps_its_id_and_its_errors(plant: 
 
 
 def test_the_last_failure_is_final_and_has_the_only_dead_letter(plant: Plant) -> None:
-    run_id = plant.submit(flow("fail"), policy=SOON)
+    run_id = plant.submit(flow("fail"), **SOON)
     run = plant.fleet.ended(run_id, "FAILED")
     assert (run["attempt"], len(run["errors"]), run["error"]) == (3, 2, "the disk is on fire")
     (letter,) = plant.fleet.dead_letters(run_id)
@@ -54,20 +54,20 @@ def test_the_last_failure_is_final_and_has_the_only_dead_letter(plant: Plant) ->
 
 
 def test_a_process_that_dies_is_tried_again(plant: Plant) -> None:
-    run_id = plant.submit(flow("die_once"), params={"name": "phoenix"}, policy=SOON)
+    run_id = plant.submit(flow("die_once"), params={"name": "phoenix"}, **SOON)
     run = plant.fleet.ended(run_id)
     (failure,) = run["errors"]
     assert failure["error"].startswith("worker_process_died: ")
 
 
 def test_a_flow_that_is_not_found_is_not_tried_again(plant: Plant) -> None:
-    run_id = plant.submit(flow("x", x="nowhere:x"), policy=SOON)
+    run_id = plant.submit(flow("x", x="nowhere:x"), **SOON)
     run = plant.fleet.ended(run_id, "FAILED")
     assert (run["attempt"], run.get("errors")) == (1, None)
 
 
 def test_a_run_that_waits_is_pending_without_a_job_and_shows_what_failed(plant: Plant) -> None:
-    run_id = plant.submit(flow("quick >> fail"), policy=LATER)
+    run_id = plant.submit(flow("quick >> fail"), **LATER)
     run = waiting(plant, run_id)
     assert (run["status"], run["worker_id"], run["end_time"], run["error"]) == ("PENDING", None, None, None)
     assert run["tasks"] == {"quick": "SUCCEEDED", "fail": "FAILED"}
@@ -78,7 +78,7 @@ def test_a_run_that_waits_is_pending_without_a_job_and_shows_what_failed(plant: 
 
 
 def test_the_spent_job_of_a_waiting_run_executes_nothing(plant: Plant) -> None:
-    run_id = plant.submit(flow("fail_until"), params={"name": "spent", "times": 1}, policy=LATER)
+    run_id = plant.submit(flow("fail_until"), params={"name": "spent", "times": 1}, **LATER)
     waiting(plant, run_id)
     plant.fleet.wait_until(lambda: not plant.fleet.has_job(run_id), "the acknowledgement")
     job = plant.fleet.store_pending(flow("quick"))
@@ -89,7 +89,7 @@ def test_the_spent_job_of_a_waiting_run_executes_nothing(plant: Plant) -> None:
 
 
 def test_a_waiting_run_that_is_cancelled_is_never_executed_again(plant: Plant) -> None:
-    run_id = plant.submit(flow("fail"), policy=LATER)
+    run_id = plant.submit(flow("fail"), **LATER)
     waiting(plant, run_id)
     assert plant.client.cancel_run(run_id)["status"] == "CANCELLING"
     run = plant.fleet.ended(run_id, "CANCELLED")
@@ -106,9 +106,9 @@ def test_every_way_to_submit_takes_the_policy(plant: Plant, form: str) -> None:
     flags = ("--tag", "nobody", "--max-attempts", "2", "--retry-delay-sec", "3600")
     file = ("--workflow-file", "flow.yaml", "--flow-name", "main")
     if form == "name":
-        answer = plant.client.submit_run("main", tag="nobody", policy=LATER)
+        answer = plant.client.submit_run("main", tag="nobody", **LATER)
     elif form == "yaml":
-        answer = plant.client.submit_run_yaml(workflow, flow_name="main", tag="nobody", policy=LATER)
+        answer = plant.client.submit_run_yaml(workflow, flow_name="main", tag="nobody", **LATER)
     elif form == "batch":
         (answer,) = plant.client.submit_batch([{"flow_name": "main", "tag": "nobody", **LATER}])
     elif form == "command":
@@ -137,8 +137,8 @@ def test_a_policy_out_of_range_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(GatewayRefused) as refused:
         if form == "body":
-            plant.client.submit_run("main", tag=TAG, policy=policy)
+            plant.client.submit_run("main", tag=TAG, **policy)
         else:
-            plant.client.submit_run_yaml(flow("quick"), flow_name="main", policy=policy)
+            plant.client.submit_run_yaml(flow("quick"), flow_name="main", **policy)
     assert refused.value.status == 422
     assert [fault["loc"] for fault in refused.value.problem["errors"]] == [f"{form}.{place}"]

@@ -21,6 +21,26 @@ def test_submit_run_sends_only_what_was_given(gateway: FakeGateway, client: Pyoc
     assert gateway.requests[0].headers["content-type"] == "application/json"
 
 
+def test_how_a_run_is_tried_and_named_is_sent_by_each_call_that_takes_it(
+    gateway: FakeGateway, client: PyocoHttpClient
+) -> None:
+    gateway.answers = [json_answer({"run_id": "r1", "status": "PENDING", "runs": [{}]})]
+    client.submit_run("main", max_attempts=3, retry_delay_sec=0.5, timeout_sec=60, resume=False, idempotency_key="k")
+    client.submit_run_yaml("a: 1", flow_name="main", max_attempts=3, timeout_sec=0, resume=True, idempotency_key="k")
+    client.submit_batch_yaml("a: 1", [{"x": 1}], flow_name="main", tag="t", retry_delay_sec=2)
+    client.rerun("r1", from_failed=True, idempotency_key="k")
+    by_name, by_file, batch, again = gateway.requests
+    policy = {"max_attempts": 3, "retry_delay_sec": 0.5, "timeout_sec": 60, "resume": False}
+    assert json.loads(by_name.body) == {"flow_name": "main", "params": {}, **policy}
+    for field in (b'"max_attempts"\r\n\r\n3\r\n', b'"timeout_sec"\r\n\r\n0\r\n', b'"resume"\r\n\r\ntrue\r\n'):
+        assert field in by_file.body
+    assert b"retry_delay_sec" not in by_file.body
+    given = {"workflow": "a: 1", "flow_name": "main", "params": [{"x": 1}], "tag": "t", "retry_delay_sec": 2}
+    assert json.loads(batch.body) == given
+    assert (again.path, json.loads(again.body)) == ("/runs/r1/rerun", {"from": "failed"})
+    assert [request.headers.get("idempotency-key") for request in gateway.requests] == ["k", "k", None, "k"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}])
 def test_a_parameter_that_json_cannot_carry_is_not_sent(
     gateway: FakeGateway, client: PyocoHttpClient, value: object
