@@ -22,7 +22,7 @@ EXIT_ORPHANED = 79
 class Begin:
     """Execute this run.
 
-    :param scratch: the run's own folder; the runner makes it its working directory.
+    :param scratch: the run's own folder, which becomes the working directory; ``None`` where it has none of its own.
     :param value_limit_bytes: inputs and outputs that take more as JSON are cut: no snapshot could hold them.
     :param finished: results of tasks that an earlier attempt has finished, by their names.
     """
@@ -31,7 +31,7 @@ class Begin:
     flow_name: str
     params: dict[str, Any]
     workflow_yaml: str | None
-    scratch: str
+    scratch: str | None
     value_limit_bytes: int
     finished: dict[str, Any] = field(default_factory=dict)
 

@@ -18,24 +18,22 @@ import signal
 import sys
 import threading
 import traceback
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO
 
-from pyoco_server.contract import deadletters
 from pyoco_server.contract.runner_protocol import (
     EXIT_BOOT_FAILED,
     EXIT_ORPHANED,
     Begin,
     BootFailed,
     Cancel,
-    Ended,
     Message,
     Output,
     Ready,
     decode,
     encode,
 )
-from pyoco_server.contract.runs import MAX_ERROR_CHARS
-from pyoco_server.errors import FlowNotFound, PyocoServerError
+from pyoco_server.errors import PyocoServerError
 
 #: In place of the events pipe, in a process that was forked.
 _NO_FD = -1
@@ -53,9 +51,6 @@ class Runner:
         self._events_fd = events_fd
         self._events_lock = threading.Lock()
         self._begins: queue.SimpleQueue[Begin] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._current: Any = None
-        self._cancelled: set[str] = set()
         self._forking = threading.local()
 
     def observe_forks(self) -> None:
@@ -86,6 +81,7 @@ class Runner:
         """
         # Heavy imports come after the guard against a worker that is gone already.
         from pyoco_server.runner import flows
+        from pyoco_server.runner.executor import Executor
         from pyoco_server.runner.output import TaskOutput
 
         try:
@@ -97,58 +93,21 @@ class Runner:
         output.install()
         os.register_at_fork(after_in_child=output.forked)
         self.observe_forks()
-        threading.Thread(target=self._read, args=(jobs,), name="pyoco-jobs", daemon=True).start()
+        executor = Executor(resolver, self._emit, output)
+        threading.Thread(target=self._read, args=(jobs, executor.cancel), name="pyoco-jobs", daemon=True).start()
         self._emit(Ready(os.getpid()))
         # By descriptor, because its name may be gone when a run has ended.
         home = os.open(".", os.O_RDONLY)
         while True:
             begin = self._begins.get()
             threads_before = set(threading.enumerate())
-            ended = self._execute(begin, resolver, output)
+            ended = executor.execute(begin)
             os.fchdir(home)
             output.flush(None)
             left = set(threading.enumerate()) - threads_before
             self._emit(dataclasses.replace(ended, is_reusable=not left and not _has_children()))
 
-    def _execute(self, begin: Begin, resolver: Any, output: Any) -> Ended:
-        from pyoco.core.models import RunContext, RunStatus
-
-        from pyoco_server.runner import flows
-        from pyoco_server.runner.engine import ReportingEngine, describe
-
-        run = RunContext(run_id=begin.run_id, flow_name=begin.flow_name)
-        with self._lock:
-            self._current = run
-            if begin.run_id in self._cancelled:
-                run.status = RunStatus.CANCELLING
-        engine = ReportingEngine(run, self._emit, output, begin.value_limit_bytes, begin.finished, begin.scratch)
-        status, reason, error = "COMPLETED", None, None
-        try:
-            # Where the worker was started: a resolver may read files there.
-            if begin.workflow_yaml is not None:
-                flow = flows.resolve_workflow(begin.workflow_yaml, begin.flow_name)
-            else:
-                flow = flows.resolve_by_name(begin.flow_name, resolver)
-            os.chdir(begin.scratch)
-            engine.run(flow, begin.params, run)
-            # A flow without any place to stop ends as CANCELLING.
-            status = "CANCELLED" if run.status is RunStatus.CANCELLING else run.status.value
-        except FlowNotFound as exc:
-            status, reason = "FAILED", deadletters.FLOW_NOT_FOUND
-            error = f"{deadletters.FLOW_NOT_FOUND}: {exc}"
-        except BaseException as exc:
-            # Also SystemExit: a task that exits must not take the runner with it.
-            status, reason, error = "FAILED", deadletters.EXECUTION_ERROR, describe(exc)
-            if not engine.has_failed_task:
-                # No record shows where this came from: a resolver that raised, for instance.
-                traceback.print_exception(type(exc), exc, exc.__traceback__)
-        with self._lock:
-            self._current = None
-            self._cancelled.clear()
-        engine.report_rest()
-        return Ended(status, reason, error and error[:MAX_ERROR_CHARS], engine.states())
-
-    def _read(self, jobs: IO[bytes]) -> None:
+    def _read(self, jobs: IO[bytes], cancel: Callable[[str], None]) -> None:
         """Read the worker's lines; their end means that the worker is gone, and so must be all that it began."""
         try:
             for line in jobs:
@@ -156,23 +115,14 @@ class Runner:
                 if isinstance(message, Begin):
                     self._begins.put(message)
                 elif isinstance(message, Cancel):
-                    self._cancel(message.run_id)
+                    # It may overtake the run's beginning.
+                    cancel(message.run_id)
         except Exception:
             # A runner that cannot hear its worker must not look alive.
             traceback.print_exc()
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(EXIT_ORPHANED)
-
-    def _cancel(self, run_id: str) -> None:
-        from pyoco.core.models import RunStatus
-
-        with self._lock:
-            # The line may overtake the run's beginning.
-            self._cancelled.add(run_id)
-            run = self._current
-            if run is not None and run.run_id == run_id and run.status is RunStatus.RUNNING:
-                run.status = RunStatus.CANCELLING
 
     def _emit(self, message: Message) -> None:
         data = memoryview(encode(message))

@@ -31,7 +31,7 @@ class ReportingEngine(Engine):
     :param report: takes every change, from the thread in which it happens.
     :param output: learns which thread works for which task.
     :param finished: results of tasks that an earlier attempt has finished.
-    :param scratch: the run's own folder.
+    :param scratch: the run's own folder; without one nobody knows what files a task leaves, so none is resumable.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ReportingEngine(Engine):
         output: TaskOutput,
         value_limit_bytes: int,
         finished: Mapping[str, Any],
-        scratch: str,
+        scratch: str | None,
     ) -> None:
         super().__init__(trace_backend=_Begins(self._report_plan, self._report_begin))
         self._run = run
@@ -95,7 +95,7 @@ class ReportingEngine(Engine):
                     self._mark_failed(task.name, exc)
                 self._report_task(task.name)
                 raise
-            if not resume.leaves_more_than_its_result(task, ctx, self._scratch):
+            if self._scratch is not None and not resume.leaves_more_than_its_result(task, ctx, self._scratch):
                 self._resumable.add(task.name)
             self._report_task(task.name)
 
