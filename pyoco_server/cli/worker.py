@@ -146,21 +146,27 @@ def _options(parser: argparse.ArgumentParser, args: argparse.Namespace, config: 
 def _serve(config: Config, options: WorkerOptions) -> int:
     from pyoco_server.cli.signals import StopSignals
     from pyoco_server.worker.supervisor import Worker, check_resolver
+    from pyoco_server.worker.work import OneRun
 
     if not config.wheel_sync_enabled:
         # Else it may stand in a wheel.
         check_resolver(options.resolver, config.run_memory_bytes)
     signals = StopSignals()
-    worker = Worker(config, options, on_failure=signals.service_failed, on_done=signals.stopping.set)
+    worker = Worker(config, options, on_failure=signals.service_failed)
     if not _connect(worker, options, signals):
         return EXIT_DONE
     worker.start()
+    wanted = OneRun(options.poll_timeout_sec, signals.stopping.set)
+    if options.once:
+        worker.take_one(wanted)
     signals.on_second = worker.hurry
     signals.wait()
     if signals.was_signalled:
         logger.info("the worker stops; runs may go on for %g s", config.drain_sec)
     worker.stop(config.drain_sec)
     signals.raise_failure()
+    if wanted.trouble is not None:
+        raise wanted.trouble
     return EXIT_DONE
 
 

@@ -13,11 +13,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from pyoco_server.contract.runner_protocol import BootFailed, Ended, Message, Output, Ready, decode, encode
-from pyoco_server.errors import PyocoServerError
 from pyoco_server.service import Deadline
+from pyoco_server.worker.runner_link import ChildBootFailed, Died
 from pyoco_server.worker.wheelsync import NO_WHEELS, WheelSet
 
 _READ_BYTES = 65_536
@@ -31,22 +30,8 @@ _LINE_LIMIT_CHARS = 8_192
 _SHOWN_CHARS = 2_000
 
 
-class ChildBootFailed(PyocoServerError):
-    """The runner process cannot boot."""
-
-
-@dataclass(frozen=True)
-class Died:
-    """The runner process has ended by itself, or is of no use any more.
-
-    :param how: a clause that says how: "was killed by SIGSEGV".
-    """
-
-    how: str
-
-
 class Child:
-    """A runner process; made by the nursery, used by one slot at a time."""
+    """A runner process; made by the nursery, used by one slot at a time. See :class:`RunnerLink` for its calls."""
 
     def __init__(
         self,
@@ -110,11 +95,6 @@ class Child:
         return self._process.pid
 
     def wait_ready(self, deadline: Deadline, must_leave: Callable[[], bool] = lambda: False) -> None:
-        """Wait until the runner has booted; what it printed meanwhile is left for :meth:`receive`.
-
-        :param must_leave: says whether nobody needs the runner any more.
-        :raises ChildBootFailed: it ended or did not boot in time; says why.
-        """
         early: list[Message | Died] = []
         while not deadline.has_passed and not must_leave():
             messages = self.receive(min(0.2, deadline.remaining_sec))
@@ -131,19 +111,11 @@ class Child:
         raise ChildBootFailed(f"The runner process was not ready in time. {_printed(early)}".strip())
 
     def send(self, message: Message) -> None:
-        """Give the runner a line, without waiting for it to read; :meth:`receive` sends what its pipe cannot take.
-
-        A runner that is gone is noticed by :meth:`receive`.
-        """
+        """Write a line; :meth:`receive` sends what the pipe cannot take, and notices a runner that is gone."""
         self._unsent += encode(message)
         self._write()
 
     def receive(self, timeout_sec: float) -> list[Message | Died]:
-        """Wait for messages and printed text; an empty list when nothing came in time.
-
-        Whatever was written to the descriptors 1 and 2 before ``Ended`` stands before it. ``Died`` is the last
-        message there ever is, and stands at the end of whatever is received after it.
-        """
         messages, self._early = self._early, []
         events: list[Message | Died] | None = None
         for key, _ in self._selector.select(0 if messages else timeout_sec):

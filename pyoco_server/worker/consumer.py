@@ -34,9 +34,10 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.errors import BusError, PyocoServerError, ResourceMissing, Unavailable
 from pyoco_server.logs import RateLimit
-from pyoco_server.service import Deadline, Service
+from pyoco_server.service import Service
 from pyoco_server.stores.queue import Queue
-from pyoco_server.worker.slot import Slot, Work
+from pyoco_server.worker.slot import Slot
+from pyoco_server.worker.work import OneRun, Work
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +72,8 @@ class _Known:
 class Consumer(Service):
     """Gives jobs of its tags to slots that are free.
 
-    :param poll_timeout_sec: how long an idle worker goes without asking (a second at most); with ``on_done``, how
-        long it waits for its job.
-    :param on_done: where it is given, one job is fetched at most, and this is called when a slot has dealt with it.
+    :param poll_timeout_sec: how long an idle worker goes without asking (a second at most).
+    :param serves: whether it fetches of its own accord, or only where :meth:`take_one` asks for a run.
     """
 
     def __init__(
@@ -84,13 +84,14 @@ class Consumer(Service):
         poll_timeout_sec: float,
         *,
         on_failure: Callable[[Service], None],
-        on_done: Callable[[], None] | None,
+        serves: bool,
     ) -> None:
         super().__init__("pyoco-consumer", on_failure)
         self._queue = queue
         self._hints = queue.hints(tags, self._hear)
         self._poll_timeout_sec = poll_timeout_sec
-        self._on_done = on_done
+        self._serves = serves
+        self._wanted: OneRun | None = None
         self._log_limit = RateLimit()
         self._changed = threading.Condition()
         self._free: deque[Slot] = deque()
@@ -116,41 +117,59 @@ class Consumer(Service):
                 self._look_at = 0.0
             self._changed.notify_all()
 
+    def take_one(self, wanted: OneRun) -> None:
+        """Fetch jobs until one of them is a run that is executed, or the time is over; one such wait at a time."""
+        with self._changed:
+            self._wanted = wanted
+            self._changed.notify_all()
+
+    def withdraw(self, wanted: OneRun) -> None:
+        """Fetch no more jobs for somebody who waits no longer; works also when the wait is over."""
+        with self._changed:
+            if self._wanted is wanted:
+                self._wanted = None
+
     def wake(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
     def run(self) -> None:
-        patience: Deadline | None = None
-        work: Work | None = None
-        while self._wait_for_slot():
-            if self._on_done is not None:
-                patience = patience or Deadline(self._poll_timeout_sec)
-                if patience.has_passed:
-                    break
+        while self._wait_until_wanted():
+            wanted, work, trouble = self._wanted, None, None
             try:
                 work = self._step()
             except (BusError, Unavailable) as exc:
+                trouble = exc
                 self._recover(exc)
-                continue
             if work is not None:
                 self._give(work)
-                if self._on_done is not None:
-                    break
+            if wanted is not None:
+                self._look_at_wait(wanted, work, trouble)
         self._be_busy()
-        if self._on_done is not None:
-            if work is not None:
-                work.is_done.wait()
-            if not self.is_stopping:
-                self._on_done()
+        if self._wanted is not None:
+            self._wanted.end()
 
-    def _wait_for_slot(self) -> bool:
-        """Wait for a free slot; ``False`` = it is time to stop."""
-        if not self._free:
+    def _wait_until_wanted(self) -> bool:
+        """Wait until a job can be used here; ``False`` = it is time to stop."""
+        if not self._is_wanted():
             self._be_busy()
         with self._changed:
-            self._changed.wait_for(lambda: self._free or self.is_stopping)
+            self._changed.wait_for(lambda: self._is_wanted() or self.is_stopping)
         return not self.is_stopping
+
+    def _is_wanted(self) -> bool:
+        return bool(self._free) and (self._serves or self._wanted is not None)
+
+    def _look_at_wait(self, wanted: OneRun, work: Work | None, trouble: PyocoServerError | None) -> None:
+        """End the wait for one run when it has been executed, or the time is over."""
+        if work is not None:
+            work.is_done.wait()
+            wanted.run_id = work.run_id
+        if wanted.run_id is None and not wanted.patience.has_passed:
+            return
+        wanted.trouble = trouble
+        self.withdraw(wanted)
+        wanted.end()
 
     def _step(self) -> Work | None:
         """Do the next thing that may bring a job: ask the next tag that is known to have one, else wait to hear."""
@@ -205,7 +224,7 @@ class Consumer(Service):
     def _give(self, work: Work) -> None:
         # In the lock, so that who has asked this thread to stop can stop the slots: none is given a job after that.
         with self._changed:
-            if not self.is_stopping:
+            if self._is_wanted() and not self.is_stopping:
                 self._free.popleft().give(work)
                 return
         self._hand_back(work.delivery)
@@ -241,7 +260,10 @@ class Consumer(Service):
     def _wait_to_hear(self) -> None:
         with self._changed:
             if not self.is_stopping and not any(known.hint_count for known in self._known.values()):
-                self._changed.wait(max(0.0, min(self._look_at, self._ask_at) - time.monotonic()))
+                wait_sec = max(0.0, min(self._look_at, self._ask_at) - time.monotonic())
+                if self._wanted is not None:
+                    wait_sec = min(wait_sec, self._wanted.patience.remaining_sec)
+                self._changed.wait(wait_sec)
 
     def _look_again(self) -> None:
         """After a reconnect, on the loop thread: hints have been lost."""

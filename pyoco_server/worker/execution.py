@@ -20,8 +20,8 @@ from pyoco_server.logs import LogId, RateLimit
 from pyoco_server.operations.finish import Outcome
 from pyoco_server.states import RunStatus, TaskState
 from pyoco_server.stores.runs import RunStore, StoredRun
-from pyoco_server.worker.child import Child, Died
 from pyoco_server.worker.forced_end import Cause, ForcedEnd
+from pyoco_server.worker.runner_link import Died, RunnerLink
 
 logger = logging.getLogger(__name__)
 output_logger = logging.getLogger("pyoco_server.output")
@@ -53,7 +53,7 @@ class Execution:
         self,
         job: Job,
         stored: StoredRun,
-        child: Child,
+        child: RunnerLink,
         runs: RunStore,
         config: Config,
         must_stop: threading.Event,

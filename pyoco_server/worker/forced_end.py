@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 
 from pyoco_server.service import Deadline
-from pyoco_server.worker.child import Child
+from pyoco_server.worker.runner_link import RunnerLink
 
 #: Between the word that no task is to begin any more and SIGTERM, which lets the present ones end.
 _TERM_DELAY_SEC = 0.3
@@ -33,7 +33,7 @@ class ForcedEnd:
     :param time_limit_sec: how long it may take from now on; 0 = as long as it likes.
     """
 
-    def __init__(self, child: Child, *, grace_sec: float, time_limit_sec: float) -> None:
+    def __init__(self, child: RunnerLink, *, grace_sec: float, time_limit_sec: float) -> None:
         self._child = child
         self._grace_sec = grace_sec
         self._limit = Deadline(time_limit_sec) if time_limit_sec else None

@@ -9,35 +9,26 @@ import queue
 from collections.abc import Callable
 
 from pyoco_server.service import Deadline, Service
-from pyoco_server.worker.child import Child, ChildBootFailed
-from pyoco_server.worker.sentinel import Sentinel
-from pyoco_server.worker.wheelsync import WheelSync
+from pyoco_server.worker.runner_link import ChildBootFailed, RunnerLink
 
 
 class Nursery(Service):
-    """Starts runners on order, so that a successor is warm when it is needed."""
+    """Starts runners on order, so that a successor is warm when it is needed.
 
-    def __init__(
-        self,
-        resolver: str | None,
-        memory_bytes: int,
-        wheels: WheelSync,
-        sentinel: Sentinel,
-        on_failure: Callable[[Service], None],
-    ) -> None:
+    :param start_runner: starts one; raises ``OSError`` where that is not possible now.
+    """
+
+    def __init__(self, start_runner: Callable[[], RunnerLink], on_failure: Callable[[Service], None]) -> None:
         super().__init__("pyoco-nursery", on_failure)
-        self._resolver = resolver
-        self._memory_bytes = memory_bytes
-        self._wheels = wheels
-        self._sentinel = sentinel
+        self._start_runner = start_runner
         self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._children: queue.SimpleQueue[Child | OSError | None] = queue.SimpleQueue()
+        self._children: queue.SimpleQueue[RunnerLink | OSError | None] = queue.SimpleQueue()
 
     def order(self) -> None:
         """Have a runner started, to be fetched by :meth:`take` later."""
         self._orders.put(True)
 
-    def take(self) -> Child | None:
+    def take(self) -> RunnerLink | None:
         """Give a runner that was ordered before; ``None`` when the worker stops. It may still be booting.
 
         :raises ChildBootFailed: it could not be started; order another one later.
@@ -56,9 +47,7 @@ class Nursery(Service):
     def run(self) -> None:
         while self._orders.get():
             try:
-                child = Child(self._resolver, self._memory_bytes, self._wheels.refresh(), self._sentinel.forget_group)
-                self._sentinel.watch_group(child.pid)
-                self._children.put(child)
+                self._children.put(self._start_runner())
             except OSError as exc:
                 # Out of processes or descriptors: that passes, and the end of this thread would end every runner.
                 self._children.put(exc)
@@ -69,6 +58,6 @@ class Nursery(Service):
         stopped = super().stop(deadline)
         while not self._children.empty():
             child = self._children.get()
-            if isinstance(child, Child):
+            if child is not None and not isinstance(child, OSError):
                 child.kill()
         return stopped

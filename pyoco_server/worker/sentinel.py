@@ -29,13 +29,22 @@ class Sentinel(Service):
     """One process beside the worker, in a session of its own; another one follows when it dies.
 
     While there is none the worker goes on: if it died just then, the end of its leases would have to do.
+
+    :param is_silent: whether it keeps off the stdout and stderr of this process: who reads them waits for their end.
     """
 
     def __init__(
-        self, config: Config, *, worker_id: str, instance_id: str, on_failure: Callable[[Service], None]
+        self,
+        config: Config,
+        *,
+        worker_id: str,
+        instance_id: str,
+        is_silent: bool,
+        on_failure: Callable[[Service], None],
     ) -> None:
         super().__init__("pyoco-sentinel", on_failure)
         self._who = ["who", vars(config), worker_id, instance_id]
+        self._output = subprocess.DEVNULL if is_silent else None
         self._lock = threading.Lock()
         self._groups: set[int] = set()
         self._leases: dict[str, str] = {}
@@ -106,6 +115,8 @@ class Sentinel(Service):
                 [sys.executable, "-m", "pyoco_server.worker.sentinel_process"],
                 bufsize=0,
                 stdin=subprocess.PIPE,
+                stdout=self._output,
+                stderr=self._output,
                 start_new_session=True,
             )
             assert self._process.stdin is not None

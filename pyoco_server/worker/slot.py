@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.messages import Delivery
@@ -31,14 +31,15 @@ from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Deadline, Service
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
-from pyoco_server.worker.child import Child, ChildBootFailed, Died
 from pyoco_server.worker.execution import Execution, HandedBack, LostRun, log_output
 from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.registry import Registry
+from pyoco_server.worker.runner_link import ChildBootFailed, Died, RunnerLink
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.wheelsync import WheelSync
+from pyoco_server.worker.work import Work
 
 logger = logging.getLogger(__name__)
 
@@ -51,18 +52,6 @@ _BEHIND_TICK_SEC = 1.0
 _FINISH_PAUSE_SEC = 1.0
 #: A successor boots in the last fourth of a runner's runs: that takes as long as dozens of small runs.
 _BOOT_SHARE = 4
-
-
-@dataclass(frozen=True)
-class Work:
-    """A delivered job on its way to a slot.
-
-    :param is_done: set when the slot has no more to do with it.
-    """
-
-    delivery: Delivery
-    tag: str
-    is_done: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -100,7 +89,7 @@ class Slot(Service):
         self._tools = tools
         self._is_free = is_free
         self._work: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._child: Child | None = None
+        self._child: RunnerLink | None = None
         #: Where the next run will work, and where the last one did.
         self._folder: str | None = None
         self._used_folder: str | None = None
@@ -129,7 +118,7 @@ class Slot(Service):
             if self._child is not None:
                 self._child.leave()
 
-    def _equip(self) -> Child | None:
+    def _equip(self) -> RunnerLink | None:
         """Wait for a runner that has booted and make the folder of the next run; ``None`` when the worker stops.
 
         Before a job is fetched: a worker that can begin nothing must not use up the deliveries of the queue.
@@ -150,7 +139,7 @@ class Slot(Service):
             self.pause(next(pauses))
         return None
 
-    def _another_child(self, lease: Lease) -> Child | None:
+    def _another_child(self, lease: Lease) -> RunnerLink | None:
         """Wait for another runner, which has one chance to boot; at the last delivery as many as it takes."""
         try:
             self._child = self._next_child()
@@ -159,7 +148,7 @@ class Slot(Service):
             return self._equip() if lease.is_last else None
         return self._child
 
-    def _next_child(self) -> Child | None:
+    def _next_child(self) -> RunnerLink | None:
         """Wait for a runner that has booted; ``None`` when the worker stops.
 
         :raises ChildBootFailed: there is none yet.
@@ -185,13 +174,13 @@ class Slot(Service):
                 if child is None:
                     lease.hand_back(0.0)
                 else:
-                    self._do(lease, work.tag, child)
+                    work.run_id = self._do(lease, work.tag, child)
             except Exception:
                 logger.exception("a job cannot be dealt with", extra={"tag": work.tag})
                 lease.hand_back()
         work.is_done.set()
 
-    def _fitting_child(self, lease: Lease) -> Child | None:
+    def _fitting_child(self, lease: Lease) -> RunnerLink | None:
         """Give a living runner that imports what the registry has now; ``None`` when the job is to go back.
 
         That is when the worker stops, or no other runner can boot: another worker may have one. The last delivery
@@ -203,7 +192,7 @@ class Slot(Service):
             child = self._another_child(lease)
         return child
 
-    def _living_child(self, lease: Lease) -> Child | None:
+    def _living_child(self, lease: Lease) -> RunnerLink | None:
         """Give the runner, or another one where it has died while it was idle; ``None`` where there is none.
 
         What it printed while it was idle is passed on here, so that it is not taken for the next run's.
@@ -221,14 +210,14 @@ class Slot(Service):
                 break
         return self._child
 
-    def _do(self, lease: Lease, tag: str, child: Child) -> None:
-        """Take a job from its delivery to its acknowledgement."""
+    def _do(self, lease: Lease, tag: str, child: RunnerLink) -> str | None:
+        """Take a job from its delivery to its acknowledgement; give the id of the run when that was executed here."""
         delivery, finish, registry = lease.delivery, self._tools.finish, self._tools.registry
         try:
             job = Job.from_bytes(delivery.payload)
         except InvalidJob as exc:
             lease.settle(functools.partial(finish.reject, delivery, exc, tag))
-            return
+            return None
         with registry.claiming(job.run_id) as is_ours:
             claim = self._claim(job, lease, child) if is_ours else None
             if claim is not None and claim.verdict is Verdict.EXECUTE:
@@ -238,10 +227,11 @@ class Slot(Service):
                 lease.hand_back()
         elif claim.verdict is not Verdict.EXECUTE:
             lease.settle(functools.partial(finish.drop, claim.stored, delivery))
-        elif claim.stored is not None:
-            self._execute(job, claim.stored, lease, child)
+        elif claim.stored is not None and self._execute(job, claim.stored, lease, child):
+            return job.run_id
+        return None
 
-    def _claim(self, job: Job, lease: Lease, child: Child) -> Claim | None:
+    def _claim(self, job: Job, lease: Lease, child: RunnerLink) -> Claim | None:
         """Try to claim the run; ``None`` when its job has been dealt with or must wait.
 
         A last delivery waits here, because the queue would not hand the job out again.
@@ -266,7 +256,8 @@ class Slot(Service):
             if self.pause(HAND_BACK_SEC):
                 return None
 
-    def _execute(self, job: Job, stored: StoredRun, lease: Lease, child: Child) -> None:
+    def _execute(self, job: Job, stored: StoredRun, lease: Lease, child: RunnerLink) -> bool:
+        """Execute a run, and say whether it has ended here."""
         tools = self._tools
         child.runs_done += 1
         runs_left = tools.max_runs_per_child - child.runs_done
@@ -294,6 +285,7 @@ class Slot(Service):
                 self._end_child()
             self._used_folder = folder
             tools.registry.run_ended(job.run_id, ended)
+        return ended is not None
 
     def _finish(self, stored: StoredRun, lease: Lease, outcome: Outcome) -> Snapshot | None:
         """Write the end of a run; while NATS is away its result is kept here, for it would cost a second execution."""

@@ -25,14 +25,16 @@ from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore
 from pyoco_server.stores.wheels import WheelStore
 from pyoco_server.stores.workers import WorkerStore
-from pyoco_server.worker.child import Child, ChildBootFailed
+from pyoco_server.worker.child import Child
 from pyoco_server.worker.consumer import Consumer
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.registry import Registry
+from pyoco_server.worker.runner_link import ChildBootFailed, RunnerLink
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.slot import Slot, Tools
 from pyoco_server.worker.wheelsync import WheelSync
+from pyoco_server.worker.work import OneRun
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +44,13 @@ _HAND_BACK_SEC = 5.0
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """What a worker is told on its command line.
+    """What a worker is told on its command line, or by the program that it is a part of.
 
     :param tags: routing tags that it serves; any of them.
     :param resolver: ``module:function`` or ``file.py:function``; ``None`` = runs by flow name fail.
     :param poll_timeout_sec: how long it waits for a job at a time.
-    :param once: whether it takes one job at most.
+    :param once: whether it takes no job of its own accord: each run is asked for (:meth:`Worker.take_one`).
+    :param is_embedded: whether stdout and stderr of this process are somebody else's.
     """
 
     worker_id: str
@@ -57,13 +60,14 @@ class WorkerOptions:
     poll_timeout_sec: float = 1.0
     max_runs_per_child: int = 100
     once: bool = False
+    is_embedded: bool = False
 
 
 class Worker:
     """A worker that is started once and stopped once.
 
-    :param on_failure: called when one of its threads dies; the process must end then.
-    :param on_done: called when it will take no more jobs of its own accord (``once``).
+    :param on_failure: called when one of its threads dies; it must not go on then.
+    :param start_runner: starts what executes runs; ``None`` = processes.
     """
 
     def __init__(
@@ -72,12 +76,12 @@ class Worker:
         options: WorkerOptions,
         *,
         on_failure: Callable[[Service], None],
-        on_done: Callable[[], None],
+        start_runner: Callable[[], RunnerLink] | None = None,
     ) -> None:
         self._config = config
         self._options = options
         self._on_failure = on_failure
-        self._on_done = on_done
+        self._start_runner = start_runner or self._start_child
         self._bus: Bus | None = None
         self._must_stop = threading.Event()
         self._slots: list[Slot] = []
@@ -86,6 +90,7 @@ class Worker:
         """Connect and create what is missing.
 
         :raises BusUnavailable: no answer in time; may be called again.
+        :raises OSError: there is no place for the files of runs.
         """
         bus = Bus(
             self._config.nats_url,
@@ -99,6 +104,7 @@ class Worker:
             queue = Queue(bus, self._config)
             for tag in self._options.tags:
                 queue.ensure(tag)
+            self._scratch = Scratch()
         except BaseException:
             bus.close(Deadline(2))
             raise
@@ -109,7 +115,6 @@ class Worker:
         config, options, bus = self._config, self._options, self._bus
         assert bus is not None, "connect() comes first"
         instance_id = uuid.uuid4().hex
-        self._scratch = Scratch()
         runs, workers = RunStore(bus, config), WorkerStore(bus, config)
         identity = {"worker_id": options.worker_id, "instance_id": instance_id}
         self._registry = Registry(
@@ -120,7 +125,7 @@ class Worker:
             on_failure=self._on_failure,
             **identity,
         )
-        self._sentinel = Sentinel(config, on_failure=self._on_failure, **identity)
+        self._sentinel = Sentinel(config, is_silent=options.is_embedded, on_failure=self._on_failure, **identity)
         self._wheels = WheelSync(
             WheelStore(bus, config),
             config,
@@ -128,9 +133,7 @@ class Worker:
             report=self._registry.wheels_synced,
             on_failure=self._on_failure,
         )
-        self._nursery = Nursery(
-            options.resolver, config.run_memory_bytes, self._wheels, self._sentinel, self._on_failure
-        )
+        self._nursery = Nursery(self._start_runner, self._on_failure)
         work_queue = Queue(bus, config)
         self._consumer = Consumer(
             bus,
@@ -138,7 +141,7 @@ class Worker:
             options.tags,
             options.poll_timeout_sec,
             on_failure=self._on_failure,
-            on_done=self._on_done if options.once else None,
+            serves=not options.once,
         )
         claims = Claims(
             runs,
@@ -197,9 +200,23 @@ class Worker:
         self._bus.close(end)
         self._scratch.remove()
 
+    def take_one(self, wanted: OneRun) -> None:
+        """Fetch and execute one run, of a worker that takes none of its own accord."""
+        self._consumer.take_one(wanted)
+
+    def withdraw(self, wanted: OneRun) -> None:
+        """Fetch none any more; a run that has been fetched goes on."""
+        self._consumer.withdraw(wanted)
+
     def hurry(self) -> None:
         """Let no run go on any longer: the second request to stop means now."""
         self._must_stop.set()
+
+    def _start_child(self) -> Child:
+        options, memory_bytes = self._options, self._config.run_memory_bytes
+        child = Child(options.resolver, memory_bytes, self._wheels.refresh(), self._sentinel.forget_group)
+        self._sentinel.watch_group(child.pid)
+        return child
 
 
 def check_resolver(resolver: str | None, memory_bytes: int) -> None:
