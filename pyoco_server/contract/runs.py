@@ -23,6 +23,7 @@ from pyoco_server.states import RunStatus, TaskState
 _TRIM_STEPS_BYTES = (16_384, 2_048, 256)
 #: What is kept of a run's error text; the whole of it stands in the task's record as long as it fits there.
 MAX_ERROR_CHARS = 8_192
+_BY_NAME_NOTE = "It began again from the start: its flow is the worker's own, which may be another one by now."
 _OTHER_WHEELS_NOTE = "It began again from the start: its worker has other wheels than that of the earlier attempt."
 #: What a submission must leave free of the cap for what its worker adds: names, times, an error text.
 RESERVED_BYTES = 1_024
@@ -122,10 +123,7 @@ class Snapshot:
 
         :param wheels: what its runner imports from; ``None`` without wheel sync.
         """
-        finished = self.finished_records if self.resume else {}
-        is_other_code = bool(finished) and wheels != self.wheels
-        if is_other_code:
-            finished = {}
+        finished, resume_note = self._kept(wheels)
         return replace(
             self,
             status=RunStatus.RUNNING,
@@ -139,10 +137,19 @@ class Snapshot:
             updated_at=now,
             tasks={name: state if name in finished else TaskState.PENDING.value for name, state in self.tasks.items()},
             task_records=finished,
-            resume_note=_OTHER_WHEELS_NOTE if is_other_code else None,
+            resume_note=resume_note,
             task_records_truncated=False,
             wheels=wheels,
         )
+
+    def _kept(self, wheels: list[dict[str, str]] | None) -> tuple[dict[str, dict[str, Any]], str | None]:
+        """Give the records of finished tasks that the next attempt leaves out, or say why it leaves out none."""
+        finished = self.finished_records if self.resume else {}
+        if finished and self.workflow_yaml_sha256 is None:
+            return {}, _BY_NAME_NOTE
+        if finished and wheels != self.wheels:
+            return {}, _OTHER_WHEELS_NOTE
+        return finished, None
 
     @property
     def finished_records(self) -> dict[str, dict[str, Any]]:

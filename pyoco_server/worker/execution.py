@@ -31,8 +31,6 @@ _WRITE_SPACING_SEC = 0.05
 #: A sign of life that NATS does not take at once is left to the next one: the runner must not wait for it.
 _PROGRESS_BUDGET_SEC = 1.0
 
-_BY_NAME_NOTE = "It began again from the start: its flow is the worker's own, which may be another one by now."
-
 
 class LostRun(Exception):
     """Another worker has taken the run over: nothing of it is ours any more."""
@@ -100,7 +98,7 @@ class Execution:
                 self._job.workflow_yaml,
                 scratch,
                 self._config.max_run_snapshot_bytes,
-                self._finished(),
+                {name: record.get("output") for name, record in self._records.items()},
             )
         )
         while True:
@@ -119,13 +117,6 @@ class Execution:
                     self._write_progress()
                 except SnapshotTooLarge as exc:
                     return self.outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc))
-
-    def _finished(self) -> dict[str, Any]:
-        """Give the results of finished tasks, where it is certain that the flow is the same as in that attempt."""
-        if self._records and self._job.workflow_yaml is None:
-            self._resume_note = _BY_NAME_NOTE
-            return {}
-        return {name: record.get("output") for name, record in self._records.items()}
 
     def release(self) -> bool:
         """Let go of a run that has not ended, and say whether that was stored."""

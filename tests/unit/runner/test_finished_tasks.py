@@ -35,7 +35,9 @@ def test_a_run_that_is_cancelled_before_it_begins_keeps_what_was_finished(
 
 
 def test_a_result_that_was_trimmed_is_not_put_back() -> None:
-    pending = Snapshot.pending(Job("r", "main", "t"), origin="o", tasks=["small", "large"], now=time.time())
+    pending = Snapshot.pending(
+        Job("r", "main", "t", workflow_yaml_sha256="0"), origin="o", tasks=["small", "large"], now=time.time()
+    )
     records = {
         name: {"state": "SUCCEEDED", "output": "x" * size, "is_resumable": True}
         for name, size in (("small", 10), ("large", 30_000))
@@ -52,7 +54,7 @@ def test_a_result_that_was_trimmed_is_not_put_back() -> None:
 @pytest.mark.parametrize("is_same", [True, False])
 def test_finished_work_of_other_wheels_is_done_again_and_the_run_says_so(is_same: bool) -> None:
     before, now = [{"name": "a", "version": "1", "sha256": "0"}], time.time()
-    pending = Snapshot.pending(Job("r", "main", "t"), origin="o", tasks=["one"], now=now)
+    pending = Snapshot.pending(Job("r", "main", "t", workflow_yaml_sha256="0"), origin="o", tasks=["one"], now=now)
     claim = pending.claimed(worker_id="w", instance_id="i", job_seq=1, now=now, wheels=before)
     assert claim.resume_note is None
     record = {"state": "SUCCEEDED", "output": 1, "is_resumable": True}
@@ -60,3 +62,13 @@ def test_finished_work_of_other_wheels_is_done_again_and_the_run_says_so(is_same
     again = done.claimed(worker_id="w", instance_id="j", job_seq=1, now=now, wheels=before if is_same else [])
     assert again.tasks == {"one": "SUCCEEDED" if is_same else "PENDING"}
     assert (again.resume_note is None) == is_same
+
+
+def test_finished_work_of_a_run_by_name_is_done_again_and_the_claim_says_so() -> None:
+    now = time.time()
+    pending = Snapshot.pending(Job("r", "main", "t"), origin="o", tasks=["one"], now=now)
+    record = {"state": "SUCCEEDED", "output": 1, "is_resumable": True}
+    done = pending.progressed({"one": "SUCCEEDED"}, {"one": record}, is_cut=False, now=now)
+    again = done.claimed(worker_id="w", instance_id="j", job_seq=1, now=now)
+    assert (again.tasks, again.task_records) == ({"one": "PENDING"}, {})
+    assert "its flow is the worker's own" in (again.resume_note or "")
