@@ -12,7 +12,7 @@ from tests.support.documents import DOCS, section, table, words
 SPEC = (DOCS / "spec.md").read_text()
 PACKAGE = Path(errors.__file__).parent
 #: Errors that end a command, or stand in a log, and are no answer of a gateway.
-_OF_COMMANDS = ("ERR-PYOCO-0018", "ERR-PYOCO-HTTP", "ERR-PYOCO-CANCEL")
+_OF_COMMANDS = ("ERR-PYOCO-0018", "ERR-PYOCO-HTTP", "ERR-PYOCO-CANCEL", "ERR-PYOCO-RUN")
 _OF_WORKERS = (errors.InvalidJob, errors.FlowNotFound, errors.WheelSyncFailed)
 
 
