@@ -44,6 +44,11 @@ def ensure_resources(bus: Bus, config: Config) -> list[str]:
     return [settings["name"] for settings in _streams(config) if _ensure_stream(bus, settings, replicas)]
 
 
+def stream_names(config: Config) -> list[str]:
+    """Name the streams that :func:`ensure_resources` creates."""
+    return [settings["name"] for settings in _streams(config)]
+
+
 def ensure_bucket(bus: Bus, config: Config, bucket: str) -> None:
     """Create a KV bucket that not every installation needs.
 

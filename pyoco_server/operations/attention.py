@@ -38,6 +38,14 @@ class WorkerView:
         return _texts(self.record.current_run_ids) or _texts([self.record.current_run_id])
 
     @property
+    def wheel_sync_error(self) -> str | None:
+        """Why its last try to sync wheels has failed; ``None`` where it has not."""
+        sync = self.record.wheel_sync
+        if not isinstance(sync, dict) or sync.get("last_result") != "error":
+            return None
+        return str(sync.get("last_error") or "")
+
+    @property
     def slot_count(self) -> int:
         own = self.record.concurrency if isinstance(self.record.concurrency, int) else 1
         return max(own, len(self.run_ids)) if self.is_alive else 0
@@ -103,6 +111,11 @@ def tag_views(waiting: Sequence[WaitingTag], workers: Sequence[WorkerView]) -> l
 def lost_workers(workers: Iterable[WorkerView]) -> list[WorkerView]:
     """Give the workers that ended without a word and that nobody has hidden yet."""
     return [worker for worker in workers if worker.state is WorkerState.DISCONNECTED and not worker.record.hidden]
+
+
+def out_of_sync(workers: Iterable[WorkerView]) -> list[WorkerView]:
+    """Give the live workers that do not get the wheels that are meant for them."""
+    return [worker for worker in workers if worker.is_alive and worker.wheel_sync_error is not None]
 
 
 def is_overdue(took_sec: float | None, usual_sec: float | None) -> bool:

@@ -45,6 +45,8 @@ _WORKERS = {
 NO_WORKER = Mark("failed", "state.no_worker")
 LOST = _WORKERS[WorkerState.DISCONNECTED]
 OVERDUE = Mark("warning", "state.overdue")
+NEARLY_FULL = Mark("warning", "state.nearly_full")
+OUT_OF_SYNC = Mark("warning", "state.out_of_sync")
 NOT_STARTED = Mark("pending", "state.not_started")
 
 

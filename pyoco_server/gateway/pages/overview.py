@@ -12,7 +12,7 @@ from pyoco_server.gateway.admission import caller, is_admitted
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.chart_svg import BASE_Y, hour_bars
 from pyoco_server.gateway.pages.frame import render
-from pyoco_server.gateway.pages.marks import LOST, NO_WORKER, OVERDUE
+from pyoco_server.gateway.pages.marks import LOST, NEARLY_FULL, NO_WORKER, OUT_OF_SYNC, OVERDUE
 from pyoco_server.gateway.pages.rows import RunRow, first_line, name_of, run_row
 from pyoco_server.gateway.pages.session import sign_in_page
 from pyoco_server.operations.attention import (
@@ -20,12 +20,14 @@ from pyoco_server.operations.attention import (
     WorkerView,
     is_overdue,
     lost_workers,
+    out_of_sync,
     overdue_first,
     tag_views,
     worker_views,
 )
 from pyoco_server.readmodel.reports import USUAL_WINDOW_SEC, FailureGroup, Reports
 from pyoco_server.states import RunStatus
+from pyoco_server.stores.storage import nearly_full
 
 blueprint = Blueprint("overview", __name__)
 
@@ -69,6 +71,8 @@ def overview() -> Response:
     tags = tag_views(reports.waiting(), workers)
     stuck = [tag for tag in tags if tag.is_stuck]
     lost = lost_workers(workers)
+    unsynced = out_of_sync(workers)
+    full = nearly_full(gateway().bus, config)
     overdue = [run for run in working if run.is_overdue]
     hour = int(now // 3600)
     bars = hour_bars(reports.ended_by_hour(hour - 23), hour)
@@ -84,9 +88,11 @@ def overview() -> Response:
         slot_count=sum(worker.slot_count for worker in workers),
         stuck=stuck,
         lost=lost,
+        unsynced=[(view, first_line(view.wheel_sync_error)) for view in unsynced],
+        full=full,
         overdue=overdue[:_MAX_SHOWN],
-        need_count=len(stuck) + len(lost) + len(overdue),
-        marks={"stuck": NO_WORKER, "lost": LOST, "overdue": OVERDUE},
+        need_count=len(stuck) + len(lost) + len(full) + len(unsynced) + len(overdue),
+        marks={"stuck": NO_WORKER, "lost": LOST, "full": NEARLY_FULL, "unsynced": OUT_OF_SYNC, "overdue": OVERDUE},
         groups=[_group(group) for group in reports.failures(now - _DAY_SEC, _MAX_GROUPS)],
         working=working[:_MAX_SHOWN],
         tags=tags[:_MAX_TAGS],

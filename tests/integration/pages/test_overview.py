@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pyoco_server.bridge.messages import Write
 from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
 from tests.support.pages import visit
@@ -84,6 +85,29 @@ def test_what_needs_somebody_stands_first(busy: LocalGateway) -> None:
     assert "2 runs wait for tag gpu and nobody serves it" in needs and "The oldest waits 40 min" in needs
     assert "gone has not been seen for 11 min" in needs and "hidden" not in needs and "stopped" not in needs
     assert "import has been running for 5 min" in needs and "It usually takes 1 min" in needs
+
+
+def test_a_full_stream_and_a_worker_out_of_sync_need_somebody(
+    nats: NatsServer, serve: Callable[..., LocalGateway]
+) -> None:
+    now = time.time()
+    failed = {"enabled": True, "last_result": "error", "last_error": "acme-1.0: <b>no RECORD</b>\nand more"}
+    gateway = serve()
+    gateway.submit()
+    with Parts(nats.url) as parts:
+        parts.put("stale", _worker(now, "stale", ["default"], wheel_sync=failed), bucket="pyoco_workers")
+        parts.put("odd", _worker(now, "odd", ["default"], wheel_sync="none"), bucket="pyoco_workers")
+        settings = parts.info("PYOCO_DLQ")["config"]
+        parts.bus.api("STREAM.UPDATE.PYOCO_DLQ", {**settings, "max_bytes": 2000})
+        eventually(lambda: len(gateway.parts.model.workers()) == 2, what="the workers known")
+        assert visit(gateway, "/").heading == "One thing needs you"
+        parts.bus.write(Write("pyoco.dlq.t", b"x" * 1850))
+    page = visit(gateway, "/")
+    assert page.heading == "2 things need you"
+    needs = page.one("section", aria_labelledby="needs").words
+    assert "Nearly full PYOCO_DLQ is 9" in needs and "2.0 kB" in needs
+    assert "stale cannot sync its wheels acme-1.0: <b>no RECORD</b>" in needs and "and more" not in needs
+    visit(gateway, "/", lang="ja")
 
 
 def test_failures_are_grouped_by_error_each_with_its_list(busy: LocalGateway) -> None:
