@@ -276,6 +276,13 @@ class WorkerNotFound(PyocoServerError):
         super().__init__(f"There is no worker {worker_id}.")
 
 
+class CannotDrain(PyocoServerError):
+    """A worker cannot be asked to drain."""
+
+    err_id = "ERR-PYOCO-0027"
+    http_status = 409
+
+
 class InvalidJob(PyocoServerError):
     """A queued job cannot be read."""
 

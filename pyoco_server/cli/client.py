@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pyoco_server.cli.client_cancel import add_cancel
 from pyoco_server.cli.client_command import PROG, add_command, add_connection
 from pyoco_server.cli.client_dlq import add_dlq
-from pyoco_server.cli.client_fleet import add_metrics, add_workers
+from pyoco_server.cli.client_fleet import add_metrics, add_worker_drain, add_workers
 from pyoco_server.cli.client_policy import add_idempotency_key, add_policy, policy_of
 from pyoco_server.cli.client_rerun import add_rerun
 from pyoco_server.cli.client_wait import WAIT_NOTE, add_wait, check_wait, print_run
@@ -118,6 +118,7 @@ def get_parser() -> CommandParser:
     add_watch(commands)
     add_cancel(commands)
     add_workers(commands)
+    add_worker_drain(commands)
     add_wheels(commands)
     add_metrics(commands)
     add_rerun(commands)

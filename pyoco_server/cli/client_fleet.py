@@ -1,4 +1,4 @@
-"""``pyoco-client workers`` and ``metrics``: what executes runs, what is installed there, and how it goes.
+"""``pyoco-client workers``, ``worker-drain`` and ``metrics``: what executes runs, and how it goes.
 
 Source: contract, section 5.
 """
@@ -27,6 +27,15 @@ examples:
   {PROG} workers --output plugins | grep my-package
 """
 
+_DRAIN_EPILOG = f"""\
+The worker does what it does at SIGTERM, wherever it runs: it lets the runs that it has end within its --drain-sec,
+hands back the rest, and exits. Asked again, it goes on with that.
+
+examples:
+  {PROG} worker-drain --worker-id gpu-1
+  {PROG} workers --scope all | jq -r '.[] | select(.worker_id == "gpu-1").state'
+"""
+
 _METRICS_EPILOG = f"""\
 examples:
   {PROG} metrics
@@ -52,6 +61,13 @@ def add_workers(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser.add_argument("--output", choices=("json", "table", "plugins"), default="json", help="default: json")
 
 
+def add_worker_drain(commands: argparse._SubParsersAction[CommandParser]) -> None:
+    """Add the subcommand."""
+    help = "have a worker take no more runs, and stop"
+    parser = add_command(commands, "worker-drain", _drain, help, _DRAIN_EPILOG)
+    parser.add_argument("--worker-id", required=True, metavar="ID", help="the worker")
+
+
 def add_metrics(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the subcommand."""
     help = "print the metrics of the installation, as Prometheus reads them"
@@ -60,6 +76,10 @@ def add_metrics(commands: argparse._SubParsersAction[CommandParser]) -> None:
 
 def _metrics(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     print(client.get_metrics(), end="", flush=True)
+
+
+def _drain(args: argparse.Namespace, client: PyocoHttpClient) -> None:
+    print_json(client.drain_worker(args.worker_id))
 
 
 def _workers(args: argparse.Namespace, client: PyocoHttpClient) -> None:

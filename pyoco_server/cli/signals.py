@@ -41,10 +41,11 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
-        #: Whether a signal asked for the end, and not a part of the command itself.
-        self.was_signalled = False
+        #: Whether somebody asked for the end, by a signal for instance, and not a part of the command itself.
+        self.was_asked = False
         #: Called, from a thread of its own, when a second signal says that it means now.
         self.on_second: Callable[[], None] | None = None
+        self._first_may_come = False
         self._failure: str | None = None
         self._interrupts = False
         self._lock = threading.Lock()
@@ -58,6 +59,16 @@ class StopSignals:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 self._numbers.add(number)
                 signal.signal(number, self._interrupt)
+
+    def drain(self) -> None:
+        """Have the command end as by a first signal, which may still come, from any thread."""
+        self._first_may_come = True
+        self._stop()
+
+    def _stop(self) -> None:
+        self.was_asked = True
+        self.stopping.set()
+        self._wake_main()
 
     def fail(self, reason: str) -> None:
         """Have the command end with an error, from any thread."""
@@ -105,11 +116,10 @@ class StopSignals:
             if self._own_count:
                 self._own_count -= 1
                 return
-        if self.stopping.is_set() and self.on_second is not None:
+        is_first, self._first_may_come = self._first_may_come, False
+        if self.stopping.is_set() and not is_first and self.on_second is not None:
             self.on_second()
-        self.was_signalled = True
-        self.stopping.set()
-        self._wake_main()
+        self._stop()
 
     def _wake_main(self) -> None:
         """End what the main thread waits for; the kernel may have given the signal to another thread."""

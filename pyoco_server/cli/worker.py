@@ -152,7 +152,7 @@ def _serve(config: Config, options: WorkerOptions) -> int:
         # Else it may stand in a wheel.
         check_resolver(options.resolver, config.run_memory_bytes)
     signals = StopSignals()
-    worker = Worker(config, options, on_failure=signals.service_failed)
+    worker = Worker(config, options, on_failure=signals.service_failed, on_drain=signals.drain)
     if not _connect(worker, options, signals):
         return EXIT_DONE
     worker.start()
@@ -161,7 +161,7 @@ def _serve(config: Config, options: WorkerOptions) -> int:
         worker.take_one(wanted)
     signals.on_second = worker.hurry
     signals.wait()
-    if signals.was_signalled:
+    if signals.was_asked:
         logger.info("the worker stops; runs may go on for %g s", config.drain_sec)
     worker.stop(config.drain_sec)
     signals.raise_failure()

@@ -169,6 +169,18 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         """
         return self._object("PATCH", f"/workers/{segment(worker_id, 'worker')}", json={"hidden": hidden})
 
+    def drain_worker(self, worker_id: str) -> dict[str, Any]:
+        """Ask a worker to take no more runs and to stop as by SIGTERM (``POST /workers/{worker_id}/drain``).
+
+        It ends the runs that it has within its own ``--drain-sec``, and hands back the rest.
+
+        :return: ``{worker_id, drain_requested_at}``, unix seconds; asked again, the time of the first request.
+        :raises GatewayRefused: with status 404 where there is no such worker, 409 for one that is gone or of a version
+            that cannot be asked, 503 while NATS is away.
+        :raises GatewayUnreachable: no answer; safe to repeat.
+        """
+        return self._object("POST", f"/workers/{segment(worker_id, 'worker')}/drain")
+
     def get_metrics(self) -> str:
         """Read the metrics of the installation in Prometheus' text format (``GET /metrics``).
 

@@ -65,6 +65,8 @@ class WorkerRecord:
     version: str | None = None
     #: Ours: when the sentinel found the worker dead, unix seconds.
     lost_at: float | None = None
+    #: Ours: when somebody asked this life of the worker to take no more runs and to stop, unix seconds.
+    drain_requested_at: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def seen(self, now: float) -> WorkerRecord:

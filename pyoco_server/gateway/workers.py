@@ -39,6 +39,27 @@ def change_worker(worker_id: str) -> dict[str, Any]:
     return {"worker_id": record.worker_id, "hidden": record.hidden, "updated_at": record.updated_at}
 
 
+@blueprint.post("/workers/<worker_id>/drain")
+def drain(worker_id: str) -> dict[str, Any]:
+    """Ask a worker to take no more runs, and to stop when those that it has are over."""
+    record = request_drain(worker_id)
+    return {"worker_id": record.worker_id, "drain_requested_at": record.drain_requested_at}
+
+
+def request_drain(worker_id: str) -> WorkerRecord:
+    """Ask a worker to drain; gives its record.
+
+    :raises WorkerNotFound: there is no such worker.
+    :raises CannotDrain: it is gone, or of a version that nobody can ask.
+    :raises BusUnavailable: not confirmed; safe to repeat.
+    """
+    parts = gateway()
+    timeout_sec = parts.config.worker_disconnect_timeout_sec
+    record, revision = parts.workers.request_drain(worker_id, now=time.time(), timeout_sec=timeout_sec)
+    parts.model.note_written(revision, "workers")
+    return record
+
+
 def set_hidden(worker_id: str, is_hidden: bool) -> WorkerRecord:
     """Hide a worker from lists, or show it again; gives its record.
 

@@ -29,6 +29,15 @@ class WorkerView:
         return self.state in (WorkerState.RUNNING, WorkerState.IDLE)
 
     @property
+    def is_draining(self) -> bool:
+        return self.is_alive and self.record.drain_requested_at is not None
+
+    @property
+    def can_drain(self) -> bool:
+        """Whether it can be asked to drain; 0.5.1 cannot."""
+        return self.is_alive and not self.is_draining and bool(self.record.instance_id)
+
+    @property
     def tags(self) -> list[str]:
         return _texts(self.record.tags)
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.key_hints import KeyHints
 from pyoco_server.bridge.messages import Write
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.workers import WorkerRecord
-from pyoco_server.errors import KeyMissing, RevisionConflict, WorkerNotFound
+from pyoco_server.errors import CannotDrain, KeyMissing, RevisionConflict, WorkerNotFound
 
 
 class WorkerStore:
@@ -31,19 +33,26 @@ class WorkerStore:
         """
         return self._read(worker_id)[0] if names.is_key(worker_id) else None
 
-    def put(self, record: WorkerRecord, *, budget_sec: float | None = None) -> None:
-        """Write a worker's own record; what others set in it (``hidden``) is kept.
+    def put(self, record: WorkerRecord, *, budget_sec: float | None = None) -> WorkerRecord:
+        """Write a worker's own record; what others set in it (``hidden``, ``drain_requested_at``) is kept.
 
         :param budget_sec: seconds for retries; the connection's own when ``None``.
+        :return: the record as written.
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
         while True:
             current, revision = self._read(record.worker_id, budget_sec)
             if current is not None:
                 record = replace(record, hidden=current.hidden, extra=current.extra)
+                if current.instance_id == record.instance_id:
+                    record = replace(record, drain_requested_at=current.drain_requested_at)
             with contextlib.suppress(RevisionConflict):
                 self._bus.write(self._write(record, revision), budget_sec=budget_sec)
-                return
+                return record
+
+    def listen(self, worker_id: str, hear: Callable[[bytes], None]) -> contextlib.AbstractContextManager[None]:
+        """Hear of writes to this record for as long as the ``with`` block lasts; see :meth:`KeyHints.listen`."""
+        return KeyHints(self._bus).listen(names.key_subject(self._bucket, worker_id), hear)
 
     def set_hidden(self, worker_id: str, hidden: bool, *, now: float) -> tuple[WorkerRecord, int]:
         """Hide a worker from lists, or show it again; it goes on all the same.
@@ -52,13 +61,29 @@ class WorkerStore:
         :raises WorkerNotFound: it has no record.
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
-        while True:
-            record, revision = self._read(worker_id) if names.is_key(worker_id) else (None, 0)
-            if record is None:
-                raise WorkerNotFound(worker_id[: names.MAX_NAME_CHARS])
-            record = replace(record, hidden=hidden, updated_at=now)
-            with contextlib.suppress(RevisionConflict):
-                return record, self._bus.write(self._write(record, revision))[0]
+        return self._change(worker_id, lambda record: replace(record, hidden=hidden, updated_at=now))
+
+    def request_drain(self, worker_id: str, *, now: float, timeout_sec: float) -> tuple[WorkerRecord, int]:
+        """Ask a worker to take no more runs and to stop; asked again, it stays as it was asked first.
+
+        :param timeout_sec: silence after which a worker counts as gone.
+        :return: the record as written, and its revision.
+        :raises WorkerNotFound: it has no record.
+        :raises CannotDrain: it is gone, or of a version that nobody can ask.
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+
+        def change(record: WorkerRecord) -> WorkerRecord:
+            if not record.instance_id:
+                raise CannotDrain(
+                    f"Worker {worker_id} is of a version that cannot be asked to drain: send it SIGTERM where it runs."
+                )
+            if not record.is_live(now, timeout_sec):
+                silence_sec = now - record.last_seen_at
+                raise CannotDrain(f"Worker {worker_id} is gone: it was seen last {silence_sec:.0f} s ago.")
+            return replace(record, drain_requested_at=record.drain_requested_at or now)
+
+        return self._change(worker_id, change)
 
     def remove(self, worker_id: str, *, unseen_since: float) -> bool:
         """Remove the record of a worker that has not been seen since a moment, unix seconds; a newer record stays.
@@ -73,6 +98,15 @@ class WorkerStore:
         subject = names.key_subject(self._bucket, worker_id)
         self._bus.api(f"STREAM.PURGE.{names.bucket_stream(self._bucket)}", {"filter": subject, "seq": revision + 1})
         return True
+
+    def _change(self, worker_id: str, change: Callable[[WorkerRecord], WorkerRecord]) -> tuple[WorkerRecord, int]:
+        while True:
+            record, revision = self._read(worker_id) if names.is_key(worker_id) else (None, 0)
+            if record is None:
+                raise WorkerNotFound(worker_id[: names.MAX_NAME_CHARS])
+            record = change(record)
+            with contextlib.suppress(RevisionConflict):
+                return record, self._bus.write(self._write(record, revision))[0]
 
     def _write(self, record: WorkerRecord, revision: int) -> Write:
         subject = names.key_subject(self._bucket, record.worker_id)

@@ -5,13 +5,13 @@ Source: contract, section 2, "Worker record".
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -34,7 +34,10 @@ _STOPPED_BUDGET_SEC = 3.0
 
 
 class Registry(Service):
-    """Writes the record: soon after a change, else as a sign of life."""
+    """Writes the record: soon after a change, else as a sign of life.
+
+    :param on_drain: called once, when somebody has asked the worker to take no more runs and to stop.
+    """
 
     def __init__(
         self,
@@ -46,9 +49,12 @@ class Registry(Service):
         tags: list[str],
         concurrency: int,
         on_failure: Callable[[Service], None],
+        on_drain: Callable[[], None],
     ) -> None:
         super().__init__("pyoco-registry", on_failure)
         self._store = store
+        self._on_drain = on_drain
+        self._is_draining = False
         self._claiming: set[str] = set()
         self._interval_sec = config.worker_heartbeat_interval_sec
         self._lock = threading.Lock()
@@ -68,7 +74,7 @@ class Registry(Service):
             version=pyoco_server.__version__,
         )
 
-    @contextmanager
+    @contextlib.contextmanager
     def claiming(self, run_id: str) -> Iterator[bool]:
         """Reserve a run for the slot that claims it, and say whether no other slot does so at this moment.
 
@@ -133,7 +139,11 @@ class Registry(Service):
         with self._lock:
             self._record = self._record.seen(time.time())
             record = self._record
-        self._store.put(record, budget_sec=budget_sec)
+        written = self._store.put(record, budget_sec=budget_sec)
+        if written.drain_requested_at is not None and not self._is_draining:
+            self._is_draining = True
+            logger.info("somebody has asked the worker to drain")
+            self._on_drain()
 
     def write_stopped(self) -> None:
         """Write that the worker has stopped on purpose; the last thing it writes."""
@@ -153,6 +163,16 @@ class Registry(Service):
         self._changed.set()
 
     def run(self) -> None:
+        with self._store.listen(self._record.worker_id, self._hear):
+            self._serve()
+
+    def _hear(self, payload: bytes) -> None:
+        """Write at once, and see the request then, when somebody asks the worker to drain; on the loop thread."""
+        with contextlib.suppress(ValueError):
+            if not self._is_draining and WorkerRecord.from_bytes(payload).drain_requested_at is not None:
+                self._changed.set()
+
+    def _serve(self) -> None:
         while not self.is_stopping:
             self._changed.clear()
             try:

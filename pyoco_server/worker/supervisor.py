@@ -67,6 +67,7 @@ class Worker:
     """A worker that is started once and stopped once.
 
     :param on_failure: called when one of its threads dies; it must not go on then.
+    :param on_drain: called when somebody has asked the worker to stop; see :class:`Registry`.
     :param start_runner: starts what executes runs; ``None`` = processes.
     """
 
@@ -76,11 +77,13 @@ class Worker:
         options: WorkerOptions,
         *,
         on_failure: Callable[[Service], None],
+        on_drain: Callable[[], None],
         start_runner: Callable[[], RunnerLink] | None = None,
     ) -> None:
         self._config = config
         self._options = options
         self._on_failure = on_failure
+        self._on_drain = on_drain
         self._start_runner = start_runner or self._start_child
         self._bus: Bus | None = None
         self._must_stop = threading.Event()
@@ -123,6 +126,7 @@ class Worker:
             tags=options.tags,
             concurrency=options.concurrency,
             on_failure=self._on_failure,
+            on_drain=self._on_drain,
             **identity,
         )
         self._sentinel = Sentinel(config, is_silent=options.is_embedded, on_failure=self._on_failure, **identity)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +186,38 @@ def test_command_prints_json_a_table_and_plugins(fleet: LocalGateway, tmp_path: 
     assert lines("--state", "DISCONNECTED", "--output", "table") == [["(no", "items)"]]
     refused = run("pyoco-client", "--server", fleet.url, "workers", "--limit", "0", cwd=tmp_path)
     assert refused.returncode == 1 and refused.stderr.startswith("ERR-PYOCO-HTTP HTTP 422 GET /workers")
+
+
+def test_a_request_to_drain_is_kept_by_this_life_of_the_worker_alone(shared: LocalGateway, shared_parts: Parts) -> None:
+    workers = WorkerStore(shared_parts.bus, shared_parts.config)
+    now = time.time()
+    record = WorkerRecord("drains", "first-life", WorkerState.IDLE, ["t"], now, now)
+    workers.put(record)
+    answer = shared.ask("POST", "/workers/drains/drain").json()
+    asked_at = answer["drain_requested_at"]
+    assert answer == {"worker_id": "drains", "drain_requested_at": asked_at} and asked_at >= now
+    assert shared.ask("POST", "/workers/drains/drain").json() == answer
+    shared.ask("PATCH", "/workers/drains", json={"hidden": True})
+    assert workers.put(record).drain_requested_at == asked_at
+    (listed,) = [item for item in shared.get("/workers?include_hidden=1").json() if item["worker_id"] == "drains"]
+    assert listed["drain_requested_at"] == asked_at
+    assert workers.put(replace(record, instance_id="second-life")).drain_requested_at is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"state": "STOPPED_GRACEFUL", "instance_id": "i"}, 409),
+        ({"state": "RUNNING", "instance_id": "i", "last_seen_at": NOW - 500}, 409),
+        ({"state": "IDLE", "last_seen_at": NOW + 500}, 409),
+        (None, 404),
+    ],
+    ids=["stopped", "lost", "of-0.5.1", "unknown"],
+)
+def test_a_worker_that_cannot_hear_of_it_is_not_asked_to_drain(
+    shared: LocalGateway, shared_parts: Parts, fields: dict[str, Any] | None, status: int
+) -> None:
+    if fields is not None:
+        base = {"worker_id": "cannot", "tags": ["t"], "last_seen_at": NOW}
+        shared_parts.put("cannot", {**base, **fields}, bucket="pyoco_workers")
+    problem(shared.ask("POST", f"/workers/{'cannot' if fields else 'unknown'}/drain"), status)

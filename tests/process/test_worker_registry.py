@@ -16,7 +16,7 @@ from tests.support.fleet import QUICK, flow
 FIELDS = (
     "worker_id instance_id state hidden tags last_seen_at last_heartbeat_at heartbeat_at current_run_id last_run_id "
     "last_run_status last_run_started_at last_run_finished_at stopped_at stop_reason updated_at wheel_sync "
-    "concurrency current_run_ids host pid version lost_at"
+    "concurrency current_run_ids host pid version lost_at drain_requested_at"
 ).split()
 
 

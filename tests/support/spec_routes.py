@@ -68,7 +68,8 @@ class SpecRoutes:
         self._parts.__enter__()
         self._numbers = itertools.count(1)
         failed = {"status": "FAILED", "end_time": 2.0, "error": "no", "worker_id": "w1"}
-        self._parts.put("w1", {"worker_id": "w1", "state": "IDLE", "last_seen_at": 9e9}, bucket="pyoco_workers")
+        worker = {"worker_id": "w1", "instance_id": "i", "state": "IDLE", "last_seen_at": 9e9}
+        self._parts.put("w1", worker, bucket="pyoco_workers")
         self._gateway.wait_until_applied(self._parts.put("run", stored_run("run", **failed)))
         self.app = create_app(self._gateway.parts)
         self.app.request_class = _Request

@@ -47,6 +47,7 @@ LOST = _WORKERS[WorkerState.DISCONNECTED]
 OVERDUE = Mark("warning", "state.overdue")
 NEARLY_FULL = Mark("warning", "state.nearly_full")
 OUT_OF_SYNC = Mark("warning", "state.out_of_sync")
+DRAINING = Mark("stopped", "state.draining")
 NOT_STARTED = Mark("pending", "state.not_started")
 
 

@@ -9,9 +9,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from pyoco_server.errors import Fault, InvalidListQuery
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.pages.frame import address, render
-from pyoco_server.gateway.pages.marks import worker_mark
-from pyoco_server.gateway.workers import set_hidden
+from pyoco_server.gateway.pages.frame import address, render, worker_address
+from pyoco_server.gateway.pages.marks import DRAINING, worker_mark
+from pyoco_server.gateway.workers import request_drain, set_hidden
 from pyoco_server.operations.attention import worker_views
 from pyoco_server.states import WorkerState
 
@@ -50,6 +50,7 @@ def workers() -> Response:
         lost_count=sum(view.state is WorkerState.DISCONNECTED for view in shown[""]),
         has_workers=bool(views),
         worker_mark=worker_mark,
+        draining=DRAINING,
         timeout_sec=timeout_sec,
     )
 
@@ -60,3 +61,10 @@ def hide(worker_id: str) -> AnyResponse:
     is_hidden = request.form.get("hidden") == "true"
     set_hidden(worker_id, is_hidden)
     return redirect(address("/ui/workers", scope="" if is_hidden else "hidden"), 303)
+
+
+@blueprint.post("/ui/workers/<worker_id>/drain")
+def drain(worker_id: str) -> AnyResponse:
+    """Have a worker take no more runs, and stop."""
+    request_drain(worker_id)
+    return redirect(worker_address(worker_id), 303)

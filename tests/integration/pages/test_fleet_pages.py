@@ -111,7 +111,8 @@ def test_a_lost_worker_is_hidden_and_shown_again_by_a_form(
         parts.put("here", _worker("here", "IDLE", ["cpu"]), bucket="pyoco_workers")
     gateway = serve()
     gateway.wait_until_complete()
-    path = visit(gateway, "/ui/workers").one("form", method="post").attributes["action"]
+    forms = visit(gateway, "/ui/workers").all("form", method="post")
+    (path,) = [form.attributes["action"] for form in forms if "hidden" in form.attributes["action"]]
     own = {"Sec-Fetch-Site": "same-origin"}
     assert gateway.ask("POST", path, data={"hidden": "true"}, allow_redirects=False).status_code == 403
     for hidden, scope in (("true", "/ui/workers"), ("false", "/ui/workers?scope=hidden")):
@@ -119,3 +120,20 @@ def test_a_lost_worker_is_hidden_and_shown_again_by_a_form(
         assert (answer.status_code, answer.headers["Location"]) == (303, scope)
         assert (len(_rows(visit(gateway, "/ui/workers"))) == 1) == (hidden == "true")
     assert gateway.ask("POST", "/ui/workers/nobody/hidden", headers=own).status_code == 404
+
+
+def test_a_worker_is_drained_by_a_form(nats: NatsServer, serve: Callable[..., LocalGateway]) -> None:
+    with Parts(nats.url) as parts:
+        for worker_id, fields in {"here": {}, "gone": {"last_seen_at": _NOW - 100}, "old": {"instance_id": ""}}.items():
+            parts.put(worker_id, {**_worker(worker_id, "IDLE", ["cpu"]), **fields}, bucket="pyoco_workers")
+    gateway = serve()
+    gateway.wait_until_complete()
+    forms = visit(gateway, "/ui/workers").all("form", method="post")
+    (path,) = [form.attributes["action"] for form in forms if "drain" in form.attributes["action"]]
+    assert gateway.ask("POST", path).status_code == 403
+    own = {"Sec-Fetch-Site": "same-origin"}
+    answer = gateway.ask("POST", path, headers=own, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/ui/workers#here")
+    page = visit(gateway, "/ui/workers")
+    assert "Idle Draining here" in page.words and path not in page.html
+    assert gateway.ask("POST", "/ui/workers/gone/drain", headers=own).status_code == 409

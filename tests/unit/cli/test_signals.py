@@ -15,7 +15,7 @@ threading.Thread(target=threading.Event().wait, args=(20,), daemon=True).start()
 other = threading.enumerate()[-1]
 threading.Timer(0.3, lambda: signal.pthread_kill(other.ident, signal.SIGTERM)).start()
 signals.wait()
-print(signals.was_signalled)
+print(signals.was_asked)
 """
 
 
@@ -39,7 +39,7 @@ signals.wait()
 os.kill(os.getpid(), signal.SIGTERM)
 while not seconds:
     pass
-print(signals.was_signalled, seconds)
+print(signals.was_asked, seconds)
 """
 
 
@@ -60,18 +60,18 @@ except KeyboardInterrupt:
     print("interrupted")
 signals.wait()
 time.sleep(0.2)
-print(signals.was_signalled)
+print(signals.was_asked)
 """
 
 
 @pytest.mark.parametrize(
-    ("what", "was_signalled"),
+    ("what", "was_asked"),
     [
         ("lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)", True),
         ("lambda: signals.fail('a part died')", False),
     ],
 )
-def test_wait_for_something_else_is_interrupted(what: str, was_signalled: bool) -> None:
+def test_wait_for_something_else_is_interrupted(what: str, was_asked: bool) -> None:
     script = _INTERRUPTED.format(what=what)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=10)
-    assert (done.stdout, done.stderr) == (f"interrupted\n{was_signalled}\n", "")
+    assert (done.stdout, done.stderr) == (f"interrupted\n{was_asked}\n", "")
