@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pyoco_server.cli.completion import PrintCompletion
 from pyoco_server.cli.exits import EXIT_DONE, EXIT_NOT_FOUND, CommandParser, ShowVersion, command
 from pyoco_server.cli.subcommands import add_subcommand, print_json
 
@@ -78,6 +79,7 @@ def get_parser() -> CommandParser:
         example=f"{PROG} api-key list",
     )
     parser.add_argument("--version", action=ShowVersion)
+    parser.add_argument("--print-completion", action=PrintCompletion)
     _add_connection(parser, top=True)
     nouns = parser.add_subparsers(dest="noun", required=True, metavar="COMMAND")
     keys = nouns.add_parser(

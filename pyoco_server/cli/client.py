@@ -22,6 +22,7 @@ from pyoco_server.cli.client_rerun import add_rerun
 from pyoco_server.cli.client_wait import WAIT_NOTE, add_wait, check_wait, print_run
 from pyoco_server.cli.client_watch import add_watch
 from pyoco_server.cli.client_wheels import add_wheels
+from pyoco_server.cli.completion import PrintCompletion
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
 from pyoco_server.cli.subcommands import print_json
@@ -109,6 +110,7 @@ def get_parser() -> CommandParser:
         example=f"{PROG} submit --flow-name main --param x=1 --tag hello",
     )
     parser.add_argument("--version", action=ShowVersion)
+    parser.add_argument("--print-completion", action=PrintCompletion)
     add_connection(parser, top=True)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_submit(commands)

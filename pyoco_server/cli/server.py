@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 
 from pyoco_server.cli import arguments
+from pyoco_server.cli.completion import PrintCompletion
 from pyoco_server.cli.exits import CommandParser, ShowVersion, command
 
 _EPILOG = """\
@@ -17,6 +18,10 @@ examples:
   pyoco-server up --with-worker          gateway, worker and a NATS server of their own, for one machine
   pyoco-server up --nats-url nats://n1:4222,nats://n2:4222 --host 0.0.0.0
   pyoco-server --port 8080               the same as: pyoco-server up --port 8080"""
+
+
+#: Flags that do not belong to 'up' where they stand without a subcommand.
+_OF_THE_WHOLE = ("-h", "--help", "--version", "--print-completion")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,6 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
         example="pyoco-server up --port 8000",
     )
     parser.add_argument("--version", action=ShowVersion)
+    parser.add_argument("--print-completion", action=PrintCompletion)
     commands = parser.add_subparsers(dest="command", metavar="{up,demo}", parser_class=CommandParser)
     up = commands.add_parser(
         "up",
@@ -101,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import sys
 
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+    if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_WHOLE):
         # Flags without a subcommand belong to 'up', as users of 0.5.1 have them in their scripts.
         words.insert(0, "up")
     args = get_parser().parse_args(words)

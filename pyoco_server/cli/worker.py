@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyoco_server.cli import arguments
+from pyoco_server.cli.completion import PrintCompletion
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.errors import BusUnavailable
 
@@ -97,6 +98,7 @@ def get_parser() -> CommandParser:
     parser.add_argument("--run-once", action="store_true", help="take one job if there is one, then exit")
     parser.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING … (env PYOCO_LOG_LEVEL)")
     parser.add_argument("--version", action=ShowVersion)
+    parser.add_argument("--print-completion", action=PrintCompletion)
     return parser
 
 
