@@ -1,6 +1,6 @@
 # `make` is what a change has to pass. `make help` lists the targets.
 .DEFAULT_GOAL := check
-.PHONY: check help environment fmt lint types imports test test-all clean
+.PHONY: check help environment fmt lint documents types imports test test-all clean
 
 # The same helper as in bin/ makes .venv; its path may hold spaces, hence the quotes everywhere.
 IN_VENV = bin='$(CURDIR)/bin'; . ./bin/_environment.sh; environment dev;
@@ -18,6 +18,10 @@ fmt: ## format the code and mend what ruff can mend
 
 lint: ## check the format, then ruff's rules
 	@$(IN_VENV) ruff format --check . && ruff check .
+
+documents: ## make anew what is made from the code: docs/config.md, docs/commands.md
+	@$(IN_VENV) python -m tests.support.settings_table >docs/config.md.new && mv docs/config.md.new docs/config.md
+	@$(IN_VENV) python -m tests.support.command_pages >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
 
 types: ## mypy, strict, on the package
 	@$(IN_VENV) mypy

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pyoco_server.cli.completion import PrintCompletion
+from pyoco_server.cli.epilogs import ENV_FILE_HELP, environment, listed
 from pyoco_server.cli.exits import EXIT_DONE, EXIT_NOT_FOUND, CommandParser, ShowVersion, command
 from pyoco_server.cli.subcommands import add_subcommand, print_json
 
@@ -30,18 +31,29 @@ _CLOSE_SEC = 2.0
 Action = Callable[[argparse.Namespace, "Config"], int]
 
 _EPILOG = f"""\
+It writes straight into NATS, so it works with no gateway running. Answers are JSON on stdout, one document on one line;
+errors go to stderr. --nats-url may also stand after the subcommand.
+
 examples:
   {PROG} api-key create --tenant acme
   {PROG} api-key list
   {PROG} api-key revoke --key-id KEY_ID
+  {PROG} --print-completion bash >~/.local/share/bash-completion/completions/{PROG}
 
-Answers are JSON on stdout, one document on one line; errors go to stderr. The exit status is 0 when the
-command did what it was asked, 1 when it could not, 2 when there is no such key, and 130 after Ctrl-C.
+"""
+_EXIT_STATUS = {
+    "0": "it did what it was asked",
+    "1": "it could not, for a bad argument or because no NATS server answers; stderr says why",
+    "2": "there is no such key (api-key revoke)",
+    "130": "Ctrl-C",
+}
+_VARIABLES = ("PYOCO_NATS_URL", "PYOCO_AUTH_PEPPER", "PYOCO_AUTH_KV_BUCKET", "PYOCO_NATS_REPLICAS", "PYOCO_LOG_LEVEL")
 
-environment:
-  PYOCO_NATS_URL        NATS servers, where --nats-url does not name them
-  PYOCO_AUTH_PEPPER     a secret that goes into the hash of each key; the gateways need the same
-  PYOCO_AUTH_KV_BUCKET  bucket of the keys (default: pyoco_auth)
+_KEYS_EPILOG = f"""\
+examples:
+  {PROG} api-key create --tenant acme --expires 30d
+  {PROG} api-key list
+  {PROG} api-key revoke --key-id KEY_ID
 """
 
 _CREATE_EPILOG = f"""\
@@ -75,7 +87,13 @@ def get_parser() -> CommandParser:
     parser = CommandParser(
         prog=PROG,
         description="Administer a Pyoco installation: the API keys of its gateways.",
-        epilog=_EPILOG,
+        epilog="\n".join(
+            (
+                _EPILOG + listed("exit status", _EXIT_STATUS),
+                environment(*_VARIABLES),
+                listed("files", {".env": ENV_FILE_HELP}),
+            )
+        ),
         example=f"{PROG} api-key list",
     )
     parser.add_argument("--version", action=ShowVersion)
@@ -86,6 +104,7 @@ def get_parser() -> CommandParser:
         "api-key",
         help="create, list and revoke API keys",
         description="Create, list and revoke API keys.",
+        epilog=_KEYS_EPILOG,
         example=f"{PROG} api-key list",
     )
     _add_connection(keys)

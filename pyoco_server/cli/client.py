@@ -23,6 +23,7 @@ from pyoco_server.cli.client_wait import WAIT_NOTE, add_wait, check_wait, print_
 from pyoco_server.cli.client_watch import add_watch
 from pyoco_server.cli.client_wheels import add_wheels
 from pyoco_server.cli.completion import PrintCompletion
+from pyoco_server.cli.epilogs import listed
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.cli.params import gather, read_text
 from pyoco_server.cli.subcommands import print_json
@@ -32,19 +33,29 @@ if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
 
 _EPILOG = f"""\
+Answers are JSON on stdout, one document on one line; all else goes to stderr. An error begins with its id and shows an
+example of how it is done. The flags of the connection may also stand after the subcommand.
+
 examples:
   {PROG} submit --flow-name main --param x=1 --tag hello
   {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello
   {PROG} watch RUN_ID --until-terminal
   {PROG} --server http://gateway:8000 --api-key "$KEY" list --status FAILED --output table
+  {PROG} --print-completion bash >~/.local/share/bash-completion/completions/{PROG}
 
-Answers are JSON on stdout, one document on one line; errors go to stderr. The exit status is 0 when the
-command did what it was asked, 1 when it could not, and 130 after Ctrl-C.
-
-environment:
-  NO_COLOR         no colours in the progress display of watch
-  PYOCO_LOG_LEVEL  DEBUG shows the traceback of an unexpected error
 """
+_EXIT_STATUS = {
+    "0": "it did what it was asked; that a run has failed is no failure of the command, unless --wait or --exit-status "
+    "makes it one",
+    "1": "it could not, for a bad argument, an error of the gateway or no gateway, or with --wait or --exit-status the "
+    "run is not COMPLETED; stderr says why",
+    "130": "Ctrl-C",
+}
+_ENVIRONMENT = {
+    "COLUMNS": "width of tables in a terminal, where it is not the terminal's own",
+    "NO_COLOR": "if it is set: no colours",
+    "PYOCO_LOG_LEVEL": "DEBUG shows the traceback of an unexpected error",
+}
 
 _SUBMIT_EPILOG = f"""\
 Later wins where a parameter is given twice: --params-file, then --params, then --param.
@@ -106,7 +117,7 @@ def get_parser() -> CommandParser:
     parser = CommandParser(
         prog=PROG,
         description="Submit runs to a Pyoco gateway, read them, watch them, cancel them.",
-        epilog=_EPILOG,
+        epilog=_EPILOG + listed("exit status", _EXIT_STATUS) + "\n" + listed("environment", _ENVIRONMENT),
         example=f"{PROG} submit --flow-name main --param x=1 --tag hello",
     )
     parser.add_argument("--version", action=ShowVersion)
@@ -195,14 +206,14 @@ def _add_params(parser: CommandParser) -> None:
 
 def _add_reads(commands: argparse._SubParsersAction[CommandParser]) -> None:
     get = add_command(commands, "get", _get, "print the snapshot of a run", _GET_EPILOG)
-    get.add_argument("run_id", metavar="RUN_ID")
+    get.add_argument("run_id", metavar="RUN_ID", help="the run")
     get.add_argument(
         "--records",
         action="store_true",
         help="with times, inputs, output and error of each task (task_records)",
     )
     tasks = add_command(commands, "tasks", _tasks, "print the tasks of a run with their records", _TASKS_EPILOG)
-    tasks.add_argument("run_id", metavar="RUN_ID")
+    tasks.add_argument("run_id", metavar="RUN_ID", help="the run")
 
 
 def _add_lists(commands: argparse._SubParsersAction[CommandParser]) -> None:

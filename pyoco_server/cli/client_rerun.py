@@ -32,7 +32,7 @@ examples:
 def add_rerun(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "rerun", _rerun, "start a new run from one that has ended", _EPILOG)
-    parser.add_argument("run_id", metavar="RUN_ID")
+    parser.add_argument("run_id", metavar="RUN_ID", help="the run")
     parser.add_argument("--from-failed", action="store_true", help="only what has not succeeded")
     add_idempotency_key(parser)
     add_wait(parser)

@@ -15,7 +15,7 @@ class PrintCompletion(argparse.Action):
     """``--print-completion SHELL``: print the script for a shell on stdout, and end."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any) -> None:
-        help = "print what makes a shell complete this command, and exit"
+        help = "print what makes a shell complete this command and exit"
         super().__init__(option_strings, argparse.SUPPRESS, choices=SHELLS, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: object, values: Any, *args: Any) -> None:

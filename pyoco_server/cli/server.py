@@ -6,18 +6,66 @@ Source: contract, section 5.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from pyoco_server.cli import arguments
 from pyoco_server.cli.completion import PrintCompletion
+from pyoco_server.cli.epilogs import ENV_FILE_HELP, environment, listed
 from pyoco_server.cli.exits import CommandParser, ShowVersion, command
 
 _EPILOG = """\
+Without a subcommand, up is meant, and flags without one belong to it.
+
+SIGINT and SIGTERM stop it and what it has started: the worker first, whose runs may go on for PYOCO_DRAIN_SEC, then the
+gateway, then NATS. A second signal means now. Logs are JSON lines on stdout.
+
 examples:
   pyoco-server demo                      see everything work, then look at the address that it names
   pyoco-server up --with-worker          gateway, worker and a NATS server of their own, for one machine
   pyoco-server up --nats-url nats://n1:4222,nats://n2:4222 --host 0.0.0.0
-  pyoco-server --port 8080               the same as: pyoco-server up --port 8080"""
+  pyoco-server --port 8080               the same as: pyoco-server up --port 8080
+  pyoco-server --print-completion bash >~/.local/share/bash-completion/completions/pyoco-server
+
+"""
+_UP_EPILOG = """\
+With --with-nats-bootstrap NATS is started by the command nats-bootstrap instead, and stopped with the gateway; a port
+that is in use, a start that takes over 10 s and a --nats-url that contradicts it are errors.
+
+examples:
+  pyoco-server up --port 8000
+  pyoco-server up --with-worker --worker-tags cpu,gpu --worker-flow-resolver flows.py:resolve
+  pyoco-server up --nats-url nats://n1:4222,nats://n2:4222 --host 0.0.0.0
+  pyoco-server up --with-nats-bootstrap --nats-client-port 4333
+"""
+_DEMO_EPILOG = """\
+examples:
+  pyoco-server demo
+  pyoco-server demo --exit --port 0
+"""
+_EXIT_STATUS = {
+    "0": "it was stopped by a signal; demo --exit: the sample flow is COMPLETED",
+    "1": "it could not start, for a bad argument, a port in use or an absent NATS, or a part of it has failed, or the "
+    "sample flow of demo has; stderr says why",
+    "130": "demo: Ctrl-C before the sample flow had ended",
+}
+_VARIABLES = (
+    "PYOCO_NATS_URL",
+    "PYOCO_HTTP_AUTH_MODE",
+    "PYOCO_HTTP_API_KEY_HEADER",
+    "PYOCO_AUTH_PEPPER",
+    "PYOCO_DASHBOARD_LANG",
+    "PYOCO_READ_MODEL_PATH",
+    "PYOCO_NATS_SYNC",
+    "PYOCO_NATS_REPLICAS",
+    "PYOCO_LOG_LEVEL",
+    "PYOCO_LOG_FORMAT",
+)
+_FILES = {
+    ".env": ENV_FILE_HELP,
+    ".pyoco/nats": "data, configuration and log of the NATS server that is started here",
+    ".pyoco/demo-worker.log": "log of the worker of demo",
+}
 
 
 #: Flags that do not belong to 'up' where they stand without a subcommand.
@@ -28,8 +76,10 @@ def get_parser() -> argparse.ArgumentParser:
     """Make the parser of ``pyoco-server``."""
     parser = CommandParser(
         prog="pyoco-server",
-        description="Serve the HTTP API; without a subcommand, 'up' is meant.",
-        epilog=_EPILOG,
+        description="Serve the HTTP API and the dashboard.",
+        epilog="\n".join(
+            (_EPILOG + listed("exit status", _EXIT_STATUS), environment(*_VARIABLES), listed("files", _FILES))
+        ),
         example="pyoco-server up --port 8000",
     )
     parser.add_argument("--version", action=ShowVersion)
@@ -40,8 +90,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="serve the HTTP API",
         description="Serve the HTTP API. Where no NATS server is named and none answers at the default address, "
         "one is started here, with its data under .pyoco/nats.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_UP_EPILOG,
         example="pyoco-server up --port 8000",
     )
     _add_shared(up)
@@ -51,6 +100,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="start everything, run a sample flow and show it",
         description="Start NATS, gateway and worker, run a sample flow, show its tasks as they change state, and go "
         "on serving until Ctrl-C. A port that is in use and was not asked for is replaced by a free one.",
+        epilog=_DEMO_EPILOG,
         example="pyoco-server demo",
     )
     _add_shared(demo)
@@ -101,16 +151,18 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read a command line, without the command's name."""
+    if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_WHOLE):
+        # Flags without a subcommand belong to 'up', as users of 0.5.1 have them in their scripts.
+        words = ["up", *words]
+    return get_parser().parse_args(words)
+
+
 @command("pyoco-server")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    import sys
-
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or (words[0].startswith("-") and words[0].partition("=")[0] not in _OF_THE_WHOLE):
-        # Flags without a subcommand belong to 'up', as users of 0.5.1 have them in their scripts.
-        words.insert(0, "up")
-    args = get_parser().parse_args(words)
+    args = parse(list(sys.argv[1:] if argv is None else argv))
     with args.parser.explaining():
         if args.command == "demo":
             from pyoco_server.cli.demo import run_demo

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pyoco_server.cli import arguments
 from pyoco_server.cli.completion import PrintCompletion
+from pyoco_server.cli.epilogs import ENV_FILE_HELP, environment, listed
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
 from pyoco_server.errors import BusUnavailable
 
@@ -30,14 +31,38 @@ _CONNECT_SEC = 5.0
 _CONNECT_PAUSE_SEC = 1.0
 
 _EPILOG = """\
+A run goes to any worker that serves its tag. Where NATS is not there yet, the worker waits. Logs are JSON lines on
+stdout. SIGINT and SIGTERM stop it: it takes no new runs, lets those that go on end within --drain-sec, and hands the
+rest back to the queue. A second signal means now.
+
 examples:
   pyoco-worker --nats-url nats://127.0.0.1:4222 --tags hello --worker-id w1
   pyoco-worker --tags cpu,gpu --flow-resolver examples/hello_flow.py:resolve_flow
   pyoco-worker --tags nightly --concurrency 4
   pyoco-worker --tags hello --run-once
+  pyoco-worker --print-completion bash >~/.local/share/bash-completion/completions/pyoco-worker
 
-SIGINT and SIGTERM stop it: it takes no new runs, lets those that go on end within --drain-sec, and hands
-the rest back to the queue. A second signal means now."""
+"""
+_EXIT_STATUS = {
+    "0": "it was stopped by a signal; with --run-once: one run was executed, or there was none",
+    "1": "it could not start, or a part of it has failed, or with --run-once no NATS server answers in ten seconds; "
+    "stderr says why",
+}
+_VARIABLES = (
+    "PYOCO_NATS_URL",
+    "PYOCO_DEFAULT_TAG",
+    "PYOCO_DRAIN_SEC",
+    "PYOCO_RUN_TIMEOUT_SEC",
+    "PYOCO_RUN_MEMORY_BYTES",
+    "PYOCO_CANCEL_GRACE_PERIOD_SEC",
+    "PYOCO_WHEEL_SYNC_ENABLED",
+    "PYOCO_WHEEL_SYNC_DIR",
+    "PYOCO_WHEEL_SYNC_INTERVAL_SEC",
+    "PYOCO_WHEEL_INSTALL_TIMEOUT_SEC",
+    "PYOCO_LOG_LEVEL",
+    "PYOCO_LOG_FORMAT",
+)
+_FILES = {".env": ENV_FILE_HELP, ".pyoco/wheels": "the wheels that were fetched, where --wheel-sync-dir names no other"}
 
 
 def get_parser() -> CommandParser:
@@ -45,7 +70,9 @@ def get_parser() -> CommandParser:
     parser = CommandParser(
         prog="pyoco-worker",
         description="Fetch runs from the queue and execute them.",
-        epilog=_EPILOG,
+        epilog="\n".join(
+            (_EPILOG + listed("exit status", _EXIT_STATUS), environment(*_VARIABLES), listed("files", _FILES))
+        ),
         example="pyoco-worker --tags hello --worker-id w1",
     )
     parser.add_argument("--nats-url", metavar="URL", help="NATS servers, separated by commas (env PYOCO_NATS_URL)")

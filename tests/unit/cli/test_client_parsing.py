@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -67,17 +65,6 @@ class TestFlags:
         with pytest.raises(InvalidCommand, match="why") as caught:
             get_parser().parse_args(LEAST[command]).fail("why")
         assert f"{caught.value.hints[0]} ".startswith(f"example: pyoco-client {command} ")
-
-    @pytest.mark.parametrize("argv", [[], *[[command] for command in COMMANDS]])
-    def test_every_example_of_the_help_is_accepted(self, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-        main([*argv, "--help"])
-        examples = capsys.readouterr().out.partition("examples:\n")[2].split("\n\n")[0].splitlines()
-        assert examples
-        for example in examples:
-            # Three blanks set off what is said about a line; pipes lead from or to other programs.
-            commands = [part.strip() for part in re.split(r" \|\|? ", example.strip().split("   ")[0])]
-            words = shlex.split(next(part for part in commands if part.startswith("pyoco-client ")))
-            assert get_parser().parse_args(words[1:]).command
 
 
 class TestRefusals:
@@ -201,14 +188,6 @@ class TestHelp:
         out, err = capsys.readouterr()
         assert out.startswith("usage: pyoco-client") and "examples:\n" in out
         assert err == ""
-
-    @pytest.mark.parametrize("argv", [[], *[[command] for command in COMMANDS]])
-    def test_every_flag_has_help(self, argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-        parser = get_parser()
-        for name in argv:
-            parser = next(action for action in parser._actions if action.dest == "command").choices[name]
-        # Positional arguments are named by the command itself.
-        assert [action.dest for action in parser._actions if action.option_strings and not action.help] == []
 
     def test_version_goes_to_stdout(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0
