@@ -111,6 +111,7 @@ def test_the_four_commands_are_on_the_path_after_an_installation(clone: Path, tm
     elsewhere.mkdir()
     versions = {run(str(bin_dir / name), "--version", cwd=elsewhere).split()[-1] for name in COMMANDS}
     assert len(versions) == 1
+    assert {path.name for path in (tmp_path / "env/share/man/man1").iterdir()} == {f"{name}.1" for name in COMMANDS}
     # Also what is no Python: the templates of the pages lie in a folder of their own.
     page = "import importlib.resources as r; print((r.files('pyoco_server.web') / 'templates/base.html').read_text())"
     assert "<html" in run(str(bin_dir / "python"), "-c", page, cwd=elsewhere)
