@@ -141,7 +141,8 @@ class Reports:
             " and flow_name = ? and updated_at > ? order by updated_at desc limit ?"
         )
         usual = {}
-        for name in set(flow_names):
+        # Whoever asks may have read a run that no list takes, because its flow's name has no encoding.
+        for name in {name.encode(errors="replace").decode() for name in flow_names}:
             rows = self._rows(statement, name, since, _MAX_SAMPLES)
             samples = [duration for (duration,) in rows if duration is not None]
             if len(samples) >= _MIN_SAMPLES:

@@ -249,6 +249,8 @@ def _string(document: dict[str, Any], name: str) -> str:
     value = document.get(name) or ""
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a text")
+    # What no encoding has can stand neither in a table nor in an answer; this raises a ValueError, too.
+    value.encode()
     return value
 
 

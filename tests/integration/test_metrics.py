@@ -150,6 +150,15 @@ def test_flows_and_tags_beyond_the_bound_share_a_series(local: LocalGateway, par
     assert value(local, "pyoco_queue_oldest_job_age_seconds", tag="(others)") == pytest.approx(50, abs=20)
 
 
+def test_runs_that_no_list_takes_are_not_measured_either(local: LocalGateway, parts: Parts) -> None:
+    for name in ("flow_name", "tag"):
+        parts.put(name, stored_run(name, **{name: "half \ud800"}, status="COMPLETED", start_time=1.0, end_time=2.0))
+    parts.put("r", stored_run("r", status="COMPLETED", start_time=1.0, end_time=2.0))
+    total = "pyoco_run_duration_seconds_count"
+    eventually(lambda: value(local, total, flow="main", status="COMPLETED") == 1, what="the run that is one")
+    assert value(local, "pyoco_runs_total", status="COMPLETED") == 1
+
+
 def test_lag_is_the_age_of_what_is_stored_and_not_yet_in_the_list(local: LocalGateway, parts: Parts) -> None:
     local.submit()
     assert value(local, "pyoco_read_model_lag_seconds") == 0

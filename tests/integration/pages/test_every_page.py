@@ -68,6 +68,7 @@ def hostile(shared: LocalGateway) -> LocalGateway:
             _hostile("half-FAILED", "half \ud800", workflow.sha256, status="FAILED", tag="x", flow_name="x")
         )
         parts.put_many(documents)
+        parts.put("unlisted-FAILED", _hostile("unlisted-FAILED", "half \ud800", workflow.sha256, status="FAILED"))
         for number, text in enumerate((SCRIPT, ODD, LONG, 7)):
             record = {"worker_id": str(text), "instance_id": "i", "state": "RUNNING", "tags": [text], "host": text}
             record.update(last_seen_at=_NOW - 100 * (number % 2), version=text, current_run_ids=[text])
@@ -119,10 +120,10 @@ def test_every_link_of_every_page_leads_somewhere(hostile: LocalGateway, lang: s
     assert len(titles) > 10
 
 
-@pytest.mark.parametrize("kind", ["script", "odd", "long", "list", "half"])
+@pytest.mark.parametrize("kind", ["script", "odd", "long", "list", "half", "unlisted"])
 @pytest.mark.parametrize("query", ["", "?task=a"])
 def test_a_run_of_hostile_texts_is_shown_as_it_is(hostile: LocalGateway, kind: str, query: str) -> None:
-    for status in ("FAILED", "RUNNING", "PENDING", "COMPLETED") if kind != "half" else ("FAILED",):
+    for status in ("FAILED", "RUNNING", "PENDING", "COMPLETED") if kind not in ("half", "unlisted") else ("FAILED",):
         page = visit(hostile, f"/ui/runs/{kind}-{status}{query}", max_bytes=_LARGE)
         assert not page.all("img") and "49" not in page.title
         if kind == "script":
