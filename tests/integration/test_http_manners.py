@@ -42,7 +42,7 @@ def test_posting_to_a_route_that_only_reads_is_a_wrong_method(shared: LocalGatew
     assert problem(shared.ask("PATCH", "/runs/yaml"), 405)
 
 
-@pytest.mark.parametrize("path", ["/ui/runs", "/"])
+@pytest.mark.parametrize("path", ["/ui/queues", "/"])
 def test_a_wrong_method_to_a_page_is_told_so_whoever_sent_it(shared: LocalGateway, path: str) -> None:
     answer = shared.ask("PUT", path)
     assert answer.status_code == 405
