@@ -204,7 +204,7 @@ class Config:
         :raises InvalidSetting: a value does not parse; the message names variable, value and what is expected.
         """
         source = read_environment() if environ is None else environ
-        values: dict[str, Any] = {"locale_lang": _locale_lang(source)}
+        values: dict[str, Any] = {"locale_lang": locale_lang(source)}
         for name, record in settings().items():
             text = source.get(record.env)
             if text is not None:
@@ -245,8 +245,13 @@ def settings() -> dict[str, setting.Setting]:
     return {item.name: item.metadata["setting"] for item in fields(Config) if "setting" in item.metadata}
 
 
-def _locale_lang(environ: Mapping[str, str]) -> str:
-    """Give the language that the locale names: of the first variable that is set, as the C library reads them."""
+def locale_lang(environ: Mapping[str, str] | None = None) -> str:
+    """Give the language that the locale names, ``en`` or ``ja``: of the first variable that is set, as the C library
+    reads them.
+
+    :param environ: the environment; the process's own when it is ``None``.
+    """
+    environ = os.environ if environ is None else environ
     named = next((environ[name] for name in _LOCALE_VARIABLES if environ.get(name)), "")
     # LANGUAGE is a list.
     languages = [entry[:2].lower() for entry in named.split(":") if re.fullmatch(r"(en|ja)([_.@-].*)?", entry, re.I)]

@@ -50,8 +50,7 @@ def command(prog: str) -> Callable[[Main], Callable[..., int]]:
             except KeyboardInterrupt:
                 return EXIT_INTERRUPTED
             except PyocoServerError as exc:
-                lines = [f"{exc.err_id or prog + ':'} {exc.detail}", *(f"  {hint}" for hint in exc.hints)]
-                return _say("\n".join(lines), exc.exit_code)
+                return _say("\n".join(_told(exc, prog)), exc.exit_code)
             except BrokenPipeError as exc:
                 return EXIT_DONE if _stdout_is_closed() else _unexpected(prog, exc)
             except Exception as exc:
@@ -117,6 +116,17 @@ class ShowVersion(argparse.Action):
             number = "(not installed)"
         print(parser.prog, number)
         parser.exit(EXIT_DONE)
+
+
+def _told(exc: PyocoServerError, prog: str) -> list[str]:
+    """Give what is said of an error, line by line: id and reason; its title in the locale's language; what helps."""
+    # Only now: these would cost every command some milliseconds.
+    from pyoco_server.config import locale_lang
+    from pyoco_server.titles import title_of
+
+    lang = locale_lang()
+    title = [] if lang == "en" else [title_of(exc, lang)]
+    return [f"{exc.err_id or prog + ':'} {exc.detail}", *(f"  {line}" for line in (*title, *exc.hints))]
 
 
 def _say(message: str, status: int) -> int:

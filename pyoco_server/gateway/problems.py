@@ -13,6 +13,7 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
+from pyoco_server import titles
 from pyoco_server.errors import (
     ApiKeyMissing,
     InvalidInput,
@@ -23,6 +24,7 @@ from pyoco_server.errors import (
     WorkflowTooLarge,
 )
 from pyoco_server.gateway.pages.faults import fault_page
+from pyoco_server.gateway.pages.i18n import choose_language
 from pyoco_server.gateway.paths import is_page
 
 logger = logging.getLogger(__name__)
@@ -59,7 +61,13 @@ def problem_of(error: PyocoServerError, instance: str) -> dict[str, Any]:
         extra["errors"] = [fault.as_dict() for fault in error.faults]
     if isinstance(error, SubmissionUncertain):
         extra["run_id"] = error.run_id
-    return problem_document(error.http_status, type(error).title(), error.detail, instance, error.err_id, extra)
+    called = titles.title(type(error), _lang())
+    return problem_document(error.http_status, called, error.detail, instance, error.err_id, extra)
+
+
+def _lang() -> str:
+    """Give the language that the client asks for; none is English, whatever the gateway's own locale."""
+    return choose_language("auto", request.accept_languages, "en")
 
 
 def _of_http(error: HTTPException) -> Response:
@@ -92,7 +100,11 @@ def _answer(document: dict[str, Any], headers: dict[str, str]) -> Response:
         page = fault_page(document)
         page.headers.update(headers)
         return page
-    return Response(json.dumps(document), document["status"], headers, content_type=CONTENT_TYPE)
+    # Readable in a terminal; halves of surrogate pairs, as a path may have them, are not.
+    text = json.dumps(document, ensure_ascii=False).encode(errors="replace")
+    response = Response(text, document["status"], headers, content_type=CONTENT_TYPE)
+    response.vary.add("Accept-Language")
+    return response
 
 
 def problem_document(

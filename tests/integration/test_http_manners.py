@@ -101,6 +101,26 @@ def test_an_unknown_run_has_the_id_of_its_error(shared: LocalGateway) -> None:
     assert problem(shared.get("/runs/nope"), 404)["err_id"] == "ERR-PYOCO-0005"
 
 
+@pytest.mark.parametrize(
+    ("accepted", "title"),
+    [
+        (None, "There is no such run."),
+        ("ja", "その実行はありません。"),
+        ("ja-JP,en;q=0.5", "その実行はありません。"),
+        ("en,ja;q=0.5", "There is no such run."),
+        ("fr, *;q=0.1", "There is no such run."),
+        ("ja;q=0", "There is no such run."),
+    ],
+)
+def test_an_error_has_its_title_in_the_language_that_is_asked_for(
+    shared: LocalGateway, accepted: str | None, title: str
+) -> None:
+    answer = shared.get("/runs/nope", headers={} if accepted is None else {"Accept-Language": accepted})
+    assert (problem(answer, 404)["title"], answer.headers["Vary"]) == (title, "Accept-Language")
+    assert answer.json()["detail"] == "There is no run nope."
+    assert title in answer.text
+
+
 def test_the_first_page_is_html_under_the_strict_policy(shared: LocalGateway) -> None:
     answer = shared.get("/")
     assert answer.status_code == 200
