@@ -86,6 +86,8 @@ def _limit_body() -> None:
 def _harden(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
+    # A cache between would give one tenant's answer to another: it does not know that the key's header matters.
+    response.headers.setdefault("Cache-Control", "private, no-cache")
     if response.mimetype == "text/html":
         response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response

@@ -121,6 +121,11 @@ def test_an_error_has_its_title_in_the_language_that_is_asked_for(
     assert title in answer.text
 
 
+@pytest.mark.parametrize("path", ["/runs", "/runs/nope", "/workers", "/wheels", "/metrics", "/health", "/nothing", "/"])
+def test_no_cache_between_keeps_an_answer_for_somebody_else(shared: LocalGateway, path: str) -> None:
+    assert shared.get(path).headers["Cache-Control"] == "private, no-cache"
+
+
 def test_the_first_page_is_html_under_the_strict_policy(shared: LocalGateway) -> None:
     answer = shared.get("/")
     assert answer.status_code == 200

@@ -80,7 +80,6 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
     # Stored texts may hold halves of surrogate pairs, which no encoding has.
     response = Response(html.encode("utf-8", errors="replace"), status, content_type="text/html; charset=utf-8")
     response.headers["Content-Language"] = text.lang
-    response.headers["Cache-Control"] = "private, no-cache"
     response.vary.add("Accept-Language")
     if chosen_sec:
         response.headers["Refresh"] = str(chosen_sec)
