@@ -301,13 +301,13 @@ class Bus:
         self._last_error = str(exc) or type(exc).__name__
         # What keeps the first connection from being made is told by the error of connect().
         if self._has_connected and self._log_limit.allows(self._last_error):
-            logger.warning("NATS: %s", self._last_error)
+            logger.warning("NATS: %s", self._last_error, extra={"err_id": BusUnavailable.err_id})
 
     async def _on_disconnect(self) -> None:
         for callback in self._disconnected:
             callback()
         if not self._client.is_closed and self._log_limit.allows("disconnected"):
-            logger.warning("the connection to NATS was lost; reconnecting")
+            logger.warning("the connection to NATS was lost; reconnecting", extra={"err_id": BusUnavailable.err_id})
 
     async def _on_reconnect(self) -> None:
         logger.info("connected to NATS again")

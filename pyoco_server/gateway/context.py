@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
 from pyoco_server.gateway.instruments import Instruments
+from pyoco_server.logs import RateLimit
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.dead_letters import DeadLetters
@@ -45,6 +46,8 @@ class Gateway:
     wheels: WheelRegistry
     watch_places: threading.Semaphore
     stopping: threading.Event = field(default_factory=threading.Event)
+    #: For what clients can bring about as often as they like.
+    log_limit: RateLimit = field(default_factory=RateLimit)
 
 
 def attach(app: Flask, gateway: Gateway) -> None:

@@ -23,6 +23,7 @@ from pyoco_server.errors import (
     Unavailable,
     WorkflowTooLarge,
 )
+from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.faults import fault_page
 from pyoco_server.gateway.pages.i18n import choose_language
 from pyoco_server.gateway.paths import is_page
@@ -46,7 +47,7 @@ def _ours(error: PyocoServerError) -> Response:
         headers["WWW-Authenticate"] = f'ApiKey header="{error.header}"'
     if error.http_status == Unavailable.http_status:
         headers["Retry-After"] = str(getattr(error, "retry_after_sec", Unavailable.retry_after_sec))
-    if error.http_status >= 500:
+    if error.http_status >= 500 and gateway().log_limit.allows(f"{request.endpoint} {type(error).__name__}"):
         logger.warning("%s %s: %s", request.method, request.path, error, extra={"err_id": error.err_id})
     return _answer(problem_of(error, request.path), headers)
 

@@ -121,6 +121,24 @@ def test_every_route_says_503_while_nats_hangs_and_works_again_when_it_goes_on(
     assert local.submit() in [run["run_id"] for run in local.get("/runs").json()]
 
 
+def test_many_requests_meanwhile_are_few_lines_of_the_log(
+    nats: NatsServer, local: LocalGateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    nats.stop()
+    eventually(lambda: local.get("/runs").status_code == 503, what="the outage being known")
+    for _ in range(50):
+        local.get("/runs")
+        local.get("/workers")
+    lines = [record for record in caplog.records if record.name == "pyoco_server.gateway.problems"]
+    assert {(line.getMessage().partition(":")[0], line.err_id) for line in lines} == {  # type: ignore[attr-defined]
+        ("GET /runs", "ERR-PYOCO-0003"),
+        ("GET /workers", "ERR-PYOCO-0003"),
+    }
+    assert len(lines) < 10
+    lost = [record for record in caplog.records if "connection to NATS was lost" in record.getMessage()]
+    assert [line.err_id for line in lost] == ["ERR-PYOCO-0003"]  # type: ignore[attr-defined]
+
+
 def test_a_nats_that_comes_back_empty_is_made_usable_again(nats: NatsServer, local: LocalGateway) -> None:
     run_id = local.submit()
     assert local.ask("POST", "/runs/yaml?flow_name=main", data=HELLO_FLOW).status_code == 200
