@@ -100,6 +100,7 @@ class Slot(Service):
         self._work.put(work)
 
     def wake(self) -> None:
+        """Have the slot look whether it is to stop, or to import other wheels."""
         self._work.put(None)
 
     def run(self) -> None:
@@ -109,7 +110,7 @@ class Slot(Service):
                 self._is_free(self)
                 # Meanwhile the next job is fetched.
                 self._tidy()
-                work = self._work.get()
+                work = self._wait_for_work()
                 if work is not None:
                     self._take(work)
         finally:
@@ -117,6 +118,20 @@ class Slot(Service):
             self._tidy()
             if self._child is not None:
                 self._child.leave()
+
+    def _wait_for_work(self) -> Work | None:
+        """Wait for a job, and keep the runner's wheels up to date meanwhile; ``None`` = stop."""
+        while True:
+            work = self._work.get()
+            if work is not None or self.is_stopping:
+                return work
+            try:
+                while self._child is not None and self._child.wheels.key != self._tools.wheels.current.key:
+                    self._end_child()
+                    self._child = self._next_child()
+            except ChildBootFailed as exc:
+                # The next job gives it another chance.
+                logger.error("a runner cannot boot: %s", exc, exc_info=True)
 
     def _equip(self) -> RunnerLink | None:
         """Wait for a runner that has booted and make the folder of the next run; ``None`` when the worker stops.
@@ -193,10 +208,12 @@ class Slot(Service):
         return child
 
     def _living_child(self, lease: Lease) -> RunnerLink | None:
-        """Give the runner, or another one where it has died while it was idle; ``None`` where there is none.
+        """Give the runner, or another one where it has ended while it was idle; ``None`` where there is none.
 
         What it printed while it was idle is passed on here, so that it is not taken for the next run's.
         """
+        if self._child is None:
+            self._another_child(lease)
         while self._child is not None:
             found = self._child.receive(0)
             for message in found:

@@ -135,6 +135,7 @@ class Worker:
             config,
             options.tags,
             report=self._registry.wheels_synced,
+            changed=self._wake_slots,
             on_failure=self._on_failure,
         )
         self._nursery = Nursery(self._start_runner, self._on_failure)
@@ -181,6 +182,10 @@ class Worker:
         if config.wheel_sync_enabled:
             self._wheels.start()
         logger.info("the worker serves %s", ", ".join(options.tags))
+
+    def _wake_slots(self) -> None:
+        for slot in self._slots:
+            slot.wake()
 
     def stop(self, drain_sec: float) -> None:
         """Take no new work, let runs go on for ``drain_sec``, hand the rest back, say so, disconnect."""

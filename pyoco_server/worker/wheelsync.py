@@ -8,6 +8,7 @@ Source: contract, section 2, "Worker record"; design, section 10.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import platform
 import tempfile
@@ -87,6 +88,7 @@ class WheelSync(Service):
     """Follows the registry for the slots of one worker.
 
     :param report: takes the ``wheel_sync`` of the worker's record whenever it has changed.
+    :param changed: called when runners are to import other wheels; must not block.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class WheelSync(Service):
         tags: Sequence[str],
         *,
         report: Callable[[dict[str, Any]], None],
+        changed: Callable[[], None],
         on_failure: Callable[[Service], None],
     ) -> None:
         super().__init__("pyoco-wheels", on_failure)
@@ -103,6 +106,7 @@ class WheelSync(Service):
         self._config = config
         self._tags = tags
         self._report = report
+        self._changed = changed
         self._folder = WheelFolder(Path(config.wheel_sync_dir))
         self._lock = threading.Lock()
         self._set = WheelSet([]) if config.wheel_sync_enabled else NO_WHEELS
@@ -139,6 +143,9 @@ class WheelSync(Service):
         """Look while the worker is idle, too, so that the next run need not wait."""
         while not self.pause(self._config.wheel_sync_interval_sec):
             self.refresh()
+            with contextlib.suppress(OSError):
+                # What runners have let go of since the last sync.
+                self._folder.tidy()
             if not self._faults:
                 now = time.time()
                 self._tell(last_attempt_at=now, last_success_at=now)
@@ -176,6 +183,7 @@ class WheelSync(Service):
             now = time.time()
             self._tell(last_result="ok", last_error=None, last_success_at=now, last_synced_at=now)
         if updated or removed:
+            self._changed()
             logger.info("wheels: installed %s; removed %s", ", ".join(updated) or "none", ", ".join(removed) or "none")
 
     def _select(self, candidates: list[Candidate], choice: Choice) -> Selected | None:

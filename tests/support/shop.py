@@ -28,7 +28,7 @@ class Shop:
     def folder(self, name: str = "w") -> Path:
         return self.crew.fleet.folder / f"wheels-{name}-{self.crew.tag}"
 
-    def run(self, workflow: str = WHICH, task: str = "which", status: str = "COMPLETED", **fields: Any) -> Any:
+    def run(self, workflow: str | None = WHICH, task: str = "which", status: str = "COMPLETED", **fields: Any) -> Any:
         """Submit a run, wait for its end, and give what a task gave."""
         run = self.crew.fleet.ended(self.crew.submit(workflow, **fields), status)
         return run["task_records"][task]["output"] if status == "COMPLETED" else run["error"]
