@@ -21,6 +21,12 @@ from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 from tests.support.wheels import PLUGIN, file_name, wheel, write_wheel
 
+WHICH = flow("which", which="demo:which")
+#: The same task by the name that the plug-in gives it, in both forms that a file can have for that.
+BY_NAME = {
+    "use": "version: 1\nflow: {graph: ask}\ntasks: {ask: {use: which_plugin}}\n",
+    "graph": "version: 1\nflow: {graph: which_plugin}\ntasks: {}\n",
+}
 PLUGINS = PLUGIN.format(package="demo")
 
 
@@ -32,7 +38,6 @@ class Works:
         #: Where the user works.
         self.desk = folder / "desk"
         self.desk.mkdir()
-        (self.desk / "flow.yaml").write_text(flow("which", which="demo:which"))
         self._daemons: list[Daemon] = []
         self.nats = NatsServer(folder / "nats").start()
         self.gateway = Gateway(self._start, self.nats)
@@ -63,8 +68,9 @@ class Works:
         path = write_wheel(self.desk, package, version, **options)
         return self.answer("wheel-upload", "--wheel-file", path.name, *flags)
 
-    def run(self) -> Any:
-        """Run the flow and give the run as it has ended."""
+    def run(self, workflow: str = WHICH) -> Any:
+        """Run a flow and give the run as it has ended."""
+        (self.desk / "flow.yaml").write_text(workflow)
         flags = ("--workflow-file", "flow.yaml", "--flow-name", "main", "--tag", "default")
         run_id = self.answer("submit-yaml", *flags)["run_id"]
         self.client("watch", run_id, "--until-terminal", "--timeout-sec", "60")
@@ -104,6 +110,20 @@ def test_a_user_uploads_runs_and_deletes_versions_and_each_run_sees_exactly_the_
     events = [(event["action"], event["wheel_name"]) for event in works.answer("wheel-history", "--limit", "4")]
     names = [file_name("demo", version) for version in ("1.0", "2.0", "2.0", "1.0")]
     assert events == list(zip(("delete", "delete", "upload", "upload"), names, strict=True))
+
+
+@pytest.mark.parametrize("form", BY_NAME)
+def test_a_plugin_that_only_a_wheel_brings_is_found_by_its_name(works: Works, form: str) -> None:
+    task = {"use": "ask", "graph": "which_plugin"}[form]
+    # The gateway has no such plug-in, nor has anybody yet: that is for the worker to judge.
+    assert "flow_not_found" in works.run(BY_NAME[form])["error"]
+    for version in ("1.0", "2.0"):
+        works.upload(version=version)
+        assert works.run(BY_NAME[form])["task_records"][task]["output"] == version
+    works.client("wheel-delete", "--name", file_name("demo", "2.0"))
+    assert works.run(BY_NAME[form])["task_records"][task]["output"] == "1.0"
+    works.client("wheel-delete", "--name", file_name("demo", "1.0"))
+    assert "flow_not_found" in works.run(BY_NAME[form])["error"]
 
 
 def test_the_list_of_workers_shows_what_is_installed_there(works: Works) -> None:
