@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -200,15 +201,26 @@ def peak_bytes(pid: int) -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
-def test_a_large_wheel_is_never_as_a_whole_in_the_memory_of_the_gateway(works: Works) -> None:
-    size = 60_000_000
-    path = write_wheel(works.desk, files={"demo/data": os.urandom(size)}, entry_points=PLUGINS)
+def test_large_wheels_of_four_clients_are_never_as_a_whole_in_the_memory_of_the_gateway(works: Works) -> None:
+    size = 25_000_000
     works.upload(package="first")
     before = peak_bytes(works.gateway.daemon.process.pid)
-    works.client("wheel-upload", "--wheel-file", str(path))
-    download = requests.get(f"{works.gateway.url}/wheels/{path.name}", timeout=60)
-    assert hashlib.sha256(download.content).digest() == hashlib.sha256(path.read_bytes()).digest()
-    assert peak_bytes(works.gateway.daemon.process.pid) - before < size / 2
+    paths = [
+        write_wheel(works.desk, package, files={f"{package}/data": os.urandom(size)}, entry_points=PLUGINS)
+        for package in ("large_a", "large_b", "large_c", "large_d")
+    ]
+
+    def send(path: Path) -> None:
+        works.client("wheel-upload", "--wheel-file", str(path))
+
+    def fetch(path: Path) -> bytes:
+        return hashlib.sha256(requests.get(f"{works.gateway.url}/wheels/{path.name}", timeout=60).content).digest()
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        list(pool.map(send, paths))
+        fetched = list(pool.map(fetch, paths))
+    assert fetched == [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+    assert peak_bytes(works.gateway.daemon.process.pid) - before < len(paths) * size / 2
 
 
 def test_a_terminal_shows_how_far_an_upload_has_come(works: Works) -> None:
