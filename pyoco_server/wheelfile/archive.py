@@ -37,6 +37,8 @@ _END, _END_64 = b"PK\x05\x06", b"PK\x06\x07"
 _END_BYTES, _END_64_BYTES = 22, 20
 _MAX_COMMENT_BYTES = 65_535
 _IS_ENCRYPTED = 0x1
+#: What tools make wheels with. The others are unpacked by Python in pieces of any size, so they could fill the memory.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def refuse(message: str) -> NoReturn:
@@ -120,6 +122,8 @@ def _check_member(member: zipfile.ZipInfo) -> None:
     name = member.filename
     if member.flag_bits & _IS_ENCRYPTED:
         refuse(f"the member {name!r} is encrypted")
+    if member.compress_type not in _COMPRESSIONS:
+        refuse(f"the member {name!r} is compressed in a way that no wheel needs ({member.compress_type})")
     if member.file_size > MAX_FILE_BYTES or member.file_size > MAX_RATIO * member.compress_size + _RATIO_FREE_BYTES:
         refuse(f"the member {name!r} unpacks from {member.compress_size} to {member.file_size} bytes")
     if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):

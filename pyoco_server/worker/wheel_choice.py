@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import sys_tags
 
 from pyoco_server.contract.wheels import WheelName, normalised, serves
 from pyoco_server.errors import InvalidInput
 from pyoco_server.stores.wheels import StoredWheel
+
+#: What the worker's record shows of a text that a wheel brings.
+_MAX_TEXT_CHARS = 300
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Candidate:
             "wheel_name": self.name.file_name,
             "package_name": self.name.package,
             "package_version": str(self.name.version),
-            "reason": reason,
+            "reason": reason[:_MAX_TEXT_CHARS],
         }
 
 
@@ -77,19 +81,19 @@ def missing_requirements(requires: Iterable[str], selected: dict[str, str]) -> l
 
     :param selected: package -> version.
     """
-    missing = []
-    for text in requires:
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            missing.append(text)
-            continue
+    return [text[:_MAX_TEXT_CHARS] for text in requires if not _is_met(text, selected)]
+
+
+def _is_met(text: str, selected: dict[str, str]) -> bool:
+    try:
+        requirement = Requirement(text)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        version = selected.get(normalised(requirement.name)) or _installed_version(requirement.name)
-        if version is None or not requirement.specifier.contains(version, prereleases=True):
-            missing.append(text)
-    return missing
+            return True
+    except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName, RecursionError):
+        # What nobody can understand nobody can meet.
+        return False
+    version = selected.get(normalised(requirement.name)) or _installed_version(requirement.name)
+    return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
 def _installed_version(package: str) -> str | None:

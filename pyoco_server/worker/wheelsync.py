@@ -33,6 +33,9 @@ from pyoco_server.worker.wheel_folder import Manifest, Unpacked, WheelFolder
 
 logger = logging.getLogger(__name__)
 
+#: What the worker's record shows of everything that is wrong.
+_MAX_ERROR_CHARS = 4_000
+
 
 @dataclass(frozen=True)
 class Selected:
@@ -248,10 +251,11 @@ class WheelSync(Service):
     def _fail(self, faults: list[str]) -> None:
         """Note what went wrong; it is tried again after a while."""
         self._retry_at = time.monotonic() + self._config.wheel_sync_interval_sec
+        text = " ".join(faults)[:_MAX_ERROR_CHARS]
         if faults != self._faults and not self.is_stopping:
-            logger.warning("wheel sync: %s", " ".join(faults), extra={"err_id": WheelSyncFailed.err_id})
+            logger.warning("wheel sync: %s", text, extra={"err_id": WheelSyncFailed.err_id})
         self._faults = faults
-        self._tell(last_result="error", last_attempt_at=time.time(), last_error=" ".join(faults))
+        self._tell(last_result="error", last_attempt_at=time.time(), last_error=text)
 
     def _tell(self, **status: Any) -> None:
         self._status = {**self._status, **status}

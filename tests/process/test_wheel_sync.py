@@ -177,6 +177,15 @@ def test_a_hostile_wheel_that_no_gateway_has_checked_is_refused_with_what_is_wro
     assert shop.run(flow("which", which="good:which")) == "1.0"
 
 
+def test_requirements_that_make_no_sense_are_told_as_missing_and_the_worker_goes_on(shop: Shop) -> None:
+    odd = ['x; os_name ~= "posix"', f"x; {'(' * 3000}os_name == 'a'{')' * 3000}", f"y{os.urandom(600_000).hex()}"]
+    worker = shop.hire()
+    shop.registry.upload(metadata="".join(f"Requires-Dist: {text}\n" for text in odd))
+    assert shop.run() == "1.0"
+    missing = shop.wait_for_sync(worker, last_result="ok", selected_count=1)["missing_requirements"]
+    assert [item["requirement"][:20] for item in missing] == [text[:20] for text in odd]
+
+
 def test_a_failed_wheel_is_tried_again_by_itself(shop: Shop) -> None:
     blocked = shop.folder()
     blocked.write_text("in the way")

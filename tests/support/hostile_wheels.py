@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import stat
 import zipfile
 
@@ -38,6 +39,15 @@ def damaged(data: bytes) -> bytes:
     return bytes(archive)
 
 
+def compressed(data: bytes, how: int) -> bytes:
+    """Compress all members in another way."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as source, zipfile.ZipFile(buffer, "w") as target:
+        for info in source.infolist():
+            target.writestr(info.filename, source.read(info), how)
+    return buffer.getvalue()
+
+
 #: Kind -> the bytes of a wheel that calls itself demo 1.0, and a pattern of the refusal.
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "no archive": (b"MZ" + bytes(500), "not a whole zip"),
@@ -55,6 +65,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "two names for one file": (wheel(files={"demo/a.py": b"1", "demo/A.py": b"2"}), "are the same"),
     "file that is a folder": (wheel(files={"demo": b"1", "demo/a.py": b"2"}), "is a file and the folder"),
     "bomb": (wheel(files={"demo/b.bin": bytes(60_000_000)}), "unpacks from"),
+    "lzma": (compressed(wheel(), zipfile.ZIP_LZMA), "compressed in a way that no wheel needs"),
+    "bzip2": (compressed(wheel(), zipfile.ZIP_BZIP2), "compressed in a way that no wheel needs"),
     "shared bytes": (overlapping(wheel()), "not a whole zip|shares its bytes"),
     "encrypted": (encrypted(wheel()), "is encrypted"),
     "tampered file": (wheel(replaced={"demo/__init__.py": b"evil = 1"}), "'demo/__init__.py' is not what RECORD says"),
