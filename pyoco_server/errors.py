@@ -22,6 +22,8 @@
     ├── ApiKeyInvalid                ERR-PYOCO-0015  403
     │   └── ApiKeyReadOnly           a request that writes, with a key that may only read
     ├── WorkerNotFound               ERR-PYOCO-0020  404
+    ├── ThreadDied                   503, a gateway or worker within a program is broken
+    ├── WorkerClosed                 a worker within a program was closed before
     ├── InvalidJob                   ERR-PYOCO-0012  a queued job that cannot be read
     ├── FlowNotFound                 ERR-PYOCO-0006  a worker cannot resolve the flow
     ├── WheelSyncFailed              ERR-PYOCO-0024  a worker cannot install a wheel
@@ -281,6 +283,19 @@ class CannotDrain(PyocoServerError):
 
     err_id = "ERR-PYOCO-0027"
     http_status = 409
+
+
+class ThreadDied(PyocoServerError):
+    """A gateway or worker has lost one of its threads."""
+
+    http_status = 503
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The thread {name} has died, as the log says: end this and start another one.")
+
+
+class WorkerClosed(PyocoServerError):
+    """The worker was closed."""
 
 
 class InvalidJob(PyocoServerError):

@@ -116,11 +116,20 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscrip
             sys.stderr.flush()
 
 
-def configure_logging(service: str, config: Config, stream: IO[str] | None = None, **context: str) -> None:
-    """Send the log of this process to ``stream`` (stdout when ``None``); a second call replaces the first.
+def configure_logging(
+    service: str, config: Config | None = None, stream: IO[str] | None = None, **context: str
+) -> None:
+    """Send the whole log of this process to ``stream``, other packages' too; nothing else in this package does that.
 
+    The handlers that the root logger had, those of an earlier call too, are taken away from it.
+
+    :param service: stands in every line: ``pyoco-server:worker``, for instance.
+    :param config: level and form of the lines; read from the environment when ``None``.
+    :param stream: stdout when ``None``.
     :param context: context fields of every line, such as ``worker_id``.
+    :raises InvalidSetting: a setting does not parse.
     """
+    config = config or Config.from_env()
     formatter = TextFormatter if config.log_format == "text" else JsonFormatter
     handler = _Handler(stream or sys.stdout or sys.stderr)
     handler.setFormatter(formatter(service, config, context))

@@ -56,7 +56,7 @@ class SubmitCalls(Transport):
         body = {"flow_name": flow_name, "params": dict(params or {}), **given(tag=tag, tags=tags)}
         body |= _policy(max_attempts, retry_delay_sec, timeout_sec, resume)
         headers = {**_JSON, **_key_header(idempotency_key)}
-        return self._object("POST", "/runs", data=_json_body(body), headers=headers)
+        return self._object("POST", "/runs", data=json_body(body), headers=headers)
 
     def submit_run_yaml(
         self,
@@ -89,7 +89,7 @@ class SubmitCalls(Transport):
         if tag is not None:
             fields["tag"] = tag
         if params:
-            fields["params"] = _json_body(dict(params))
+            fields["params"] = json_body(dict(params))
         files = {"workflow": ("flow.yaml", workflow_yaml.encode(), "application/x-yaml")}
         headers = _key_header(idempotency_key)
         return self._object("POST", "/runs/yaml", data=fields, files=files, headers=headers)
@@ -136,7 +136,7 @@ class SubmitCalls(Transport):
 
     def _batch(self, body: dict[str, Any], count: int) -> list[dict[str, Any]]:
         timeout_sec = max(self._timeout_sec, BATCH_TIMEOUT_SEC)
-        answer = self._object("POST", "/runs/batch", timeout=timeout_sec, data=_json_body(body), headers=_JSON)
+        answer = self._object("POST", "/runs/batch", timeout=timeout_sec, data=json_body(body), headers=_JSON)
         results = answer.get("runs")
         if not isinstance(results, list) or len(results) != count:
             raise self._nonsense("POST", "/runs/batch", "one result for each run was expected")
@@ -152,7 +152,7 @@ class SubmitCalls(Transport):
             is needed is kept, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
         """
-        body = _json_body({"from": "failed" if from_failed else "all"})
+        body = json_body({"from": "failed" if from_failed else "all"})
         headers = {**_JSON, **_key_header(idempotency_key)}
         return self._object("POST", f"/runs/{segment(run_id)}/rerun", data=body, headers=headers)
 
@@ -170,7 +170,11 @@ def _key_header(key: str | None) -> dict[str, str]:
     return {"Idempotency-Key": header_text("idempotency key", key)}
 
 
-def _json_body(body: Mapping[str, Any]) -> bytes:
+def json_body(body: Mapping[str, Any]) -> bytes:
+    """Give the JSON of what is submitted.
+
+    :raises InvalidInput: a value that JSON cannot carry.
+    """
     try:
         return json.dumps(body, allow_nan=False).encode()
     except (TypeError, ValueError) as exc:

@@ -5,9 +5,9 @@ Source: design, section 6.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-import traceback
 from collections.abc import Callable
 
 from pyoco.core.models import RunContext, RunStatus
@@ -19,6 +19,8 @@ from pyoco_server.errors import FlowNotFound
 from pyoco_server.runner import flows
 from pyoco_server.runner.engine import ReportingEngine, describe
 from pyoco_server.runner.output import TaskOutput
+
+logger = logging.getLogger(__name__)
 
 
 class Executor:
@@ -65,7 +67,7 @@ class Executor:
             status, reason, error = "FAILED", deadletters.EXECUTION_ERROR, describe(exc)
             if not engine.has_failed_task:
                 # No record shows where this came from: a resolver that raised, for instance.
-                traceback.print_exception(type(exc), exc, exc.__traceback__)
+                logger.error("run %s failed, and none of its tasks did", begin.run_id, exc_info=exc)
         with self._lock:
             self._current = None
             self._cancelled.clear()

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 #: Between the end of a sentinel and the start of the next one.
 _RESTART_PAUSE_SEC = 0.5
+
+
+#: Those of this process, for processes that are forked from it.
+_sentinels: weakref.WeakSet[Sentinel] = weakref.WeakSet()
 
 
 class Sentinel(Service):
@@ -49,6 +54,7 @@ class Sentinel(Service):
         self._groups: set[int] = set()
         self._leases: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
+        _sentinels.add(self)
 
     def start(self) -> None:
         """Start the process, before there is anything in hand.
@@ -127,6 +133,11 @@ class Sentinel(Service):
                 self._process.stdin.write(b"".join(_line(words) for words in in_hand))
             os.set_blocking(self._process.stdin.fileno(), False)
 
+    def disown(self) -> None:
+        """In a forked process, let go of this one, which must hear of the end of the worker and not of that process."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+
     def _tell(self, words: list[Any]) -> None:
         """Send a line; one that is not read makes room for another sentinel."""
         if self._process is None or self._process.stdin is None or self._process.stdin.closed:
@@ -139,6 +150,15 @@ class Sentinel(Service):
         except BrokenPipeError:
             # The thread that waits for its end sees to it.
             pass
+
+
+def _disown_all() -> None:
+    for sentinel in list(_sentinels):
+        sentinel.disown()
+
+
+# The worker itself forks nothing, but a program that it is a part of may, and so may a task in that program.
+os.register_at_fork(after_in_child=_disown_all)
 
 
 def _line(words: list[Any]) -> bytes:
