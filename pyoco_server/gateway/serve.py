@@ -129,10 +129,11 @@ class HttpServer(Service):
 class GatewayServer:
     """Starts and stops the parts of a gateway, in order.
 
-    :param on_failure: called when one of its threads dies; the process must end then.
+    :param listener: the address that it serves; ``None`` where another HTTP server runs its application.
+    :param on_failure: called when one of its threads dies; it must not go on then.
     """
 
-    def __init__(self, config: Config, listener: socket.socket, on_failure: Callable[[Service], None]) -> None:
+    def __init__(self, config: Config, listener: socket.socket | None, on_failure: Callable[[Service], None]) -> None:
         self._bus = Bus(config.nats_url, name="pyoco-gateway", budget_sec=GATEWAY_BUDGET_SEC, waits_when_down=False)
         self._config = config
         self._listener = listener
@@ -153,8 +154,15 @@ class GatewayServer:
         except PyocoServerError:
             self.stop(Deadline(5))
             raise
-        host, port = self._listener.getsockname()[:2]
-        logger.info("the gateway serves at http://%s:%s", host, port)
+        if self._listener is not None:
+            host, port = self._listener.getsockname()[:2]
+            logger.info("the gateway serves at http://%s:%s", host, port)
+
+    @property
+    def parts(self) -> Gateway:
+        """What the routes work with; :meth:`start` has made it."""
+        assert self._gateway is not None, "start() comes first"
+        return self._gateway
 
     def stop(self, deadline: Deadline) -> None:
         """Stop in the order of who needs whom: requests first, the connection last."""
@@ -166,7 +174,8 @@ class GatewayServer:
         if self._gateway is not None:
             self._gateway.model.stop(deadline)
         self._bus.close(deadline)
-        self._listener.close()
+        if self._listener is not None:
+            self._listener.close()
 
     def _start_parts(self) -> None:
         runs, queue, workflows = (
@@ -214,7 +223,6 @@ class GatewayServer:
             wheels,
             places,
         )
-        http = HttpServer(self._listener, self._gateway, self._on_failure)
         retirement = WorkerRetirement(
             workers,
             model,
@@ -238,9 +246,12 @@ class GatewayServer:
             self._on_failure,
         )
         canceller = Canceller(cancellation, model, self._on_failure)
-        self._services = [http, dispatcher, canceller]
+        self._services = [dispatcher, canceller]
+        if self._listener is not None:
+            self._services.insert(0, HttpServer(self._listener, self._gateway, self._on_failure))
         model.start()
-        for service in (dispatcher, canceller, http):
+        # Requests last: they need all the others.
+        for service in reversed(self._services):
             service.start()
 
 

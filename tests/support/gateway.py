@@ -37,7 +37,7 @@ class LocalGateway:
     @property
     def parts(self) -> Any:
         """What its routes work with."""
-        return self.server._gateway
+        return self.server.parts
 
     @property
     def reports(self) -> Reports:
