@@ -85,7 +85,8 @@ def _code(text: str) -> str:
 
 def _readers() -> dict[str, tuple[str, ...]]:
     """Give the processes that read each setting: those with a module that names it."""
-    graph = grimp.build_graph("pyoco_server")
+    # Else the package itself, which names its Python API for type checkers, would lead everybody to all of it.
+    graph = grimp.build_graph("pyoco_server", exclude_type_checking_imports=True)
     found: dict[str, tuple[str, ...]] = dict.fromkeys(settings(), ())
     for process, roots in _ROOTS.items():
         modules = set(roots).union(*(graph.find_upstream_modules(root) for root in roots))
