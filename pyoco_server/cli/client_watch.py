@@ -14,6 +14,7 @@ from pyoco_server.cli.client_command import PROG, add_command, at_least
 from pyoco_server.cli.client_wait import check_completed
 from pyoco_server.cli.exits import CommandParser
 from pyoco_server.cli.subcommands import print_json
+from pyoco_server.states import TERMINAL
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
@@ -79,12 +80,14 @@ def _watch(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     else:
         for event in wanted:
             _print_event(event, args.output or "json")
+    if not (args.exit_status or until_terminal):
+        return
+    run = wanted.run or client.get_run(args.run_id)
     if args.exit_status:
-        check_completed(wanted.run or client.get_run(args.run_id))
-    elif until_terminal and not wanted.is_over:
+        check_completed(run)
+    elif run["status"] not in TERMINAL:
         # Status 0 as in 0.5.1: it has watched for as long as it was told to.
-        state = "unchanged" if wanted.run is None else wanted.run["status"]
-        print(f"{PROG}: run {args.run_id} has not ended; it is {state}", file=sys.stderr)
+        print(f"{PROG}: run {args.run_id} has not ended; it is {run['status']}", file=sys.stderr)
 
 
 class _WantedEvents:
@@ -95,13 +98,6 @@ class _WantedEvents:
         self._max_events = max_events
         #: The last snapshot; ``None`` before the first.
         self.run: dict[str, Any] | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the run has ended."""
-        from pyoco_server.states import TERMINAL
-
-        return self.run is not None and self.run["status"] in TERMINAL
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for count, event in enumerate(self._events, start=1):
@@ -116,7 +112,7 @@ def _show(events: _WantedEvents) -> None:
     from pyoco_server.cli.progress import print_results, show_events
 
     snapshot = show_events(events)
-    if snapshot is not None and events.is_over:
+    if snapshot is not None and snapshot["status"] in TERMINAL:
         print_results(snapshot, sys.stdout)
 
 

@@ -54,7 +54,8 @@ class WatchCalls(Transport):
         :param until_terminal: go on with new streams until the terminal snapshot was given. ``timeout_sec``
             then bounds all streams together (no bound when ``None``, and more than 600 is allowed), and a
             connection that breaks is opened again, unless the gateway stays away for
-            :data:`WATCH_OUTAGE_MAX_SEC`. Only the first connection must succeed at once.
+            :data:`WATCH_OUTAGE_MAX_SEC`. Only the first connection must succeed at once. A run that has ended
+            before ``since`` gives nothing, and ends the watch.
         :return: dictionaries ``{event, data}``, with ``id`` where the gateway sends one: event ``snapshot``
             with data ``{run_id, snapshot, ts}``, event ``heartbeat`` with ``{run_id, ts}``.
         :raises GatewayRefused: with status 404 where there is no such run, 422 for a value out of its range.
@@ -76,6 +77,7 @@ class WatchCalls(Transport):
         pause_sec = _PAUSE_MIN_SEC
         while (left_sec := end - time.monotonic()) > 0 and not self._closed.is_set():
             stream_sec = math.ceil(min(left_sec, WATCH_STREAM_MAX_SEC))
+            is_silent = True
             try:
                 stream = self._watch_once(run_id, include_records, since, stream_sec, last_event_id)
                 with closing(stream):
@@ -84,6 +86,7 @@ class WatchCalls(Transport):
                         last_event_id = event.get("id", last_event_id)
                         snapshot = event["data"].get("snapshot")
                         if snapshot is not None:
+                            is_silent = False
                             if snapshot == last_snapshot:
                                 # A gateway that knows no event ids begins each stream with the present state.
                                 continue
@@ -92,6 +95,8 @@ class WatchCalls(Transport):
                         if snapshot is not None and snapshot.get("status") in TERMINAL:
                             return
                 reached_at = time.monotonic()
+                if is_silent and since is not None and self._ended_until(run_id, since):
+                    return
             except (GatewayUnreachable, GatewayRefused) as exc:
                 if reached_at is None or not _is_passing(exc):
                     raise
@@ -99,6 +104,11 @@ class WatchCalls(Transport):
                     raise
             self._closed.wait(min(pause_sec, max(0.0, end - time.monotonic())))
             pause_sec = min(_PAUSE_MAX_SEC, pause_sec * 2)
+
+    def _ended_until(self, run_id: str, moment: float) -> bool:
+        """Say whether a run has ended by a moment, unix seconds: a watch from then on is sent nothing of it."""
+        run = self._object("GET", f"/runs/{segment(run_id)}")
+        return run.get("status") in TERMINAL and run.get("updated_at", math.inf) <= moment
 
     def _watch_once(
         self,

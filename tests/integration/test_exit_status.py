@@ -49,11 +49,12 @@ def test_a_run_that_goes_on_has_not_completed(
     assert (done.returncode, done.stderr) == (1, f"ERR-PYOCO-RUN Run {run_id} has not ended; it is PENDING.\n")
 
 
+@pytest.mark.parametrize("flags", [("--exit-status",), ("--until-terminal",), ("--until-terminal", "--exit-status")])
 def test_a_run_that_ended_before_the_time_watched_from_counts_as_it_ended(
-    shared: LocalGateway, shared_parts: Parts, tmp_path: Path
+    shared: LocalGateway, shared_parts: Parts, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     run_id = shared.submit()
     shared_parts.end(run_id)
-    watch = ("pyoco-client", "--server", shared.url, "watch", run_id, "--since", "9999999999", "--exit-status")
+    watch = ("pyoco-client", "--server", shared.url, "watch", run_id, "--since", "9999999999", *flags)
     done = run(*watch, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
