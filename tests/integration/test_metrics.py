@@ -18,6 +18,7 @@ from tests.support.commands import run
 from tests.support.gateway import LocalGateway, problem
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts, stored_run
+from tests.support.promlint import criticised
 from tests.support.waiting import eventually
 
 #: As 0.5.1 names them: gauges, for all that their names say.
@@ -170,7 +171,6 @@ def test_lag_is_the_age_of_what_is_stored_and_not_yet_in_the_list(local: LocalGa
 
 
 def test_names_help_and_kinds_follow_the_conventions(local: LocalGateway, parts: Parts) -> None:
-    """What ``promtool check metrics`` would criticise."""
     parts.put("r", stored_run("r", status="RUNNING", start_time=1.0))
     parts.put("r", stored_run("r", status="COMPLETED", start_time=1.0, end_time=2.0))
     eventually(lambda: "pyoco_run_duration_seconds" in families(local), what="a run that has ended")
@@ -179,15 +179,11 @@ def test_names_help_and_kinds_follow_the_conventions(local: LocalGateway, parts:
     assert INHERITED < set(found)
     documented = re.findall(r"^\| `(pyoco_\w+)` \| (\w+) ", DOCUMENT.read_text(), re.MULTILINE)
     assert dict(documented) == {name: family.type for name, family in found.items()}
+    assert set(criticised(found.values())) == {f"{name} is no counter and ends in _total" for name in INHERITED}
     for name, family in found.items():
-        assert re.fullmatch(r"pyoco_[a-z][a-z0-9_]*", name)
+        assert name.startswith("pyoco_") and family.documentation.endswith(".")
         assert f"# HELP {name} " in text and f"# TYPE {name} {family.type}" in text
-        assert family.documentation.endswith(".")
-        assert name in INHERITED or family.type == "counter" or not name.endswith(("_total", "_count", "_sum"))
-        assert not re.search(r"_(sec|ms|milliseconds|minutes|hours|kb|mb|gauge|histogram|counter)(_|$)", name)
-        for sample in family.samples:
-            assert all(re.fullmatch(r"[a-z_]+", label) for label in sample.labels)
-            assert not sample.name.endswith("_created")
+        assert not any(sample.name.endswith("_created") for sample in family.samples)
     assert value(local, "pyoco_build_info", **found["pyoco_build_info"].samples[0].labels) == 1
 
 
