@@ -20,7 +20,7 @@ from pyoco.discovery.loader import TaskLoader
 from pyoco.dsl.syntax import TaskWrapper
 
 from pyoco_server.errors import FlowNotFound, InvalidCommand, WorkflowInvalid
-from pyoco_server.workflow.flow_yaml import TaskSpec, Workflow, parse_workflow
+from pyoco_server.workflow.flow_yaml import TaskSpec, parse_workflow
 from pyoco_server.workflow.graph import build_flow, task_names_of
 
 Resolver = Callable[[str], Any]
@@ -69,20 +69,20 @@ def resolve_workflow(text: str, flow_name: str) -> Flow:
         workflow = parse_workflow(text)
     except WorkflowInvalid as exc:
         raise FlowNotFound(f"{flow_name} (its flow.yaml is not valid: {exc})") from exc
-    return build_flow(workflow, _tasks_of(workflow), flow_name)
-
-
-def _tasks_of(workflow: Workflow) -> dict[str, Task]:
     is_known = set(task_names_of(workflow).values()) <= workflow.tasks.keys()
     if is_known and all(spec.callable for spec in workflow.tasks.values()):
         # Everything is said in the file: plug-ins need not be searched for, which costs milliseconds.
-        return {name: _explicit_task(name, spec) for name, spec in workflow.tasks.items()}
+        tasks = {name: _explicit_task(name, spec) for name, spec in workflow.tasks.items()}
+        return build_flow(workflow, tasks, flow_name)
     loader = _Loader(SimpleNamespace(tasks=workflow.tasks))
     try:
         loader.load()  # type: ignore[no-untyped-call]
     except ValueError as exc:
-        raise FlowNotFound(str(exc)) from exc
-    return dict(loader.tasks)
+        raise FlowNotFound(f"{exc}{loader.broken_plugins}") from exc
+    try:
+        return build_flow(workflow, dict(loader.tasks), flow_name)
+    except FlowNotFound as exc:
+        raise FlowNotFound(f"{exc}{loader.broken_plugins}") from exc
 
 
 def _explicit_task(name: str, spec: TaskSpec) -> Task:
@@ -117,6 +117,12 @@ class _Loader(TaskLoader):
 
     def _load_explicit_task(self, name: str, conf: Any, callable_path: str) -> None:
         self.tasks[name] = _explicit_task(name, conf)
+
+    @property
+    def broken_plugins(self) -> str:
+        """What to add to an error: who submits has no other way to see why a plug-in brings no tasks."""
+        broken = [f"{report['name']} ({report['error']})" for report in self.plugin_reports if "error" in report]
+        return f" Plug-ins that cannot be loaded here: {', '.join(broken)}." if broken else ""
 
 
 def _import_file(place: str) -> Any:

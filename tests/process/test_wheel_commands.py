@@ -127,6 +127,14 @@ def test_a_plugin_that_only_a_wheel_brings_is_found_by_its_name(works: Works, fo
     assert "flow_not_found" in works.run(BY_NAME[form])["error"]
 
 
+@pytest.mark.parametrize("form", BY_NAME)
+def test_a_plugin_that_cannot_be_loaded_is_named_in_the_error_of_the_run(works: Works, form: str) -> None:
+    works.upload(files={"demo/__init__.py": b"import surely_not_there"})
+    error = works.run(BY_NAME[form])["error"]
+    assert error.startswith("flow_not_found: ") and "which_plugin" in error
+    assert "demo (No module named 'surely_not_there')" in error
+
+
 def test_the_list_of_workers_shows_what_is_installed_there(works: Works) -> None:
     works.upload(package="shown")
 
