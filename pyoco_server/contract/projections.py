@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from pyoco_server.contract.workers import WorkerRecord, effective_state
 
 #: What a list shows of a run; the last three are ours.
@@ -38,7 +40,18 @@ def without_records(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != "task_records"}
 
 
-def tasks_view(document: dict[str, Any]) -> dict[str, Any]:
+class TasksView(TypedDict):
+    """The tasks of a run."""
+
+    run_id: str
+    flow_name: str
+    status: str
+    tasks: dict[str, str]
+    task_records: dict[str, Any]
+    task_records_truncated: bool
+
+
+def tasks_view(document: dict[str, Any]) -> TasksView:
     """Give the answer of ``/runs/{run_id}/tasks``."""
     return {
         "run_id": document["run_id"],

@@ -299,7 +299,7 @@ class Snapshot:
         for name in _NAMES:
             document[name] = getattr(self, name)
         document["status"] = self.status.value
-        for name, default in _OMITTED.items():
+        for name, default in OMITTED.items():
             if document[name] == default:
                 del document[name]
         return document
@@ -374,7 +374,7 @@ _READ_BY_ALL: dict[str, tuple[type, ...]] = {
     "errors": (list,),
 }
 #: Fields that only our own programs write, and only where they apply: what is left out for each.
-_OMITTED: dict[str, Any] = {
+OMITTED: dict[str, Any] = {
     "instance_id": None,
     "job_seq": None,
     "origin": None,

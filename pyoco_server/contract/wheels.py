@@ -15,6 +15,7 @@ from typing import Any
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
+from typing_extensions import TypedDict
 
 from pyoco_server.contract import names
 from pyoco_server.errors import Fault, InvalidInput
@@ -100,6 +101,24 @@ def serves(wheel_tags: Sequence[str], worker_tags: Sequence[str]) -> bool:
 def normalised(package: str) -> str:
     """Give the name under which packages compare (PEP 503)."""
     return str(canonicalize_name(package))
+
+
+class WheelEntry(TypedDict):
+    """A wheel as it is listed.
+
+    ``modified`` is in unix seconds, ``mtime`` the same as the store has it, a text.
+    """
+
+    name: str
+    size_bytes: int
+    bucket: str
+    nuid: str
+    modified: float
+    mtime: str
+    digest: str
+    sha256_b64: str | None
+    sha256_hex: str | None
+    tags: list[str]
 
 
 @dataclass(frozen=True)

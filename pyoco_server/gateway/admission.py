@@ -28,6 +28,11 @@ def install(app: Flask) -> None:
     app.before_request(_admit)
 
 
+def is_open(path: str) -> bool:
+    """Say whether everybody is answered there."""
+    return path in _OPEN_PATHS or path.startswith(_OPEN_PREFIX)
+
+
 def caller() -> Caller:
     """Give who makes the request; an open path has none, and fails here."""
     found: Caller = g.caller
@@ -41,7 +46,7 @@ def is_admitted() -> bool:
 
 def _admit() -> None:
     is_reading = request.method in _READING
-    if request.path in _OPEN_PATHS or request.path.startswith(_OPEN_PREFIX):
+    if is_open(request.path):
         return
     try:
         g.caller = _caller(is_reading)

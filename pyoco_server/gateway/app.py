@@ -13,6 +13,7 @@ from pyoco_server.gateway import (
     deadletters,
     health,
     metrics,
+    openapi,
     problems,
     runs,
     watch,
@@ -70,7 +71,7 @@ def create_app(parts: Gateway) -> Flask:
     problems.install(app)
     metrics.install(app)
     admission.install(app)
-    for module in (health, runs, batch, cancel, deadletters, watch, wheels, workers, metrics, *_PAGES):
+    for module in (health, runs, batch, cancel, deadletters, watch, wheels, workers, metrics, openapi, *_PAGES):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
     origin.install(app)

@@ -13,11 +13,12 @@ from flask import Blueprint, request
 
 from pyoco_server.errors import BusError, BusUnavailable, Fault, InvalidInput, PyocoServerError, SubmissionUncertain
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.inputs import BatchInput, RunInput, read_json_object, read_model
+from pyoco_server.gateway.description import described
+from pyoco_server.gateway.inputs import BatchInput, RunInput, read_model
+from pyoco_server.gateway.outputs import Accepted, BatchResult, Problem
 from pyoco_server.gateway.problems import problem_of
 from pyoco_server.gateway.runs import run_request
 from pyoco_server.operations.submit import RunRequest, Submitted
-from pyoco_server.states import RunStatus
 from pyoco_server.workflow.flow_yaml import parse_workflow
 
 logger = logging.getLogger(__name__)
@@ -26,10 +27,10 @@ blueprint = Blueprint("batch", __name__)
 
 
 @blueprint.post("/runs/batch")
-def submit_batch() -> dict[str, Any]:
+@described()
+def submit_batch(body: BatchInput) -> BatchResult:
     """Submit up to a thousand runs, each judged by itself."""
-    given = read_model(BatchInput, read_json_object(request.get_data(cache=False), "body"), "body")
-    checked = _runs_of(given) if given.runs is not None else _runs_of_workflow(given)
+    checked = _runs_of(body) if body.runs is not None else _runs_of_workflow(body)
     outcomes = _submit([item for item in checked if isinstance(item, RunRequest)])
     answers = iter(outcomes)
     results = [next(answers) if isinstance(item, RunRequest) else item for item in checked]
@@ -85,7 +86,7 @@ def _submit(requests: Sequence[RunRequest]) -> list[Submitted | PyocoServerError
     return outcomes
 
 
-def _result(outcome: Submitted | PyocoServerError, index: int) -> dict[str, Any]:
+def _result(outcome: Submitted | PyocoServerError, index: int) -> Accepted | Problem:
     if isinstance(outcome, Submitted):
-        return {"run_id": outcome.run_id, "status": RunStatus.PENDING.value}
+        return {"run_id": outcome.run_id, "status": "PENDING"}
     return problem_of(outcome, f"{request.path}#/runs/{index}")

@@ -6,7 +6,6 @@ Source: contract, section 3, row ``POST /runs/{run_id}/cancel``.
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from flask import Blueprint
 
@@ -14,12 +13,15 @@ from pyoco_server.contract.projections import without_records
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.description import described
+from pyoco_server.gateway.outputs import RunDocument
 
 blueprint = Blueprint("cancel", __name__)
 
 
 @blueprint.post("/runs/<run_id>/cancel")
-def cancel_run(run_id: str) -> dict[str, Any]:
+@described()
+def cancel_run(run_id: str) -> RunDocument:
     """Ask for the end of a run; the answer is the run as marked."""
     return without_records(request_cancel(run_id).to_document())
 

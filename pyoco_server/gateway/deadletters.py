@@ -5,17 +5,26 @@ Source: issue 4; contract, section 2, "Dead letters".
 
 from __future__ import annotations
 
-from typing import Any
+from flask import Blueprint
 
-from flask import Blueprint, request
-
+from pyoco_server.errors import CannotRunAgain, DeadLetterNotFound, TooLarge, WorkflowInvalid
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.letter_query import LetterQuery, read_letter_query
+from pyoco_server.gateway.description import described
+from pyoco_server.gateway.outputs import (
+    LetterDocument,
+    LetterPage,
+    LetterRemoved,
+    LettersRemoved,
+    LettersReplayed,
+    ReplayAccepted,
+    ReplayRefused,
+)
+from pyoco_server.gateway.outputs import Replayed as ReplayedDocument
 from pyoco_server.gateway.problems import problem_of
+from pyoco_server.gateway.queries import LetterListQuery, LetterRangeQuery
 from pyoco_server.operations.dead_letters import Range, Replayed
 from pyoco_server.operations.submit import Submitted
-from pyoco_server.states import RunStatus
 from pyoco_server.stores.deadletters import StoredLetter
 
 blueprint = Blueprint("deadletters", __name__)
@@ -24,47 +33,50 @@ _ONE = "/dead-letters/<int:seq>"
 
 
 @blueprint.get("/dead-letters")
-def list_letters() -> dict[str, Any]:
+@described()
+def list_letters(query: LetterListQuery) -> LetterPage:
     """List dead letters, newest first."""
-    query = read_letter_query(request.args, is_list=True)
-    found, before = gateway().dead_letters.page(caller(), query.wanted, before=query.before, limit=query.limit)
-    return {"items": [_document(stored) for stored in found], "next_cursor": before and str(before)}
+    found, before = gateway().dead_letters.page(caller(), query.wanted, before=query.cursor, limit=query.limit)
+    return {"items": [_document(stored) for stored in found], "next_cursor": str(before) if before else None}
 
 
 @blueprint.get(_ONE)
-def get_letter(seq: int) -> dict[str, Any]:
-    """Read one."""
+@described(refuses=(DeadLetterNotFound,))
+def get_letter(seq: int) -> LetterDocument:
+    """Read a dead letter."""
     return _document(gateway().dead_letters.get(caller(), seq))
 
 
 @blueprint.delete(_ONE)
-def remove_letter(seq: int) -> dict[str, Any]:
-    """Remove one."""
+@described(refuses=(DeadLetterNotFound,))
+def remove_letter(seq: int) -> LetterRemoved:
+    """Remove a dead letter."""
     gateway().dead_letters.remove(caller(), seq)
     return {"seq": seq, "deleted": True}
 
 
 @blueprint.delete("/dead-letters")
-def remove_letters() -> dict[str, Any]:
-    """Remove all that match, or as many of them as one request may."""
-    query = read_letter_query(request.args, is_list=False)
+@described()
+def remove_letters(query: LetterRangeQuery) -> LettersRemoved:
+    """Remove all dead letters that match, or as many of them as one request may."""
     count, left = gateway().dead_letters.remove_some(caller(), query.wanted, _there(query))
     return {"deleted": count, "next_cursor": _cursor(left)}
 
 
 @blueprint.post(f"{_ONE}/replay")
-def replay_letter(seq: int) -> Any:
-    """Submit the run of one again."""
+@described(refuses=(DeadLetterNotFound, CannotRunAgain, WorkflowInvalid, TooLarge))
+def replay_letter(seq: int) -> tuple[ReplayAccepted, dict[str, str]]:
+    """Submit the run of a dead letter again."""
     submitted = gateway().dead_letters.replay(caller(), seq)
     gateway().model.note_written(submitted.revision)
-    document = {**_replayed(seq, submitted), "status": RunStatus.PENDING.value}
-    return (document, {"Idempotent-Replayed": "true"}) if submitted.is_repeated else document
+    document: ReplayAccepted = {"seq": seq, "run_id": submitted.run_id, "status": "PENDING"}
+    return document, {"Idempotent-Replayed": "true"} if submitted.is_repeated else {}
 
 
 @blueprint.post("/dead-letters/replay")
-def replay_letters() -> dict[str, Any]:
-    """Submit the runs of all that match again, or of as many of them as one request may."""
-    query = read_letter_query(request.args, is_list=False)
+@described()
+def replay_letters(query: LetterRangeQuery) -> LettersReplayed:
+    """Submit the runs of all dead letters that match again, or of as many of them as one request may."""
     results, left = gateway().dead_letters.replay_some(caller(), query.wanted, _there(query))
     submitted = [(item.seq, item.outcome) for item in results if isinstance(item.outcome, Submitted)]
     gateway().model.note_written(max([outcome.revision for _, outcome in submitted], default=0))
@@ -75,22 +87,22 @@ def replay_letters() -> dict[str, Any]:
     }
 
 
-def _there(query: LetterQuery) -> Range:
-    return query.there or gateway().dead_letters.all_letters()
+def _there(query: LetterRangeQuery) -> Range:
+    return query.cursor or gateway().dead_letters.all_letters()
 
 
 def _cursor(left: Range | None) -> str | None:
     return None if left is None else f"{left.first}-{left.last}"
 
 
-def _document(stored: StoredLetter) -> dict[str, Any]:
+def _document(stored: StoredLetter) -> LetterDocument:
     return {"seq": stored.seq, **stored.letter.to_document()}
 
 
-def _replayed(seq: int, submitted: Submitted) -> dict[str, Any]:
+def _replayed(seq: int, submitted: Submitted) -> ReplayedDocument:
     return {"seq": seq, "run_id": submitted.run_id}
 
 
-def _refused(item: Replayed) -> dict[str, Any]:
+def _refused(item: Replayed) -> ReplayRefused:
     assert not isinstance(item.outcome, Submitted)
-    return {"seq": item.seq, **problem_of(item.outcome, f"/dead-letters/{item.seq}/replay")}
+    return {**problem_of(item.outcome, f"/dead-letters/{item.seq}/replay"), "seq": item.seq}

@@ -10,6 +10,7 @@ import time
 from flask import Blueprint, Flask, Response, g, request
 
 from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.description import described
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -17,6 +18,7 @@ _CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @blueprint.get("/metrics")
+@described(media_type="text/plain")
 def metrics() -> Response:
     """Give the state of the whole installation, as Prometheus reads it."""
     return Response(gateway().instruments.exposition(), content_type=_CONTENT_TYPE)

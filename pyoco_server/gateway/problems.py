@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
@@ -24,6 +22,7 @@ from pyoco_server.errors import (
     WorkflowTooLarge,
 )
 from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.outputs import Problem
 from pyoco_server.gateway.pages.faults import fault_page
 from pyoco_server.gateway.pages.i18n import choose_language
 from pyoco_server.gateway.paths import is_page
@@ -52,18 +51,18 @@ def _ours(error: PyocoServerError) -> Response:
     return _answer(problem_of(error, request.path), headers)
 
 
-def problem_of(error: PyocoServerError, instance: str) -> dict[str, Any]:
+def problem_of(error: PyocoServerError, instance: str) -> Problem:
     """Give the problem document of an error of ours.
 
     :param instance: the path of what was asked for.
     """
-    extra: dict[str, Any] = {}
-    if isinstance(error, InvalidInput):
-        extra["errors"] = [fault.as_dict() for fault in error.faults]
-    if isinstance(error, SubmissionUncertain):
-        extra["run_id"] = error.run_id
     called = titles.title(type(error), _lang())
-    return problem_document(error.http_status, called, error.detail, instance, error.err_id, extra)
+    document = problem_document(error.http_status, called, error.detail, instance, error.err_id)
+    if isinstance(error, InvalidInput):
+        document["errors"] = [fault.as_dict() for fault in error.faults]
+    if isinstance(error, SubmissionUncertain):
+        document["run_id"] = error.run_id
+    return document
 
 
 def _lang() -> str:
@@ -96,7 +95,7 @@ def _unexpected(error: Exception) -> Response:
     return _answer(problem_document(500, "Internal error", "The gateway failed; its log says how.", request.path), {})
 
 
-def _answer(document: dict[str, Any], headers: dict[str, str]) -> Response:
+def _answer(document: Problem, headers: dict[str, str]) -> Response:
     if is_page(request.path):
         page = fault_page(document)
         page.headers.update(headers)
@@ -108,19 +107,9 @@ def _answer(document: dict[str, Any], headers: dict[str, str]) -> Response:
     return response
 
 
-def problem_document(
-    status: int,
-    title: str,
-    detail: str,
-    instance: str,
-    err_id: str | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Give a problem document.
-
-    :param extra: its members beyond those of RFC 9457 and ``err_id``.
-    """
-    document: dict[str, Any] = {
+def problem_document(status: int, title: str, detail: str, instance: str, err_id: str | None = None) -> Problem:
+    """Give a problem document."""
+    document: Problem = {
         "type": "about:blank",
         "title": title,
         "status": status,
@@ -129,4 +118,4 @@ def problem_document(
     }
     if err_id is not None:
         document["err_id"] = err_id
-    return {**document, **(extra or {})}
+    return document

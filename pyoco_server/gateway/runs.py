@@ -13,92 +13,91 @@ from flask import Blueprint, request
 
 from pyoco_server.contract import names, projections
 from pyoco_server.contract.policy import RunPolicy
-from pyoco_server.errors import Fault, InvalidInput
+from pyoco_server.errors import CannotRunAgain, Fault, InvalidInput, TooLarge, WorkflowInvalid
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.description import Form, described
 from pyoco_server.gateway.inputs import (
     PolicyInput,
     RerunInput,
     RunInput,
     WorkflowInput,
     json_or_text,
-    read_idempotency_key,
     read_json_object,
     read_model,
-    read_run_query,
-    read_wait,
-    wants_records,
 )
+from pyoco_server.gateway.outputs import Accepted, RunAndWorker, RunDocument, RunPage, RunSummary
+from pyoco_server.gateway.queries import RunListQuery, RunReadQuery, SubmitHeaders
 from pyoco_server.gateway.watch import wait_for_end
 from pyoco_server.operations.again import rerun_request
 from pyoco_server.operations.submit import RunRequest, Submitted
-from pyoco_server.states import RunStatus
 from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
 
 blueprint = Blueprint("runs", __name__)
 
-#: With one of these a list answers an object with a cursor, without them an array.
-_PAGING_PARAMETERS = ("updated_after", "cursor", "workflow_yaml_sha256")
+#: An answer to a submission, with its headers.
+Answer = tuple[Accepted, dict[str, str]]
 
 
 @blueprint.post("/runs")
-def submit_run() -> Any:
+@described()
+def submit_run(headers: SubmitHeaders, body: RunInput) -> Answer:
     """Submit a flow by its name."""
-    given = read_model(RunInput, read_json_object(request.get_data(cache=False), "body"), "body")
-    wanted = run_request(given.flow_name, given.tag, given.tags, given.params, policy=given.policy)
-    return _answer(_submit(wanted, _idempotency_key()))
+    wanted = run_request(body.flow_name, body.tag, body.tags, body.params, policy=body.policy)
+    return _answer(_submit(wanted, headers.idempotency_key))
 
 
 @blueprint.post("/runs/yaml")
-def submit_workflow() -> Any:
+@described(form=Form(WorkflowInput, "workflow", alone_as="application/yaml"))
+def submit_workflow(headers: SubmitHeaders) -> Answer:
     """Submit a flow.yaml, as a form with a file or as the body itself."""
     text, fields, where = _workflow_of_request()
     given = read_model(WorkflowInput, fields, where)
     workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
     wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, policy=given.policy)
-    return _answer(_submit(wanted, _idempotency_key()), [warning.as_dict() for warning in workflow.warnings])
+    return _answer(_submit(wanted, headers.idempotency_key), [warning.as_dict() for warning in workflow.warnings])
 
 
 @blueprint.post("/runs/<run_id>/rerun")
-def rerun_run(run_id: str) -> Any:
+@described(refuses=(CannotRunAgain, WorkflowInvalid, TooLarge))
+def rerun_run(run_id: str, headers: SubmitHeaders, body: RerunInput) -> Answer:
     """Submit a run that has ended again, as a new one."""
-    body = request.get_data(cache=False)
-    given = read_model(RerunInput, read_json_object(body, "body") if body else {}, "body")
-    return _answer(rerun(run_id, from_failed=given.begins_at == "failed", key=_idempotency_key()))
+    return _answer(rerun(run_id, from_failed=body.begins_at == "failed", key=headers.idempotency_key))
 
 
 @blueprint.get("/runs")
-def list_runs() -> Any:
-    """List runs, newest change first."""
-    query = read_run_query(request.args, caller().tenant_id)
-    page = gateway().model.list_runs(query)
-    if wants_records(request.args, ("full", "all")):
+@described()
+def list_runs(query: RunListQuery) -> list[RunSummary] | list[RunDocument] | RunPage:
+    """List runs, newest change first; an object with a cursor where one of its parameters is given."""
+    page = gateway().model.list_runs(query.of(caller().tenant_id))
+    if query.wants_all:
         found = gateway().runs.get_all([document["run_id"] for document in page.documents])
         items = [stored.snapshot.to_document() for stored in found]
     else:
         items = [projections.summary(document) for document in page.documents]
-    if any(name in request.args for name in _PAGING_PARAMETERS):
-        return {"items": items, "next_cursor": page.next_cursor and str(page.next_cursor)}
+    if query.is_paged:
+        return {"items": items, "next_cursor": str(page.next_cursor) if page.next_cursor else None}
     return items
 
 
 @blueprint.get("/runs/<run_id>")
-def get_run(run_id: str) -> dict[str, Any]:
+@described()
+def get_run(run_id: str, query: RunReadQuery) -> RunAndWorker:
     """Read one run, from the store itself; with ``wait`` when it has ended or the time is over."""
-    wait_sec = read_wait(request.args)
     parts = gateway()
     stored = parts.runs.get(run_id)
-    if wait_sec and not stored.snapshot.status.is_terminal:
-        wait_for_end(parts, run_id, wait_sec)
+    if query.wait and not stored.snapshot.status.is_terminal:
+        wait_for_end(parts, run_id, query.wait)
         stored = parts.runs.get(run_id)
     document = stored.snapshot.to_document()
-    if not wants_records(request.args):
+    if not query.wants_all:
         document = projections.without_records(document)
     return {**document, **_worker_of(document)}
 
 
 @blueprint.get("/runs/<run_id>/tasks")
-def get_tasks(run_id: str) -> dict[str, Any]:
+@described()
+def get_tasks(run_id: str) -> projections.TasksView:
     """Read the tasks of a run, with their records."""
     return projections.tasks_view(gateway().runs.get(run_id).snapshot.to_document())
 
@@ -131,10 +130,6 @@ def rerun(run_id: str, *, from_failed: bool, key: str | None) -> Submitted:
     return _submit(rerun_request(snapshot, parts.workflows, caller(), from_failed=from_failed), key)
 
 
-def _idempotency_key() -> str | None:
-    return read_idempotency_key(request.headers.get("Idempotency-Key"))
-
-
 def _submit(wanted: RunRequest, key: str | None) -> Submitted:
     submission = gateway().submission
     submitted = submission.submit(wanted) if key is None else submission.submit_once(wanted, key)
@@ -142,12 +137,12 @@ def _submit(wanted: RunRequest, key: str | None) -> Submitted:
     return submitted
 
 
-def _answer(submitted: Submitted, warnings: Sequence[dict[str, Any]] = ()) -> Any:
+def _answer(submitted: Submitted, warnings: Sequence[dict[str, Any]] = ()) -> Answer:
     """Give the answer to a submission; a repeated one gets that of the first, with a header that says so."""
-    document: dict[str, Any] = {"run_id": submitted.run_id, "status": RunStatus.PENDING.value}
+    document: Accepted = {"run_id": submitted.run_id, "status": "PENDING"}
     if warnings:
         document["warnings"] = list(warnings)
-    return (document, {"Idempotent-Replayed": "true"}) if submitted.is_repeated else document
+    return document, {"Idempotent-Replayed": "true"} if submitted.is_repeated else {}
 
 
 def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:

@@ -16,7 +16,8 @@ from pyoco_server.errors import ApiKeyInvalid, PyocoServerError, RunNotFound, To
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.answers import to_json
 from pyoco_server.gateway.context import Gateway, gateway
-from pyoco_server.gateway.inputs import read_watch_query, wants_records
+from pyoco_server.gateway.description import described
+from pyoco_server.gateway.queries import WatchHeaders, WatchQuery
 from pyoco_server.service import Deadline
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import StoredRun
@@ -30,23 +31,23 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 @blueprint.get("/runs/<run_id>/watch")
-def watch_run(run_id: str) -> Response:
+@described(media_type="text/event-stream")
+def watch_run(run_id: str, query: WatchQuery, headers: WatchHeaders) -> Response:
     """Follow a run until it ends or the time is over."""
-    since, timeout_sec, revision = read_watch_query(request.args, request.headers.get("Last-Event-ID"))
     parts = gateway()
     life = parts.model.life
     stored = parts.runs.get(run_id)
     stream = WatchStream(
         parts,
         stored,
-        with_records=wants_records(request.args),
-        since=since,
-        after_revision=revision,
+        with_records=query.wants_all,
+        since=query.since,
+        after_revision=headers.last_event_id,
         life=life,
         is_gone=_reader_is_gone(parts),
     )
     _take_place(parts)
-    response = Response(stream.events(timeout_sec), headers=_HEADERS, content_type="text/event-stream")
+    response = Response(stream.events(query.timeout_sec), headers=_HEADERS, content_type="text/event-stream")
     # Also runs when the client went away before the first byte.
     response.call_on_close(parts.watch_places.release)
     return response

@@ -8,46 +8,47 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from typing import Any
 
 from flask import Blueprint, Response, request
 
-from pyoco_server.contract.wheels import CONTENT_TYPE, Actor, Source, WheelName, parse_tags
-from pyoco_server.errors import Fault, InvalidInput
+from pyoco_server.contract.wheels import CONTENT_TYPE, Actor, Source, WheelEntry, WheelName, parse_tags
+from pyoco_server.errors import Fault, InvalidInput, WheelConflict, WheelNotFound
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.inputs import read_event_query
+from pyoco_server.gateway.description import Form, described
+from pyoco_server.gateway.inputs import read_model
+from pyoco_server.gateway.outputs import Deleted, EventDocument
+from pyoco_server.gateway.queries import UploadFields, WheelEventQuery
 from pyoco_server.operations.wheels import Upload
-from pyoco_server.setting import parse_boolean
 
 blueprint = Blueprint("wheels", __name__)
 
 
 @blueprint.get("/wheels")
-def list_wheels() -> list[dict[str, Any]]:
+@described()
+def list_wheels() -> list[WheelEntry]:
     """List the wheels, by name."""
     return [wheel.to_document() for wheel in gateway().wheels.list()]
 
 
 @blueprint.post("/wheels")
-def upload_wheel() -> dict[str, Any]:
+@described(form=Form(UploadFields, "wheel"), refuses=(WheelConflict,))
+def upload_wheel() -> WheelEntry:
     """Take a wheel in."""
     file = request.files.get("wheel")
     if file is None:
         raise InvalidInput(faults=[Fault("form.wheel", "is missing: send the wheel as a file in this field")])
     name = WheelName.parse(file.filename or "")
-    tags = parse_tags(",".join(request.form.getlist("tags")))
-    try:
-        replace = parse_boolean(request.form.get("replace") or "true")
-    except ValueError:
-        raise InvalidInput(faults=[Fault("form.replace", "must be true or false")]) from None
+    sent = {"tags": ",".join(request.form.getlist("tags")), "replace": request.form.get("replace") or "true"}
+    fields = read_model(UploadFields, sent, "form")
     # werkzeug has put it in a temporary file where it is large.
     size_bytes = file.stream.seek(0, os.SEEK_END)
-    upload = Upload(name, file.stream, size_bytes, tags, replace, _actor(), _source())
+    upload = Upload(name, file.stream, size_bytes, parse_tags(fields.tags), fields.replace, _actor(), _source())
     return gateway().wheels.upload(upload).to_document()
 
 
 @blueprint.get("/wheels/<path:name>")
+@described(media_type=CONTENT_TYPE, also=(304,), refuses=(WheelNotFound,))
 def download_wheel(name: str) -> Response:
     """Give the bytes of a wheel."""
     wheel, chunks = gateway().wheels.open(name)
@@ -65,16 +66,18 @@ def download_wheel(name: str) -> Response:
 
 
 @blueprint.delete("/wheels/<path:name>")
-def delete_wheel(name: str) -> dict[str, Any]:
+@described(refuses=(WheelNotFound,))
+def delete_wheel(name: str) -> Deleted:
     """Delete a wheel."""
     gateway().wheels.delete(name, _actor(), _source())
     return {"name": name, "deleted": True}
 
 
 @blueprint.get("/wheels/history")
-def list_events() -> list[dict[str, Any]]:
+@described()
+def list_events(query: WheelEventQuery) -> list[EventDocument]:
     """List what was done with wheels, newest first."""
-    return list(gateway().wheels.events(*read_event_query(request.args)))
+    return list(gateway().wheels.events(query.limit, query.wheel_name or None, query.action))
 
 
 def _actor() -> Actor:

@@ -1,4 +1,4 @@
-"""Routes of the worker registry: list, hide.
+"""Routes of the worker registry: list, hide, drain.
 
 Source: contract, section 3, rows ``/workers``.
 """
@@ -6,43 +6,44 @@ Source: contract, section 3, rows ``/workers``.
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint
 
 from pyoco_server.contract.workers import WorkerRecord
-from pyoco_server.errors import InvalidInput, InvalidWorkersRequest
+from pyoco_server.errors import CannotDrain, WorkerNotFound
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.inputs import HiddenInput, read_json_object, read_model, read_worker_query
+from pyoco_server.gateway.description import described
+from pyoco_server.gateway.inputs import HiddenInput
+from pyoco_server.gateway.outputs import WorkerDocument, WorkerDrained, WorkerVisibility
+from pyoco_server.gateway.queries import WorkerListQuery
 from pyoco_server.operations.worker_registry import select_workers
 
 blueprint = Blueprint("workers", __name__)
 
 
 @blueprint.get("/workers")
-def list_workers() -> list[dict[str, Any]]:
+@described()
+def list_workers(query: WorkerListQuery) -> list[WorkerDocument]:
     """List workers, the one that was seen last first."""
-    query = read_worker_query(request.args)
     parts = gateway()
     timeout_sec = parts.config.worker_disconnect_timeout_sec
-    return select_workers(parts.model.workers(), query, now=time.time(), timeout_sec=timeout_sec)
+    return select_workers(parts.model.workers(), query.of_all(), now=time.time(), timeout_sec=timeout_sec)
 
 
 @blueprint.patch("/workers/<worker_id>")
-def change_worker(worker_id: str) -> dict[str, Any]:
+@described(refuses=(WorkerNotFound,))
+def change_worker(worker_id: str, body: HiddenInput) -> WorkerVisibility:
     """Hide a worker from lists, or show it again."""
-    try:
-        given = read_model(HiddenInput, read_json_object(request.get_data(cache=False), "body"), "body")
-    except InvalidInput as exc:
-        raise InvalidWorkersRequest(faults=exc.faults) from exc
-    record = set_hidden(worker_id, given.hidden)
+    record = set_hidden(worker_id, body.hidden)
     return {"worker_id": record.worker_id, "hidden": record.hidden, "updated_at": record.updated_at}
 
 
 @blueprint.post("/workers/<worker_id>/drain")
-def drain(worker_id: str) -> dict[str, Any]:
+@described(refuses=(WorkerNotFound, CannotDrain))
+def drain(worker_id: str) -> WorkerDrained:
     """Ask a worker to take no more runs, and to stop when those that it has are over."""
     record = request_drain(worker_id)
+    assert record.drain_requested_at is not None
     return {"worker_id": record.worker_id, "drain_requested_at": record.drain_requested_at}
 
 

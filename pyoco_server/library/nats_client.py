@@ -17,7 +17,8 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.client.submit import json_body
 from pyoco_server.client.transport import given
 from pyoco_server.config import Config
-from pyoco_server.gateway.inputs import RunInput, read_idempotency_key, read_json_object, read_model
+from pyoco_server.gateway.inputs import RunInput, read_json_object, read_model
+from pyoco_server.gateway.queries import SubmitHeaders
 from pyoco_server.library.connection import CLOSE_SEC, connected_bus
 from pyoco_server.operations.authenticate import ANYBODY
 from pyoco_server.operations.submit import RunRequest, Submission
@@ -111,7 +112,8 @@ class PyocoNatsClient:
         asked = read_model(RunInput, read_json_object(json_body(values), "run"), "run")
         to = asked.tag or self._config.default_tag
         wanted = RunRequest(ANYBODY, asked.flow_name, to, asked.tags or [to], asked.params, policy=asked.policy)
-        key = read_idempotency_key(idempotency_key)
+        sent = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        key = read_model(SubmitHeaders, sent, "header").idempotency_key
         submission = self._submission
         return (submission.submit(wanted) if key is None else submission.submit_once(wanted, key)).run_id
 

@@ -11,8 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pyoco_server.errors import Fault, InvalidListQuery
-
 #: Sorts after every text that begins with a prefix.
 _AFTER_PREFIX = "\U0010ffff"
 _ORDER = "order by updated_at desc, run_id desc limit ?"
@@ -33,7 +31,7 @@ class Cursor:
     def parse(cls, text: str) -> Cursor:
         """Read a cursor.
 
-        :raises InvalidListQuery: it is not one of ours.
+        :raises ValueError: it is not one of ours.
         """
         try:
             padded = text.encode("ascii") + b"=" * (-len(text) % 4)
@@ -43,8 +41,7 @@ class Cursor:
             run_id.encode()
             return cls(updated_at, run_id)
         except (ValueError, TypeError, RecursionError):
-            message = "is not a cursor of this list; take next_cursor of the page before as it is"
-            raise InvalidListQuery(faults=[Fault("query.cursor", message)]) from None
+            raise ValueError("is not a cursor of this list; take next_cursor of the page before as it is") from None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pyoco_server.bridge.subjects import subjects_of
 from pyoco_server.bridge.translate import STORAGE_FULL, STREAM_FULL
 from pyoco_server.config import Config
 from pyoco_server.contract import names
-from pyoco_server.contract.wheels import WheelEvent, read_event, tags_of
+from pyoco_server.contract.wheels import WheelEntry, WheelEvent, read_event, tags_of
 from pyoco_server.errors import BusError, KeyMissing, TooLarge, WheelNotFound
 
 #: Events that are read at a time, newest first, until as many are found as are asked for.
@@ -33,7 +33,7 @@ class StoredWheel:
     def tags(self) -> list[str]:
         return tags_of(self.info.headers)
 
-    def to_document(self) -> dict[str, Any]:
+    def to_document(self) -> WheelEntry:
         """Give the entry as it is listed."""
         info = self.info
         return {

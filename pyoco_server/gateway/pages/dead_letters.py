@@ -12,12 +12,12 @@ from werkzeug.wrappers import Response as AnyResponse
 from pyoco_server.errors import Fault, InvalidInput, PyocoServerError, Unavailable
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.letter_query import read_letter_query
 from pyoco_server.gateway.pages.frame import address, here, page_words, render
 from pyoco_server.gateway.pages.marks import Mark, letter_mark, letter_marks
 from pyoco_server.gateway.pages.outcome import outcome_page
 from pyoco_server.gateway.pages.picks import list_address, picked
 from pyoco_server.gateway.pages.rows import first_line, name_of
+from pyoco_server.gateway.queries import LetterListQuery, LetterRangeQuery, read_query
 from pyoco_server.operations.dead_letters import Range
 from pyoco_server.operations.submit import Submitted
 from pyoco_server.stores.deadletters import StoredLetter
@@ -27,6 +27,7 @@ blueprint = Blueprint("dead_letters_page", __name__)
 _PATH = "/ui/dead-letters"
 _PAGE_ROWS = 50
 _FILTERS = ("reason", "tag")
+_SHOWN = (*_FILTERS, "cursor")
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class LetterRow:
 @blueprint.get(_PATH)
 def letters() -> Response:
     """Show the letters that match, newest first."""
-    query = read_letter_query(MultiDict([*request.args.items(), ("limit", str(_PAGE_ROWS))]), is_list=True)
-    found, before = gateway().dead_letters.page(caller(), query.wanted, before=query.before, limit=query.limit)
+    query = read_query(LetterListQuery, MultiDict({name: request.args.get(name, "") for name in _SHOWN}))
+    found, before = gateway().dead_letters.page(caller(), query.wanted, before=query.cursor, limit=_PAGE_ROWS)
     count = gateway().dead_letters.count(caller())
     text = page_words()
     return render(
@@ -94,8 +95,8 @@ def replay() -> Response:
             except PyocoServerError as exc:
                 refused.append((_here_to(seq), exc.detail))
     else:
-        query = read_letter_query(request.form, is_list=False)
-        there = query.there or gateway().dead_letters.all_letters()
+        query = read_query(LetterRangeQuery, request.form)
+        there = query.cursor or gateway().dead_letters.all_letters()
         done, rest = gateway().dead_letters.replay_some(caller(), query.wanted, there)
         for item in done:
             if isinstance(item.outcome, Submitted):
@@ -116,8 +117,8 @@ def remove() -> AnyResponse:
         for seq in _numbers():
             gateway().dead_letters.discard(caller(), seq)
         return redirect(list_address(_PATH), 303)
-    query = read_letter_query(request.form, is_list=False)
-    there = query.there or gateway().dead_letters.all_letters()
+    query = read_query(LetterRangeQuery, request.form)
+    there = query.cursor or gateway().dead_letters.all_letters()
     count, rest = gateway().dead_letters.remove_some(caller(), query.wanted, there)
     title = page_words()("letters.removed", count=count)
     return outcome_page(title, [], [], list_address(_PATH), _rest("remove", rest))

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response
 
 from pyoco_server.errors import Unavailable
+from pyoco_server.gateway.outputs import Problem
 from pyoco_server.gateway.pages.frame import page_words, render
 
 #: What each status is called, and what to do then: keys of the texts.
@@ -24,7 +25,7 @@ _OTHER = ("fault.failed", "fault.failed_hint")
 _RETRY_SEC = 5
 
 
-def fault_page(document: dict[str, Any]) -> Response:
+def fault_page(document: Problem) -> Response:
     """Give the page of a problem document; its sentences stay in English."""
     status = document["status"]
     title, hint = _TITLES.get(status, _OTHER)

@@ -15,13 +15,13 @@ from werkzeug.wrappers import Response as AnyResponse
 from pyoco_server.errors import Fault, InvalidListQuery
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.inputs import read_run_query
 from pyoco_server.gateway.pages.frame import here, page_words, render
 from pyoco_server.gateway.pages.i18n import Words
 from pyoco_server.gateway.pages.marks import run_marks
 from pyoco_server.gateway.pages.picks import list_address
 from pyoco_server.gateway.pages.rerun import form_key
 from pyoco_server.gateway.pages.rows import run_row
+from pyoco_server.gateway.queries import RunListQuery, read_query
 from pyoco_server.readmodel.reports import Reports
 
 blueprint = Blueprint("runs_page", __name__)
@@ -42,7 +42,8 @@ def runs() -> Response:
     """Show the runs that match."""
     now = time.time()
     given = request.args
-    query = replace(read_run_query(_list_query(given, now), caller().tenant_id), failure=given.get("error") or None)
+    asked = read_query(RunListQuery, _list_query(given, now)).of(caller().tenant_id)
+    query = replace(asked, failure=given.get("error") or None)
     reports = Reports(gateway().model, caller().tenant_id)
     page = gateway().model.list_runs(query)
     counts = reports.counts()

@@ -1,0 +1,262 @@
+"""The queries and headers that routes read: models of them, whose values come as text.
+
+An empty text filters nothing. What is out of its range or of the wrong kind is refused, never clamped.
+
+Source: contract, section 3.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_origin
+
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+from werkzeug.datastructures import Headers, MultiDict
+
+from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS, TAG_PATTERN
+from pyoco_server.errors import InvalidListQuery, InvalidWorkersRequest
+from pyoco_server.gateway.inputs import Input, read_model
+from pyoco_server.operations.dead_letters import LetterFilter, Range
+from pyoco_server.operations.worker_registry import WorkerQuery
+from pyoco_server.readmodel.queries import Cursor, RunQuery
+from pyoco_server.setting import parse_boolean
+from pyoco_server.states import RunStatus, WorkerState
+from pyoco_server.stores.deadletters import MAX_LETTER_SEQ
+
+MAX_LIST_LIMIT = 200
+MAX_EVENT_LIMIT = 500
+MAX_WORKERS_LIMIT = 500
+#: The longest that an answer is held back; proxies cut longer ones off.
+MAX_WAIT_SEC = 60
+#: The longest watch.
+MAX_WATCH_SEC = 600
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def _integer(text: str) -> int:
+    # int() also takes blanks, underscores and digits of other scripts.
+    if _INTEGER.fullmatch(text) is None:
+        raise ValueError("must be a whole number, such as 50")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    # float() also takes blanks, underscores, words and digits of other scripts.
+    if _NUMBER.fullmatch(text) is None:
+        raise ValueError("must be a number, such as 1767225600.5")
+    return float(text)
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return parse_boolean(text)
+    except ValueError:
+        raise ValueError("must be true or false") from None
+
+
+def _seq_cursor(text: str) -> int | None:
+    return _numbers(text, 1)[0] if text else None
+
+
+def _range_cursor(text: str) -> Range | None:
+    return Range(*_numbers(text, 2)) if text else None
+
+
+def _numbers(cursor: str, count: int) -> list[int]:
+    numbers = [int(part) for part in cursor.split("-") if _INTEGER.fullmatch(part)]
+    if len(numbers) != cursor.count("-") + 1 or len(numbers) != count or max(numbers) > MAX_LETTER_SEQ:
+        raise ValueError("is not a cursor of this list; take next_cursor of the answer before as it is")
+    return numbers
+
+
+_Integer = BeforeValidator(_integer)
+_Number = BeforeValidator(_number)
+#: Unix seconds.
+Moment = Annotated[float, Field(allow_inf_nan=False), _Number]
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+NameText = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)]
+TagText = Annotated[str, StringConstraints(max_length=MAX_TAG_CHARS)]
+_CURSOR_SCHEMA = WithJsonSchema({"type": "string", "description": "`next_cursor` of the answer before."})
+
+
+class WithInclude(Input):
+    """A query that may ask for the large parts."""
+
+    include: str = Field(default="", description="Words, separated by commas; unknown ones ask for nothing.")
+    #: The words that do.
+    asking: ClassVar[tuple[str, ...]] = ("records", "full", "all")
+
+    @property
+    def wants_all(self) -> bool:
+        return any(word.strip().lower() in self.asking for word in self.include.split(","))
+
+
+class RunListQuery(WithInclude):
+    """Query of ``GET /runs``."""
+
+    refusal = InvalidListQuery
+    asking = ("full", "all")
+
+    status: list[Annotated[RunStatus, Field(strict=False)]] = Field(default=[])
+    limit: Annotated[int, Field(ge=1, le=MAX_LIST_LIMIT), _Integer] = 50
+    flow: NameText = ""
+    tag: TagText = ""
+    workflow_yaml_sha256: str = ""
+    updated_after: Moment | None = Field(default=None, description="Unix seconds, exclusive.")
+    created_after: Moment | None = Field(default=None, description="Unix seconds, exclusive.")
+    q: NameText = Field(default="", description="The beginning of a run id or a flow name.")
+    cursor: Annotated[
+        Cursor | None, BeforeValidator(lambda text: Cursor.parse(text) if text else None), _CURSOR_SCHEMA
+    ] = None
+
+    @property
+    def is_paged(self) -> bool:
+        """Whether the answer is an object with a cursor, for which a parameter alone asks, whatever its value."""
+        return not self.model_fields_set.isdisjoint(("updated_after", "cursor", "workflow_yaml_sha256"))
+
+    def of(self, tenant_id: str | None) -> RunQuery:
+        """Ask for this, of one tenant's runs."""
+        return RunQuery(
+            tenant_id=tenant_id,
+            limit=self.limit,
+            statuses=tuple(dict.fromkeys(status.value for status in self.status)),
+            flow_name=self.flow or None,
+            tag=self.tag or None,
+            sha256=self.workflow_yaml_sha256 or None,
+            updated_after=self.updated_after,
+            created_after=self.created_after,
+            prefix=self.q or None,
+            cursor=self.cursor,
+        )
+
+
+class RunReadQuery(WithInclude):
+    """Query of ``GET /runs/{run_id}``."""
+
+    wait: Annotated[float, Field(ge=0, le=MAX_WAIT_SEC), _Number] = Field(
+        default=0.0, description="Seconds to wait for the run's end before the answer."
+    )
+
+
+class WatchQuery(WithInclude):
+    """Query of ``GET /runs/{run_id}/watch``."""
+
+    since: Moment | None = Field(default=None, description="Unix seconds; only a state that is not older is sent.")
+    timeout_sec: Annotated[int, Field(ge=1, le=MAX_WATCH_SEC), _Integer] = 60
+
+
+class WatchHeaders(Input):
+    """Headers of ``GET /runs/{run_id}/watch``; the revision that the client has seen, 0 = none."""
+
+    last_event_id: Annotated[
+        int, Field(ge=0, alias="Last-Event-ID"), BeforeValidator(lambda text: _integer(text) if text else 0)
+    ] = 0
+
+
+class SubmitHeaders(Input):
+    """Headers of what submits a run; a repeated request of the same key is answered as the first was."""
+
+    idempotency_key: Annotated[
+        str | None,
+        Field(alias="Idempotency-Key", min_length=1, max_length=255, pattern="^[ -~]*$"),
+    ] = None
+
+
+class WorkerListQuery(Input):
+    """Query of ``GET /workers``; as in 0.5.1 words may be in any case, and an empty state is none."""
+
+    refusal = InvalidWorkersRequest
+
+    scope: Annotated[Literal["active", "all"], BeforeValidator(str.lower)] = "active"
+    state: Annotated[
+        Annotated[WorkerState, Field(strict=False)] | None, BeforeValidator(lambda text: text.upper() or None)
+    ] = None
+    include_hidden: Boolean = False
+    limit: Annotated[int, Field(ge=1, le=MAX_WORKERS_LIMIT), _Integer] = 100
+
+    def of_all(self) -> WorkerQuery:
+        """Ask the registry for this."""
+        state = self.state and self.state.value
+        return WorkerQuery(self.scope == "active", state, self.include_hidden, self.limit)
+
+
+class WheelEventQuery(Input):
+    """Query of ``GET /wheels/history``."""
+
+    refusal = InvalidListQuery
+
+    limit: Annotated[int, Field(ge=1, le=MAX_EVENT_LIMIT), _Integer] = 100
+    wheel_name: str = ""
+    action: Annotated[Literal["upload", "delete"] | None, BeforeValidator(lambda text: text or None)] = None
+
+
+class UploadFields(Input):
+    """Fields of ``POST /wheels`` beside the file; ``tags`` are separated by commas."""
+
+    replace: Boolean = True
+    tags: str = ""
+
+
+class LetterQuery(Input):
+    """What all queries of ``/dead-letters`` have in common."""
+
+    refusal = InvalidListQuery
+
+    tag: Annotated[str, StringConstraints(pattern=rf"^({TAG_PATTERN.pattern})?$")] = ""
+    reason: TagText = ""
+
+    @property
+    def wanted(self) -> LetterFilter:
+        return LetterFilter(self.tag or None, self.reason or None)
+
+
+class LetterListQuery(LetterQuery):
+    """Query of ``GET /dead-letters``."""
+
+    limit: Annotated[int, Field(ge=1, le=MAX_LIST_LIMIT), _Integer] = 50
+    #: Only letters with smaller numbers.
+    cursor: Annotated[int | None, BeforeValidator(_seq_cursor), _CURSOR_SCHEMA] = None
+
+
+class LetterRangeQuery(LetterQuery):
+    """Query of an operation on all dead letters that match.
+
+    One on all letters must say ``all=true``: a parameter that is not known is ignored, so that a filter with a slip of
+    the pen would mean all.
+    """
+
+    all: str = Field(default="", description="`true` for every dead letter, where neither tag nor reason is given.")
+    #: The letters that are left; ``None`` = all that there are now.
+    cursor: Annotated[Range | None, BeforeValidator(_range_cursor), _CURSOR_SCHEMA] = None
+
+    @model_validator(mode="after")
+    def _says_what_is_meant(self) -> LetterRangeQuery:
+        if self.wanted == LetterFilter() and self.all != "true":
+            raise ValueError("give tag or reason, or all=true for every dead letter")
+        return self
+
+
+QueryT = TypeVar("QueryT", bound=Input)
+
+
+def read_query(kind: type[QueryT], given: MultiDict[str, str]) -> QueryT:
+    """Read a query; parameters that the model does not know are ignored.
+
+    :raises InvalidInput: of the kind that the model says, with every value that it refuses.
+    """
+    values: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        if texts := given.getlist(name):
+            values[name] = texts if get_origin(field.annotation) is list else texts[0]
+    return read_model(kind, values, "query")
+
+
+def read_headers(kind: type[QueryT], given: Headers) -> QueryT:
+    """Read the headers that the model knows.
+
+    :raises InvalidInput: of the kind that the model says, with every value that it refuses.
+    """
+    names = [str(field.alias) for field in kind.model_fields.values()]
+    return read_model(kind, {name: given[name] for name in names if name in given}, "header")
