@@ -21,6 +21,8 @@ from pyoco_server.gateway.queries import read_headers, read_query
 
 View = Callable[..., Any]
 
+JSON = "application/json"
+
 
 @dataclass(frozen=True)
 class Form:
@@ -43,8 +45,8 @@ class Description:
 
     :param summary: the first line of its docstring.
     :param models: of ``query``, ``headers`` and ``body``, those that it takes.
-    :param answer: type of the JSON that it answers with 200.
-    :param media_type: of an answer that is no JSON.
+    :param answer: type of what it answers with 200; of a stream of events, the type of one.
+    :param media_type: of the answer.
     :param refuses: errors that it may answer beside those that follow from what it takes.
     :param also: further statuses with the same answer.
     """
@@ -52,7 +54,7 @@ class Description:
     summary: str
     models: Mapping[str, type[Input]]
     answer: Any
-    media_type: str = "application/json"
+    media_type: str = JSON
     refuses: tuple[type[PyocoServerError], ...] = ()
     form: Form | None = None
     also: tuple[int, ...] = field(default=())
@@ -64,12 +66,16 @@ _DESCRIPTIONS: dict[View, Description] = {}
 def described(
     *,
     refuses: tuple[type[PyocoServerError], ...] = (),
-    media_type: str = "application/json",
+    media_type: str = JSON,
+    answer: Any = None,
     form: Form | None = None,
     also: tuple[int, ...] = (),
 ) -> Callable[[View], View]:
-    """Describe a route by its annotations, and call it with what they name; the parameters are those of
-    :class:`Description`.
+    """Describe a route by its annotations, and call it with what they name.
+
+    The parameters are those of :class:`Description`.
+
+    :param answer: where the function returns a response that is no JSON, and no text or bytes either.
     """
 
     def describe(view: View) -> View:
@@ -80,8 +86,18 @@ def described(
         def read_and_call(**path: Any) -> Any:
             return view(**path, **_read(models))
 
-        summary = (view.__doc__ or "").partition("\n")[0].rstrip(".")
-        _DESCRIPTIONS[read_and_call] = Description(summary, models, hints["return"], media_type, refuses, form, also)
+        returned = hints["return"]
+        # Its status and headers may stand beside it.
+        json_type = typing.get_args(returned)[0] if typing.get_origin(returned) is tuple else returned
+        _DESCRIPTIONS[read_and_call] = Description(
+            summary=(view.__doc__ or "").partition("\n")[0].rstrip("."),
+            models=models,
+            answer=json_type if media_type == JSON else answer or str,
+            media_type=media_type,
+            refuses=refuses,
+            form=form,
+            also=also,
+        )
         return read_and_call
 
     return describe

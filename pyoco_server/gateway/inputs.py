@@ -114,12 +114,27 @@ class DescribedAs:
         return handler(self.model.__pydantic_core_schema__)
 
 
+def _has(**kinds: str) -> dict[str, Any]:
+    """Describe an object that has these fields; one of kind ``null`` it may also lack."""
+    properties = {name: {"type": kind} for name, kind in kinds.items()}
+    return {"required": [name for name, kind in kinds.items() if kind != "null"], "properties": properties}
+
+
 class BatchInput(PolicyInput):
     """Body of ``POST /runs/batch``: runs of any flows, or a workflow with many sets of parameters.
 
     The items of both lists are read one by one, so that a fault in one does not touch the others. A policy here is that
     of the runs of a workflow; runs of other flows have one each.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                _has(runs="array", workflow="null"),
+                _has(runs="null", workflow="string", flow_name="string", params="array"),
+            ]
+        }
+    )
 
     runs: list[Annotated[Any, DescribedAs(RunInput)]] | None = Field(default=None, max_length=MAX_BATCH_RUNS)
     workflow: str | None = Field(default=None, min_length=1)

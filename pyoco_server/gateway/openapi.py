@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from flask import Blueprint, Flask, current_app
 from pydantic import TypeAdapter
@@ -98,8 +98,7 @@ class _Schemas:
             parted += [description.form.fields] if description.form is not None else []
             if "body" in description.models:
                 self._want(description.models["body"], "validation")
-            if _is_json(description):
-                self._want(_answer_type(description), "serialization")
+            self._want(description.answer, "serialization")
         for model in parted:
             self._want(model, "validation")
         inputs = [(key, mode, adapter) for (key, mode), adapter in self._wanted.items()]
@@ -117,15 +116,6 @@ class _Schemas:
         """Give the schemas of a model's fields by their names, and which of them must be there."""
         whole = self._parted[model]
         return whole.get("properties", {}), whole.get("required", [])
-
-
-def _is_json(description: Description) -> bool:
-    return description.media_type == "application/json"
-
-
-def _answer_type(description: Description) -> Any:
-    """Give the type of the JSON in an answer; its status and headers may stand beside it."""
-    return get_args(description.answer)[0] if get_origin(description.answer) is tuple else description.answer
 
 
 def _operation(rule: Rule, description: Description, schemas: _Schemas, *, asks_for_keys: bool) -> dict[str, Any]:
@@ -219,8 +209,8 @@ def _refusals(rule: Rule, description: Description, asks_for_keys: bool) -> list
 def _responses(
     description: Description, schemas: _Schemas, refusals: Iterable[type[PyocoServerError]]
 ) -> dict[str, Any]:
-    schema = schemas.of(_answer_type(description)) if _is_json(description) else {"type": "string"}
-    answer = {"description": description.summary, "content": {description.media_type: {"schema": schema}}}
+    content = {description.media_type: {"schema": schemas.of(description.answer)}}
+    answer = {"description": description.summary, "content": content}
     responses: dict[str, Any] = {str(status): answer for status in (200, *description.also)}
     if 304 in description.also:
         responses["304"] = {"description": "The client has it already (`If-None-Match`)."}

@@ -25,12 +25,13 @@ from pyoco_server.errors import Fault
 
 @dataclass(frozen=True)
 class DocumentOf:
-    """Describes the JSON object that a dataclass is stored as, with the fields of further ones.
+    """Describes the JSON object that a dataclass is stored as.
 
     :param name: of the schema.
     :param only: its fields, where they are not all that the dataclass has.
     :param may_lack: fields that are not always there.
     :param is_loose: whether each field may be null, because other programs have not written it.
+    :param more: a typed dictionary with the fields that are answered beside it.
     """
 
     name: str
@@ -38,7 +39,7 @@ class DocumentOf:
     only: Collection[str] = ()
     may_lack: Collection[str] = ()
     is_loose: bool = False
-    more: type | None = None
+    more: Any = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         hints = get_type_hints(self.kind, include_extras=True)
@@ -50,7 +51,9 @@ class DocumentOf:
         for name in self.may_lack:
             fields[name] = NotRequired[fields[name]]
         if self.more is not None:
-            fields.update(get_type_hints(self.more, include_extras=True))
+            further = get_type_hints(self.more, include_extras=True)
+            is_sure = self.more.__required_keys__
+            fields.update({name: hint if name in is_sure else NotRequired[hint] for name, hint in further.items()})
         made = TypedDict(self.name, fields)  # type: ignore[misc]
         made.__doc__ = (self.kind.__doc__ or "").partition("\n")[0]
         return handler.generate_schema(made)
@@ -121,6 +124,14 @@ class RunPage(TypedDict):
 
     items: list[RunSummary] | list[RunDocument]
     next_cursor: str | None
+
+
+class WatchEvent(TypedDict):
+    """One event of a watch; ``id`` is the revision of its snapshot, for ``Last-Event-ID``, and ``data`` is JSON."""
+
+    event: Literal["snapshot", "heartbeat"]
+    id: NotRequired[str]
+    data: str
 
 
 class _Worker(TypedDict, total=False):

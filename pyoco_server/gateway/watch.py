@@ -17,6 +17,7 @@ from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.answers import to_json
 from pyoco_server.gateway.context import Gateway, gateway
 from pyoco_server.gateway.description import described
+from pyoco_server.gateway.outputs import WatchEvent
 from pyoco_server.gateway.queries import WatchHeaders, WatchQuery
 from pyoco_server.service import Deadline
 from pyoco_server.states import RunStatus
@@ -31,7 +32,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 @blueprint.get("/runs/<run_id>/watch")
-@described(media_type="text/event-stream")
+@described(media_type="text/event-stream", answer=WatchEvent)
 def watch_run(run_id: str, query: WatchQuery, headers: WatchHeaders) -> Response:
     """Follow a run until it ends or the time is over."""
     parts = gateway()

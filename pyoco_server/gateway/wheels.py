@@ -48,7 +48,7 @@ def upload_wheel() -> WheelEntry:
 
 
 @blueprint.get("/wheels/<path:name>")
-@described(media_type=CONTENT_TYPE, also=(304,), refuses=(WheelNotFound,))
+@described(media_type=CONTENT_TYPE, answer=bytes, also=(304,), refuses=(WheelNotFound,))
 def download_wheel(name: str) -> Response:
     """Give the bytes of a wheel."""
     wheel, chunks = gateway().wheels.open(name)
