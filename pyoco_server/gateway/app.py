@@ -28,6 +28,7 @@ from pyoco_server.gateway.pages import dead_letters as dead_letters_page
 from pyoco_server.gateway.pages import frame, origin, overview, queues, rerun, session, static, submit
 from pyoco_server.gateway.pages import run as run_page
 from pyoco_server.gateway.pages import runs as runs_page
+from pyoco_server.gateway.pages import wheels as wheels_page
 from pyoco_server.gateway.pages import workers as workers_page
 from pyoco_server.gateway.uploads import UploadRequest
 
@@ -43,6 +44,7 @@ _PAGES = (
     run_page,
     queues,
     workers_page,
+    wheels_page,
     dead_letters_page,
     submit,
     cancel_page,

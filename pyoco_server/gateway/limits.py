@@ -6,6 +6,7 @@ Source: contract, section 3; design, section 8.
 from __future__ import annotations
 
 from pyoco_server.config import Config
+from pyoco_server.gateway.paths import WHEELS_PAGE
 
 #: For every route that has no limit of its own.
 MAX_BODY_BYTES = 2 * 1024 * 1024
@@ -24,6 +25,6 @@ def max_body_bytes(config: Config, path: str) -> int:
     workflow_bytes = config.workflow_yaml_max_bytes
     if path == "/runs/batch":
         return _MAX_BATCH_BYTES + workflow_bytes * _JSON_BYTES_PER_BYTE
-    if path == "/wheels":
+    if path in ("/wheels", WHEELS_PAGE):
         return config.wheel_max_bytes + _AROUND_WHEEL_BYTES
     return max(MAX_BODY_BYTES, workflow_bytes + _AROUND_WORKFLOW_BYTES)

@@ -20,6 +20,7 @@ from pyoco_server.gateway.inputs import read_model
 from pyoco_server.gateway.outputs import Deleted, EventDocument
 from pyoco_server.gateway.queries import UploadFields, WheelEventQuery
 from pyoco_server.operations.wheels import Upload
+from pyoco_server.stores.wheels import StoredWheel
 
 blueprint = Blueprint("wheels", __name__)
 
@@ -35,6 +36,15 @@ def list_wheels() -> list[WheelEntry]:
 @described(form=Form(UploadFields, "wheel"), refuses=(WheelConflict,))
 def upload_wheel() -> WheelEntry:
     """Take a wheel in."""
+    return receive_wheel().to_document()
+
+
+def receive_wheel() -> StoredWheel:
+    """Take the wheel in that the request's form holds.
+
+    :raises InvalidInput: the form is not as it should be, or the wheel is none (:class:`WheelInvalid`).
+    :raises PyocoServerError: as :meth:`WheelRegistry.upload`.
+    """
     file = request.files.get("wheel")
     if file is None:
         raise InvalidInput(faults=[Fault("form.wheel", "is missing: send the wheel as a file in this field")])
@@ -44,7 +54,7 @@ def upload_wheel() -> WheelEntry:
     # werkzeug has put it in a temporary file where it is large.
     size_bytes = file.stream.seek(0, os.SEEK_END)
     upload = Upload(name, file.stream, size_bytes, parse_tags(fields.tags), fields.replace, _actor(), _source())
-    return gateway().wheels.upload(upload).to_document()
+    return gateway().wheels.upload(upload)
 
 
 @blueprint.get("/wheels/<path:name>")
@@ -69,8 +79,17 @@ def download_wheel(name: str) -> Response:
 @described(refuses=(WheelNotFound,))
 def delete_wheel(name: str) -> Deleted:
     """Delete a wheel."""
-    gateway().wheels.delete(name, _actor(), _source())
+    remove_wheel(name)
     return {"name": name, "deleted": True}
+
+
+def remove_wheel(name: str) -> None:
+    """Delete a wheel, in the name of who makes the request.
+
+    :raises WheelNotFound: there is none.
+    :raises BusUnavailable: not confirmed; safe to repeat.
+    """
+    gateway().wheels.delete(name, _actor(), _source())
 
 
 @blueprint.get("/wheels/history")

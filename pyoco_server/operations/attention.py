@@ -47,6 +47,18 @@ class WorkerView:
         return _texts(self.record.current_run_ids) or _texts([self.record.current_run_id])
 
     @property
+    def syncs_wheels(self) -> bool:
+        return isinstance(self.record.wheel_sync, dict) and self.record.wheel_sync.get("enabled") is True
+
+    @property
+    def wheel_names(self) -> set[str]:
+        """The wheels that it has installed, as far as its record shows them."""
+        sync = self.record.wheel_sync if isinstance(self.record.wheel_sync, dict) else {}
+        installed = sync.get("installed_wheels")
+        items = installed if isinstance(installed, list) else []
+        return {str(item.get("wheel_name")) for item in items if isinstance(item, dict)}
+
+    @property
     def wheel_sync_error(self) -> str | None:
         """Why its last try to sync wheels has failed; ``None`` where it has not."""
         sync = self.record.wheel_sync

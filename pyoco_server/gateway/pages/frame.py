@@ -20,6 +20,7 @@ from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages import marks, times
 from pyoco_server.gateway.pages.i18n import Words, choose_language, words
 from pyoco_server.gateway.pages.static import static_url
+from pyoco_server.gateway.paths import WHEELS_PAGE
 
 #: Seconds between refreshes that a reader can choose.
 REFRESH_CHOICES = (5, 30)
@@ -30,6 +31,7 @@ _MENU = {
     "/ui/runs": "frame.runs",
     "/ui/queues": "frame.queues",
     "/ui/workers": "frame.workers",
+    WHEELS_PAGE: "frame.wheels",
     "/ui/dead-letters": "frame.dead_letters",
     "/ui/submit": "frame.submit",
 }

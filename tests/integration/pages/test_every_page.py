@@ -108,6 +108,7 @@ def test_every_link_of_every_page_leads_somewhere(hostile: LocalGateway, lang: s
         "/ui/runs",
         "/ui/queues",
         "/ui/workers",
+        "/ui/wheels",
         "/ui/dead-letters",
         "/ui/submit",
         "/ready",

@@ -21,10 +21,11 @@ from tests.conftest import HELLO_FLOW
 from tests.support.gateway import LocalGateway
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
+from tests.support.wheels import file_name, wheel
 
 _NOW = time.time()
 PATHS = ["/", "/ui/runs", "/ui/runs?q=none", "/ui/runs/broke", "/ui/runs/broke?task=add_one", "/ui/runs/live"]
-PATHS += ["/ui/queues", "/ui/workers", "/ui/dead-letters", "/ui/dead-letters?tag=none"]
+PATHS += ["/ui/queues", "/ui/workers", "/ui/wheels", "/ui/dead-letters", "/ui/dead-letters?tag=none"]
 PATHS += ["/ui/submit", "/ui/submit?from=broke", "/ui/nothing-here"]
 
 #: Names what stands out of the window, for the message of a failed test.
@@ -123,8 +124,12 @@ def stored(shared: LocalGateway) -> LocalGateway:
         for reason in ("execution_error", "timeout", "invalid_job"):
             letter = DeadLetter(reason, "E" * 300, _NOW - 30, "broke", base["flow_name"], "a-tag", payload="p" * 300)
             parts.dead_letters.publish(letter, key=reason)
+        for version in ("1.0", "1.1"):
+            form = {"wheel": (file_name("a_package", version), wheel("a_package", version))}
+            assert shared.ask("POST", "/wheels", files=form, data={"tags": "gpu,a-tag-of-quite-some-length"}).ok
         for name, seen_at in (("alive", _NOW + 1000), ("a-worker.of-some-machine.example", _NOW - 100)):
             worker = {"worker_id": name, "instance_id": "i", "state": "RUNNING", "tags": ["default", "gpu", "long-tag"]}
+            worker["wheel_sync"] = {"enabled": True, "last_result": "ok", "installed_wheels": []}
             worker.update(last_seen_at=seen_at, updated_at=_NOW, host=name, concurrency=4, current_run_ids=["live"])
             parts.put(name, worker, bucket="pyoco_workers")
     eventually(
