@@ -128,6 +128,9 @@ class Config:
         "PYOCO_CONSUMER_ACK_WAIT_SEC", 30.0, "the queue gives a job to another worker after this silence"
     )
     max_deliver: int = setting.count("PYOCO_CONSUMER_MAX_DELIVER", 20, "how often a job is handed out at most")
+    poll_lease_sec: float = setting.seconds(
+        "PYOCO_POLL_LEASE_SEC", 3600.0, "a run that pyoco's own worker took comes back after this silence of the worker"
+    )
     max_ack_pending: int = setting.count(
         "PYOCO_CONSUMER_MAX_ACK_PENDING", 200, "jobs of one tag in work at the same time"
     )
@@ -218,6 +221,13 @@ class Config:
     @property
     def asks_for_keys(self) -> bool:
         return self.http_auth_mode == "api_key"
+
+    def time_limit_sec(self, timeout_sec: float | None) -> float:
+        """Give how long an attempt of a run may take; 0 = as long as it likes.
+
+        :param timeout_sec: what it was submitted with; ``None`` = nothing.
+        """
+        return self.run_timeout_sec if timeout_sec is None else timeout_sec
 
     def with_nats_url(self, url: str) -> Config:
         """Give the same settings for another NATS server."""

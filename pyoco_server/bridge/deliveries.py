@@ -89,6 +89,13 @@ class Deliveries:
         """Try once: what is not settled comes again, and waiting for it would hold up a slot."""
         self._bus.patiently(attempt, TRY_TIMEOUT_SEC)
 
+    def renew(self, replies: Sequence[str]) -> None:
+        """Renew leases once, of deliveries that any connection was given; what has ended meanwhile stays ended.
+
+        :param replies: their ``reply`` subjects.
+        """
+        self._bus.call(self._renew(replies), timeout_sec=TRY_TIMEOUT_SEC + 1)
+
     def keep_in_progress(self, delivery: Delivery) -> None:
         """Renew the delivery's lease on every tick until :meth:`release`; a busy task cannot starve this."""
         self._in_progress.add(delivery.reply)
@@ -141,7 +148,10 @@ class Deliveries:
             await self._tick()
 
     async def _tick(self) -> None:
-        for reply in list(self._in_progress):
+        await self._renew(list(self._in_progress))
+
+    async def _renew(self, replies: Sequence[str]) -> None:
+        for reply in replies:
             try:
                 await self._bus.connection.publish(reply, b"+WPI")
             except (nats.errors.Error, OSError) as exc:

@@ -22,6 +22,11 @@ from pyoco_server.errors import BusError, ResourceMissing
 _NANOSECONDS = 1_000_000_000
 #: Seconds in which a bucket recognises a repeated write; the server's own default.
 _BUCKET_DUPLICATE_WINDOW_SEC = 120
+#: Of what runs print: how long it is kept, what all of it may take together, and how many messages one run has. The
+#: oldest go first.
+_LOGS_MAX_AGE_SEC = 7 * 86_400
+_LOGS_MAX_BYTES = 536_870_912
+_LOGS_MAX_MESSAGES_PER_RUN = 1_000
 #: What all kept workflow texts may take together; the oldest go first.
 _WORKFLOWS_MAX_BYTES = 268_435_456
 #: What all idempotency keys may take together, some 200,000 of them; the oldest go first.
@@ -115,6 +120,16 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         "max_age": _ADVISORIES_MAX_AGE_SEC * _NANOSECONDS,
         "max_bytes": _ADVISORIES_MAX_BYTES,
     }
+    logs = {
+        "name": names.LOGS_STREAM,
+        "subjects": [f"{names.LOGS_PREFIX}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_age": _LOGS_MAX_AGE_SEC * _NANOSECONDS,
+        "max_bytes": _LOGS_MAX_BYTES,
+        "max_msgs_per_subject": _LOGS_MAX_MESSAGES_PER_RUN,
+    }
     workflows = {**_bucket(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}
     idempotency = {
         **_bucket(names.IDEMPOTENCY_BUCKET),
@@ -127,7 +142,7 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         buckets.append(config.auth_bucket)
     history = {**_bucket(config.wheel_history_bucket), "max_age": int(config.wheel_history_ttl_sec * _NANOSECONDS)}
     wheels = _object_store(config.wheel_bucket)
-    return [work, dead_letters, advisories, *map(_bucket, buckets), workflows, idempotency, wheels, history]
+    return [work, dead_letters, advisories, logs, *map(_bucket, buckets), workflows, idempotency, wheels, history]
 
 
 def _bucket(bucket: str) -> dict[str, Any]:

@@ -17,6 +17,11 @@ IDEMPOTENCY_BUCKET = "pyoco_idempotency"
 ADVISORIES_STREAM = "PYOCO_ADVISORIES"
 EXHAUSTED_SUBJECT = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{WORK_STREAM}.*"
 
+#: What runs print; ours, bounded by age, size and messages a run.
+LOGS_STREAM = "PYOCO_LOGS"
+#: Root of the subjects of :data:`LOGS_STREAM`, one for each run.
+LOGS_PREFIX = "pyoco.logs"
+
 #: Root of the subjects on which idle workers are told of jobs; outside of what the work stream captures.
 _HINT_ROOT = "pyoco_hint"
 #: Queue group of the workers that wait for a hint: each hint goes to one of them.
@@ -68,6 +73,10 @@ def hint_subject(work_subject: str) -> str:
 def durable(tag: str) -> str:
     """Give the name of the pull consumer that all workers of a tag share."""
     return f"pyoco_workers_{tag}"
+
+
+def logs_subject(run_id: str) -> str:
+    return f"{LOGS_PREFIX}.{run_id}"
 
 
 def bucket_stream(bucket: str) -> str:

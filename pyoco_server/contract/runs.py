@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.leases import NO_LEASE, PollLease
 from pyoco_server.contract.policy import DEFAULT_RETRY_DELAY_SEC, MAX_EARLIER_ERROR_CHARS, RunPolicy, retry_delay
 from pyoco_server.contract.records import trimmed
 from pyoco_server.errors import SnapshotTooLarge
@@ -86,6 +87,10 @@ class Snapshot:
     resume_note: str | None = None
     #: Ours: the run of which this one was made by a rerun.
     rerun_of: str | None = None
+    #: Ours: see :class:`PollLease`.
+    lease_until: float | None = None
+    lease_reply: str | None = None
+    timeout_at: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -118,14 +123,17 @@ class Snapshot:
         job_seq: int,
         now: float,
         wheels: list[dict[str, str]] | None = None,
+        lease: PollLease | None = None,
     ) -> Snapshot:
         """Give the snapshot of a run that a worker begins, for the first time or after another worker's end.
 
         :param wheels: what its runner imports from; ``None`` without wheel sync.
+        :param lease: of a worker that asks over HTTP.
         """
         finished, resume_note = self._kept(wheels)
         return replace(
             self,
+            **(NO_LEASE if lease is None else vars(lease)),
             status=RunStatus.RUNNING,
             worker_id=worker_id,
             instance_id=instance_id,
@@ -185,7 +193,7 @@ class Snapshot:
 
     def released(self, now: float) -> Snapshot:
         """Give the snapshot of a run whose holder hands it back: nobody executes it, and anybody may claim it."""
-        return replace(self, worker_id=None, instance_id=None, heartbeat_at=now, updated_at=now)
+        return replace(self, **NO_LEASE, worker_id=None, instance_id=None, heartbeat_at=now, updated_at=now)
 
     def cancelling(self, *, requested_by: str | None, now: float) -> Snapshot:
         """Give the snapshot of a run whose end somebody asks for; it is no sign of life of its holder.
@@ -211,6 +219,7 @@ class Snapshot:
         records = self.task_records
         return replace(
             self,
+            **NO_LEASE,
             status=status,
             tasks={name: _after_end(state, rest) for name, state in self.tasks.items()},
             task_records={
@@ -372,6 +381,8 @@ _READ_BY_ALL: dict[str, tuple[type, ...]] = {
     "retry_delay_sec": (float, int),
     "retry_at": (float, int),
     "errors": (list,),
+    "lease_until": (float, int),
+    "timeout_at": (float, int),
 }
 #: Fields that only our own programs write, and only where they apply: what is left out for each.
 OMITTED: dict[str, Any] = {
@@ -389,6 +400,7 @@ OMITTED: dict[str, Any] = {
     "resume": True,
     "resume_note": None,
     "rerun_of": None,
+    **NO_LEASE,
 }
 
 

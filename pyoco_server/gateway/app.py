@@ -14,6 +14,7 @@ from pyoco_server.gateway import (
     health,
     metrics,
     openapi,
+    polling,
     problems,
     runs,
     watch,
@@ -73,7 +74,20 @@ def create_app(parts: Gateway) -> Flask:
     problems.install(app)
     metrics.install(app)
     admission.install(app)
-    for module in (health, runs, batch, cancel, deadletters, watch, wheels, workers, metrics, openapi, *_PAGES):
+    for module in (
+        health,
+        runs,
+        batch,
+        cancel,
+        deadletters,
+        polling,
+        watch,
+        wheels,
+        workers,
+        metrics,
+        openapi,
+        *_PAGES,
+    ):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
     origin.install(app)

@@ -14,9 +14,12 @@ from pyoco_server.logs import RateLimit
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.dead_letters import DeadLetters
+from pyoco_server.operations.heartbeats import Heartbeats
+from pyoco_server.operations.polling import Polling
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.stores.logs import LogStore
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.stores.workflows import WorkflowStore
@@ -42,6 +45,9 @@ class Gateway:
     submission: Submission
     cancellation: Cancellation
     dead_letters: DeadLetters
+    polling: Polling
+    heartbeats: Heartbeats
+    logs: LogStore
     authentication: Authentication
     wheels: WheelRegistry
     watch_places: threading.Semaphore

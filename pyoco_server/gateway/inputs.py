@@ -27,8 +27,10 @@ from pydantic_core import CoreSchema, ErrorDetails
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
 from pyoco_server.contract.policy import DEFAULT_RETRY_DELAY_SEC, MAX_ATTEMPTS, MAX_RETRY_DELAY_SEC, RunPolicy
 from pyoco_server.errors import Fault, InvalidInput, InvalidWorkersRequest
+from pyoco_server.states import RunStatus, TaskState
 
 MAX_BATCH_RUNS = 1_000
+MAX_POLLED_TAGS = 100
 #: Deeper JSON is refused: what reads it later, here and in workers, recurses.
 MAX_NESTING = 100
 
@@ -152,6 +154,34 @@ class BatchInput(PolicyInput):
         if self.workflow is not None and (self.flow_name is None or self.params is None):
             raise ValueError("'workflow' needs 'flow_name' and 'params', a list with one object for each run")
         return self
+
+
+class PollInput(Input):
+    """Body of ``POST /workers/poll``; ``tags`` are routing tags."""
+
+    worker_id: FlowName
+    tags: list[RoutingTag] | None = Field(default=None, max_length=MAX_POLLED_TAGS)
+
+
+class LogEntry(BaseModel):
+    """Something that a task printed; fields beyond these are kept, too."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    seq: int
+    task: Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)] | None = None
+    stream: Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)] | None = None
+    text: str
+    timestamp: float | None = None
+
+
+class HeartbeatInput(Input):
+    """Body of ``POST /runs/{run_id}/heartbeat``."""
+
+    task_states: dict[str, Annotated[TaskState, Field(strict=False)]]
+    run_status: Annotated[RunStatus, Field(strict=False)]
+    task_records: dict[str, dict[str, Any]] | None = None
+    logs: list[LogEntry] | None = None
 
 
 ModelT = TypeVar("ModelT", bound=Input)

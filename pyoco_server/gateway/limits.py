@@ -16,6 +16,8 @@ _AROUND_WORKFLOW_BYTES = 64 * 1024
 _AROUND_WHEEL_BYTES = 64 * 1024
 #: A batch: 8 KiB for each of its thousand runs.
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
+#: pyoco's worker sends all records of its run again with each heartbeat; one that is refused loses the run's end.
+MAX_HEARTBEAT_BYTES = 8 * 1024 * 1024
 #: A character of a text takes up to so many bytes in JSON (``\\u001f``).
 _JSON_BYTES_PER_BYTE = 6
 
@@ -27,4 +29,6 @@ def max_body_bytes(config: Config, path: str) -> int:
         return _MAX_BATCH_BYTES + workflow_bytes * _JSON_BYTES_PER_BYTE
     if path in ("/wheels", WHEELS_PAGE):
         return config.wheel_max_bytes + _AROUND_WHEEL_BYTES
+    if path.startswith("/runs/") and path.endswith("/heartbeat"):
+        return MAX_HEARTBEAT_BYTES
     return max(MAX_BODY_BYTES, workflow_bytes + _AROUND_WORKFLOW_BYTES)

@@ -21,6 +21,7 @@ from pyoco_server.contract.runs import OMITTED, Snapshot
 from pyoco_server.contract.wheels import WheelEvent
 from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.errors import Fault
+from pyoco_server.states import RunStatus
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,28 @@ class RunPage(TypedDict):
 
     items: list[RunSummary] | list[RunDocument]
     next_cursor: str | None
+
+
+class HandedOut(TypedDict):
+    """A run that now belongs to the worker that asked, or none."""
+
+    run_id: str | None
+    flow_name: str | None
+    params: dict[str, Any] | None
+
+
+class Heard(TypedDict):
+    """Whether the worker is to stop."""
+
+    cancel_requested: bool
+
+
+class RunOutput(TypedDict):
+    """What a run has printed, each entry as it was sent; ``is_cut`` where there was more, all of it older."""
+
+    run_status: RunStatus
+    logs: list[dict[str, Any]]
+    is_cut: bool
 
 
 class WatchEvent(TypedDict):

@@ -28,6 +28,7 @@ MAX_EVENT_LIMIT = 500
 MAX_WORKERS_LIMIT = 500
 #: The longest that an answer is held back; proxies cut longer ones off.
 MAX_WAIT_SEC = 60
+MAX_LOG_TAIL = 1_000_000
 #: The longest watch.
 MAX_WATCH_SEC = 600
 
@@ -138,6 +139,13 @@ class RunReadQuery(WithInclude):
     wait: Annotated[float, Field(ge=0, le=MAX_WAIT_SEC), _Number] = Field(
         default=0.0, description="Seconds to wait for the run's end before the answer."
     )
+
+
+class LogQuery(Input):
+    """Query of ``GET /runs/{run_id}/logs``; ``tail`` counts the entries of the task."""
+
+    task: str = ""
+    tail: Annotated[int | None, Field(ge=1, le=MAX_LOG_TAIL), _Integer] = None
 
 
 class WatchQuery(WithInclude):

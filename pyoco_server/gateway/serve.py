@@ -26,13 +26,17 @@ from pyoco_server.gateway.channel import channel_class
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
 from pyoco_server.gateway.instruments import Instruments
+from pyoco_server.gateway.lease_keeper import LeaseKeeper
 from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.dead_letters import DeadLetters
+from pyoco_server.operations.finish import Finish
+from pyoco_server.operations.heartbeats import Heartbeats
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.janitor import Janitor
 from pyoco_server.operations.job_search import JobSearch
+from pyoco_server.operations.polling import Polling
 from pyoco_server.operations.retention import Retention
 from pyoco_server.operations.retry import Retries
 from pyoco_server.operations.submit import Submission
@@ -40,10 +44,12 @@ from pyoco_server.operations.sweep import Sweep
 from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.readmodel.polled import PolledRuns
 from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.advisories import AdvisoryStore
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.idempotency import IdempotencyStore
+from pyoco_server.stores.logs import LogStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.wheels import WheelHistory, WheelStore
@@ -185,7 +191,7 @@ class GatewayServer:
         )
         origin = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         model = ReadModel(self._bus, self._config, self._on_failure)
-        letters = DeadLetterStore(self._bus, self._config)
+        letters, logs = DeadLetterStore(self._bus, self._config), LogStore(self._bus)
         instruments = Instruments(model, runs, letters, self._config)
         sweep = Sweep(model, runs, queue, workflows, letters)
         submission = Submission(
@@ -201,13 +207,21 @@ class GatewayServer:
         authentication = Authentication(self._config, model.keys)
         places = threading.Semaphore(self._config.max_watches)
         workers = WorkerStore(self._bus, self._config)
-        holders = Holders(runs, workers, disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec)
+        holders = Holders(
+            runs,
+            workers,
+            disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec,
+            cancel_grace_sec=self._config.cancel_grace_sec,
+        )
         cancellation = Cancellation(runs, holders, model, JobSearch(queue))
         wheels = WheelRegistry(
             WheelStore(self._bus, self._config),
             WheelHistory(self._bus, self._config),
             max_bytes=self._config.wheel_max_bytes,
         )
+        polled = PolledRuns(model)
+        finish = Finish(queue.deliveries, runs, letters, self._config, worker_id=None)
+        heartbeats = Heartbeats(queue, runs, logs, finish, self._config, written=model.note_written)
         self._gateway = Gateway(
             self._config,
             self._bus,
@@ -219,6 +233,9 @@ class GatewayServer:
             submission,
             cancellation,
             DeadLetters(letters, runs, workflows, submission),
+            Polling(polled, queue, runs, holders, letters, self._config),
+            heartbeats,
+            logs,
             authentication,
             wheels,
             places,
@@ -246,7 +263,8 @@ class GatewayServer:
             self._on_failure,
         )
         canceller = Canceller(cancellation, model, self._on_failure)
-        self._services = [dispatcher, canceller]
+        keeper = LeaseKeeper(self._config, polled, runs, queue.deliveries, heartbeats, self._on_failure)
+        self._services = [dispatcher, canceller, keeper]
         if self._listener is not None:
             self._services.insert(0, HttpServer(self._listener, self._gateway, self._on_failure))
         model.start()

@@ -15,12 +15,17 @@ from enum import Enum
 
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.leases import PollLease
 from pyoco_server.errors import RevisionConflict, RunNotFound
 from pyoco_server.operations.holder import Holders
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import RunStore, StoredRun
 
 logger = logging.getLogger(__name__)
+
+#: How much longer than its holder's next tick a job waits whose holder is alive. The tick makes the lease anew, and
+#: the job stays away for as long as its holder lives; without it a long run would use up its deliveries.
+BEHIND_TICK_SEC = 1.0
 
 
 class Verdict(Enum):
@@ -61,10 +66,18 @@ class Claims:
         self._holders = holders
         self._is_active = is_active
 
-    def claim(self, job: Job, delivery: Delivery, now: float, wheels: list[dict[str, str]] | None = None) -> Claim:
+    def claim(
+        self,
+        job: Job,
+        delivery: Delivery,
+        now: float,
+        wheels: list[dict[str, str]] | None = None,
+        lease: PollLease | None = None,
+    ) -> Claim:
         """Try to take the run of a delivered job.
 
         :param wheels: what the run would import from.
+        :param lease: for a worker that asks over HTTP.
         :raises BusUnavailable: no answer; nothing is decided.
         """
         while True:
@@ -82,6 +95,7 @@ class Claims:
                     job_seq=delivery.seq,
                     now=now,
                     wheels=wheels,
+                    lease=lease,
                 )
             elif verdict is Verdict.CANCELLED:
                 claimed = stored.snapshot.ended(RunStatus.CANCELLED, error=None, now=now)

@@ -47,7 +47,10 @@ class Outcome:
 
 
 class Finish:
-    """Ends runs, for one life of one worker."""
+    """Ends runs.
+
+    :param worker_id: for whom; ``None`` = for whichever worker holds the run.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Finish:
         dead_letters: DeadLetterStore,
         config: Config,
         *,
-        worker_id: str,
+        worker_id: str | None,
     ) -> None:
         self._deliveries = deliveries
         self._runs = runs
@@ -64,12 +67,12 @@ class Finish:
         self._publishes_execution_errors = config.dlq_publish_execution_error
         self._worker_id = worker_id
 
-    def finish(self, stored: StoredRun, delivery: Delivery, outcome: Outcome) -> Snapshot | None:
+    def finish(self, stored: StoredRun, delivery: Delivery, outcome: Outcome) -> StoredRun | None:
         """Write the terminal snapshot, then the dead letter, then acknowledge.
 
         A run that failed and whose policy has it tried again becomes PENDING instead, without a dead letter.
 
-        :return: the snapshot as written; ``None`` when another worker has taken the run over meanwhile: then its
+        :return: the run as written; ``None`` when another worker has taken the run over meanwhile: then its
             job belongs to that worker, and nothing is acknowledged.
         :raises BusUnavailable: no answer; safe to repeat with the same arguments.
         :raises RunNotFound: the run has been removed.
@@ -82,7 +85,7 @@ class Finish:
             self._report(ended.snapshot, outcome)
         self._acknowledge(delivery)
         _log_failure(ended.snapshot, outcome)
-        return ended.snapshot
+        return ended
 
     def drop(self, stored: StoredRun | None, delivery: Delivery) -> None:
         """Acknowledge a job whose run is over, after completing what its worker may have left undone."""

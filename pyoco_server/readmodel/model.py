@@ -116,7 +116,7 @@ class BucketTable:
             return
         try:
             if self._table == "runs":
-                row = run_row(key, change.payload, change.seq, has_tenants=self._model.has_tenants)
+                row = self._row(key, change)
                 if row[2] in TERMINAL:
                     known = database.execute("select status from runs where run_id = ?", (key,)).fetchone()
                     if known is None or known[0] not in TERMINAL:
@@ -135,6 +135,15 @@ class BucketTable:
         except (ValueError, RecursionError) as exc:
             logger.warning("%s holds something that is not ours under %s: %s", self._stream, key, exc)
             self._remove(database, key)
+
+    def _row(self, key: str, change: Change) -> tuple[Any, ...]:
+        return run_row(
+            key,
+            change.payload,
+            change.seq,
+            has_tenants=self._model.has_tenants,
+            disconnect_timeout_sec=self._model.disconnect_timeout_sec,
+        )
 
     def _remove(self, database: sqlite3.Connection, key: str) -> None:
         database.execute(f"delete from {self._table} where {self._key} = ?", (key,))
@@ -176,6 +185,7 @@ class ReadModel:
         self._lock = threading.Lock()
         self.has_tenants = config.asks_for_keys
         self._retention_sec = config.run_retention_sec
+        self.disconnect_timeout_sec = config.worker_disconnect_timeout_sec
         self._database = open_database(config.read_model_path, has_tenants=self.has_tenants)
         self._applied = threading.Condition()
         #: By table: the last sequence that is in it, and the last that this gateway has written.

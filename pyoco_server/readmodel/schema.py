@@ -22,7 +22,7 @@ from pyoco_server.states import RunStatus
 logger = logging.getLogger(__name__)
 
 #: Raised when the tables change: a file of another version is rebuilt from the stream.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 #: Marks a file as ours ("PYOC"), so that nobody else's database is emptied.
 _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
@@ -56,6 +56,10 @@ create table runs (
     updated_at real not null,
     duration_sec real,
     failure text,
+    lease_until real,
+    lease_reply text,
+    timeout_at real,
+    free_at real,
     is_whole integer not null,
     document text not null
 ) without rowid;
@@ -120,6 +124,8 @@ create trigger end_removed after delete on runs when old.status in ('COMPLETED',
         where tenant = old.tenant and hour = cast(old.updated_at / 3600 as integer) and status = old.status
             and run_count = 0;
 end;
+create index runs_leased on runs (run_id) where lease_reply is not null;
+create index runs_to_hand_out on runs (tenant, tag, free_at) where free_at is not null;
 create table workers (worker_id text primary key, revision integer not null, document text not null);
 create table position (name text primary key, stream text not null, created text not null, seq integer not null);
 """
@@ -192,11 +198,14 @@ def _prepare(database: sqlite3.Connection, path: str, has_tenants: bool) -> None
     )
 
 
-def run_row(key: str, payload: bytes, revision: int, *, has_tenants: bool) -> tuple[Any, ...]:
+def run_row(
+    key: str, payload: bytes, revision: int, *, has_tenants: bool, disconnect_timeout_sec: float
+) -> tuple[Any, ...]:
     """Make the row of a snapshot, in the order of the table.
 
     :param key: the run id by which it is stored.
     :param has_tenants: whether runs are told apart by tenant; else all have the tenant ''.
+    :param disconnect_timeout_sec: silence after which the holder of a run counts as gone.
     :raises ValueError: the payload is not the snapshot of this run; says why.
     """
     document = json.loads(payload)
@@ -224,9 +233,29 @@ def run_row(key: str, payload: bytes, revision: int, *, has_tenants: bool) -> tu
         updated_at,
         _duration_sec(document),
         failure_of(document.get("error")) if document["status"] == RunStatus.FAILED.value else None,
+        _moment(document, "lease_until") or None,
+        _string(document, "lease_reply") or None,
+        _moment(document, "timeout_at") or None,
+        _free_at(document, updated_at + disconnect_timeout_sec),
         int(is_whole),
         text,
     )
+
+
+def _free_at(document: dict[str, Any], silent_at: float) -> float | None:
+    """Say from when on a worker that asks over HTTP may be given the run, as far as a snapshot tells.
+
+    :param silent_at: when the holder will have been silent for too long.
+    :return: unix seconds, 0 = now; ``None`` = not as it stands: such a worker knows the tasks of its own file alone.
+    """
+    status = document["status"]
+    is_open = status in (RunStatus.PENDING.value, RunStatus.RUNNING.value) and document.get("retry_at") is None
+    if not is_open or document.get("workflow_yaml_sha256") is not None:
+        return None
+    # A worker of 0.5.1 writes neither its id nor an attempt.
+    is_released = document.get("worker_id") is None and _count(document, "attempt") > 0
+    is_held = status == RunStatus.RUNNING.value and not is_released
+    return (_moment(document, "lease_until") or silent_at) if is_held else 0.0
 
 
 def failure_of(error: Any) -> str:

@@ -18,6 +18,7 @@ from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, InvalidJob, KeyMissing
 
 
@@ -91,6 +92,22 @@ class Queue:
     def ensure(self, tag: str) -> None:
         """Create the consumer of a tag where it is missing."""
         ensure_consumer(self._bus, self._config, tag)
+
+    def queue_anew(self, delivery: Delivery) -> None:
+        """Put a copy of a delivered job into the queue, with all its deliveries before it, and end the delivered one.
+
+        The copy is another job for the server, and the claim sees to it that only one of them is executed.
+
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+        copy_id = f"{names.WORK_STREAM}.{delivery.seq}"
+        self._bus.write(Write(delivery.subject, delivery.payload, msg_id=copy_id))
+        self.deliveries.ack(delivery)
+
+    def leased(self, snapshot: Snapshot) -> Delivery:
+        """Give the delivery by which a run is held that was handed out over HTTP, as far as settling it takes."""
+        subject = names.work_subject(self._config.work_subject_prefix, snapshot.tag)
+        return Delivery(subject, b"", snapshot.job_seq or 0, 0, snapshot.lease_reply or "")
 
     def pull(self, tag: str, *, wait_sec: float) -> Delivery | None:
         """Take at most one job of this tag; the caller owns its lease. See :meth:`Deliveries.pull`."""

@@ -73,7 +73,7 @@ class Execution:
         self._is_cancel_sent = False
         #: Set on the bridge's thread when the run may have been changed by somebody else.
         self._is_news_hinted = threading.Event()
-        self._limit_sec = config.run_timeout_sec if job.timeout_sec is None else job.timeout_sec
+        self._limit_sec = config.time_limit_sec(job.timeout_sec)
         self._forced_end = ForcedEnd(child, grace_sec=config.cancel_grace_sec, time_limit_sec=self._limit_sec)
         self.is_child_reusable = False
 

@@ -23,10 +23,9 @@ from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runner_protocol import Output
-from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, PyocoServerError, RunNotFound, SnapshotTooLarge
 from pyoco_server.logs import LogId
-from pyoco_server.operations.claim import Claim, Claims, Verdict
+from pyoco_server.operations.claim import BEHIND_TICK_SEC, Claim, Claims, Verdict
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Deadline, Service
 from pyoco_server.states import RunStatus
@@ -46,9 +45,6 @@ logger = logging.getLogger(__name__)
 _BOOT_SEC = 60.0
 #: Waits between runners that cannot boot or folders that cannot be made: the last one is repeated.
 _EQUIP_PAUSES_SEC = (1.0, 2.0, 5.0, 15.0, 30.0)
-#: How much longer than the holder's next tick a job waits whose holder is alive. The tick makes the lease anew, and
-#: the job stays away for as long as its holder lives; without it a long run would use up its deliveries.
-_BEHIND_TICK_SEC = 1.0
 _FINISH_PAUSE_SEC = 1.0
 #: A successor boots in the last fourth of a runner's runs: that takes as long as dozens of small runs.
 _BOOT_SHARE = 4
@@ -258,7 +254,7 @@ class Slot(Service):
                 claim = self._tools.claims.claim(job, lease.delivery, time.time(), child.wheels.documents)
                 if claim.verdict is not Verdict.WAIT:
                     return claim
-                delay_sec = self._tools.config.ack_progress_interval_sec + _BEHIND_TICK_SEC
+                delay_sec = self._tools.config.ack_progress_interval_sec + BEHIND_TICK_SEC
             except SnapshotTooLarge as exc:
                 reason, error = deadletters.EXECUTION_ERROR, str(exc)
                 give_up = self._tools.finish.give_up
@@ -283,7 +279,7 @@ class Slot(Service):
         folder, self._folder = self._folder, None
         assert folder is not None, "a slot without a folder took a job"
         execution = Execution(job, stored, child, tools.runs, tools.config, tools.must_stop)
-        ended: Snapshot | None = None
+        ended: StoredRun | None = None
         try:
             # It may have waited for days, and somebody may clean the place where it lies.
             os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -301,10 +297,10 @@ class Slot(Service):
             if runs_left <= 0 or not execution.is_child_reusable:
                 self._end_child()
             self._used_folder = folder
-            tools.registry.run_ended(job.run_id, ended)
+            tools.registry.run_ended(job.run_id, None if ended is None else ended.snapshot)
         return ended is not None
 
-    def _finish(self, stored: StoredRun, lease: Lease, outcome: Outcome) -> Snapshot | None:
+    def _finish(self, stored: StoredRun, lease: Lease, outcome: Outcome) -> StoredRun | None:
         """Write the end of a run; while NATS is away its result is kept here, for it would cost a second execution."""
         while True:
             try:
@@ -317,7 +313,7 @@ class Slot(Service):
             if self._tools.must_stop.wait(_FINISH_PAUSE_SEC):
                 raise HandedBack
 
-    def _leave_unfinished(self, execution: Execution, lease: Lease) -> Snapshot | None:
+    def _leave_unfinished(self, execution: Execution, lease: Lease) -> StoredRun | None:
         """Hand a run back whose worker stops, or fail it where its job would not be delivered again."""
         if not lease.is_last:
             # Else the registry has to say first that this worker has stopped.

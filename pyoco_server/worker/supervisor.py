@@ -150,7 +150,12 @@ class Worker:
         )
         claims = Claims(
             runs,
-            Holders(runs, workers, disconnect_timeout_sec=config.worker_disconnect_timeout_sec),
+            Holders(
+                runs,
+                workers,
+                disconnect_timeout_sec=config.worker_disconnect_timeout_sec,
+                cancel_grace_sec=config.cancel_grace_sec,
+            ),
             is_active=self._registry.is_active,
             **identity,
         )

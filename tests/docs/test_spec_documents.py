@@ -19,8 +19,11 @@ from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.runner import engine
 from pyoco_server.states import RunStatus, TaskState, WorkerState
 from pyoco_server.stores.idempotency import KeyedRun
+from pyoco_server.stores.logs import pack
 from tests.support.documents import DOCS, section, table, words
 
+#: A log that takes both forms of messages.
+LONG_LOG = [{"seq": 0, "text": ""}, {"seq": 1, "text": "x" * 200_000}]
 SPEC = (DOCS / "spec.md").read_text()
 
 
@@ -58,6 +61,7 @@ def task_record() -> set[str]:
         ("### API key", key_fields()),
         ("### Wheels", set(wheel_event())),
         ("### Dead letter", names_of(DeadLetter)),
+        ("### Log message", {"attempt", *(name for message in pack(LONG_LOG) for name in message)}),
         ("### Idempotency key", names_of(KeyedRun)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -29,6 +29,8 @@ BODIES: list[tuple[str, str, type[BaseModel]]] = [
     ("POST /runs/batch", "field", inputs.BatchInput),
     ("POST /runs/{run_id}/rerun", "field", inputs.RerunInput),
     ("PATCH /workers/{worker_id}", "field", inputs.HiddenInput),
+    ("POST /workers/poll", "field", inputs.PollInput),
+    ("POST /runs/{run_id}/heartbeat", "field", inputs.HeartbeatInput),
 ]
 
 
@@ -128,6 +130,8 @@ def test_an_event_of_a_watch_is_as_documented(routes: SpecRoutes) -> None:
     "words_of_it",
     [
         f"{limits.MAX_BODY_BYTES // 2**20} MiB; a batch 8 MiB",
+        f"a heartbeat {limits.MAX_HEARTBEAT_BYTES // 2**20} MiB",
+        f"list of tags, {inputs.MAX_POLLED_TAGS} at most",
         f"nested {inputs.MAX_NESTING} levels",
         f"| `runs` | list, {inputs.MAX_BATCH_RUNS} at most |",
         f"less {runs.RESERVED_BYTES:,} bytes",

@@ -213,7 +213,7 @@ def test_run_whose_holder_lives_is_left_to_it(
 def test_run_that_a_worker_of_0_5_1_executes_is_not_claimed_beside_it(parts: Parts) -> None:
     """It writes no worker id: a run without one is not for the taking once it has begun."""
     parts.queue.ensure("default")
-    holders = Holders(parts.runs, WorkerStore(parts.bus, parts.config), disconnect_timeout_sec=20)
+    holders = Holders(parts.runs, WorkerStore(parts.bus, parts.config), disconnect_timeout_sec=20, cancel_grace_sec=30)
     claims = Claims(parts.runs, holders, worker_id="w", instance_id="life", is_active=lambda run_id: True)
     job = Job("r", "main", "default")
     parts.queue.publish(job)
@@ -225,7 +225,7 @@ def test_run_that_a_worker_of_0_5_1_executes_is_not_claimed_beside_it(parts: Par
 
 def test_cancel_and_claim_at_the_same_moment_leave_one_winner(local: LocalGateway, parts: Parts) -> None:
     workers = WorkerStore(parts.bus, parts.config)
-    holders = Holders(parts.runs, workers, disconnect_timeout_sec=20)
+    holders = Holders(parts.runs, workers, disconnect_timeout_sec=20, cancel_grace_sec=30)
     parts.queue.ensure("default")
     claims = Claims(parts.runs, holders, worker_id="w", instance_id="life", is_active=lambda run_id: True)
     winners = {"claim": 0, "cancel": 0}

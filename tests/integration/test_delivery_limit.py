@@ -63,7 +63,12 @@ def letters(parts: Parts) -> list[dict[str, Any]]:
 
 
 def janitor(parts: Parts, *, disconnect_timeout_sec: float = 0.5) -> Janitor:
-    holders = Holders(parts.runs, WorkerStore(parts.bus, parts.config), disconnect_timeout_sec=disconnect_timeout_sec)
+    holders = Holders(
+        parts.runs,
+        WorkerStore(parts.bus, parts.config),
+        disconnect_timeout_sec=disconnect_timeout_sec,
+        cancel_grace_sec=30,
+    )
     return Janitor(parts.queue, parts.runs, holders, AdvisoryStore(parts.bus), parts.dead_letters)
 
 

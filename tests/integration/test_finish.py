@@ -38,7 +38,7 @@ def test_a_delivery_that_a_killed_server_has_forgotten_holds_nobody_up(parts: Pa
     began_at = time.monotonic()
     ended = finish.finish(claimed, forgotten, Outcome(RunStatus.COMPLETED))
     assert time.monotonic() - began_at < 5
-    assert ended is not None and ended.status is RunStatus.COMPLETED
+    assert ended is not None and ended.snapshot.status is RunStatus.COMPLETED
     # It comes again, and whoever gets it drops it.
     finish.drop(parts.runs.get(run_id), delivery)
     assert parts.jobs() == []
@@ -50,7 +50,7 @@ def test_a_failure_that_is_tried_again_is_noted_once_however_often_its_worker_re
     assert claim.stored is not None
     outcome = Outcome(RunStatus.FAILED, "execution_error", "it broke")
     written = [finish.finish(claim.stored, delivery, outcome) for _ in range(2)]
-    assert [snapshot and len(snapshot.errors) for snapshot in written] == [1, 1]
+    assert [stored and len(stored.snapshot.errors) for stored in written] == [1, 1]
     assert parts.jobs() == [] and parts.messages("PYOCO_DLQ") == []
 
 
@@ -82,5 +82,5 @@ def finish_of(parts: Parts) -> Finish:
 
 
 def claims_of(parts: Parts) -> Claims:
-    holders = Holders(parts.runs, WorkerStore(parts.bus, parts.config), disconnect_timeout_sec=20)
+    holders = Holders(parts.runs, WorkerStore(parts.bus, parts.config), disconnect_timeout_sec=20, cancel_grace_sec=30)
     return Claims(parts.runs, holders, worker_id="w", instance_id="life", is_active=lambda run_id: True)

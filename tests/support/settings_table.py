@@ -49,10 +49,8 @@ _ROOTS = {
     "gateway": ("pyoco_server.gateway.serve",),
     "worker": ("pyoco_server.worker.supervisor", "pyoco_server.worker.sentinel_process", "pyoco_server.cli.worker"),
 }
-#: Of the consumers of tags. A gateway imports the function that makes one, and never calls it.
-_OF_CONSUMERS = frozenset({"ack_wait_sec", "max_deliver", "max_ack_pending"})
 #: What stands for a setting in the code besides its name.
-_ALIASES = {"asks_for_keys": "http_auth_mode"}
+_ALIASES = {"asks_for_keys": "http_auth_mode", "time_limit_sec": "run_timeout_sec"}
 
 
 def document() -> str:
@@ -91,7 +89,7 @@ def _readers() -> dict[str, tuple[str, ...]]:
     for process, roots in _ROOTS.items():
         modules = set(roots).union(*(graph.find_upstream_modules(root) for root in roots))
         named = set().union(*(_named(module) for module in modules - {"pyoco_server.config"}))
-        for name in named - (_OF_CONSUMERS if process == "gateway" else frozenset()):
+        for name in named:
             found[name] = (*found[name], process)
     return found
 

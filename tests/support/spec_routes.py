@@ -25,6 +25,8 @@ _SENT: dict[str, dict[str, Any]] = {
     "POST /runs/batch": {"json": {"runs": [{"flow_name": "main"}]}},
     "GET /runs": {"query_string": {"updated_after": "0"}},
     "POST /runs/{run_id}/rerun": {"json": {"from": "failed"}},
+    "POST /runs/{run_id}/heartbeat": {"json": {"task_states": {}, "run_status": "RUNNING"}},
+    "POST /workers/poll": {"json": {"worker_id": "w2"}},
     "PATCH /workers/{worker_id}": {"json": {"hidden": True}},
     "DELETE /dead-letters": {"query_string": {"all": "true"}},
     "POST /dead-letters/replay": {"query_string": {"all": "true"}},

@@ -1,0 +1,164 @@
+"""Handing out runs to workers that ask over HTTP.
+
+A gateway fetches the job and claims the run on behalf of the worker. What it takes to look after both stands in the
+run's snapshot from then on, so any gateway goes on where another stopped.
+
+Source: contract, section 3, "pyoco's own client and worker".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+
+from pyoco_server.bridge.messages import Delivery
+from pyoco_server.config import Config
+from pyoco_server.contract import deadletters
+from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.leases import PollLease
+from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, ResourceMissing, SnapshotTooLarge
+from pyoco_server.operations.authenticate import Caller
+from pyoco_server.operations.claim import BEHIND_TICK_SEC, Claims, Verdict
+from pyoco_server.operations.finish import Finish
+from pyoco_server.operations.holder import Holders
+from pyoco_server.readmodel.polled import PolledRuns
+from pyoco_server.stores.deadletters import DeadLetterStore
+from pyoco_server.stores.queue import Queue
+from pyoco_server.stores.runs import RunStore, StoredRun
+
+#: How long the queue is asked for a job; what waits already comes within it, on a busy machine, too. A consumer that
+#: was made for the first job of its tag takes longer.
+_PULL_SEC = 0.005
+_FIRST_PULL_SEC = 0.5
+#: Queues are asked one poll after the other. A poll that has to wait longer than this for its turn gives up.
+_TURN_SEC = 1.0
+#: Jobs that one poll takes at most which are not for it: each costs one of its deliveries.
+_MAX_DECLINED = 3
+#: How long a job stays away that is not for workers of this kind, or not for this tenant's.
+_HAND_BACK_SEC = 5.0
+
+
+class Polling:
+    """Answers polls."""
+
+    def __init__(
+        self,
+        polled: PolledRuns,
+        queue: Queue,
+        runs: RunStore,
+        holders: Holders,
+        dead_letters: DeadLetterStore,
+        config: Config,
+    ) -> None:
+        self._polled = polled
+        self._queue = queue
+        self._runs = runs
+        self._holders = holders
+        self._dead_letters = dead_letters
+        self._config = config
+        self._turn = threading.Lock()
+
+    def take(self, caller: Caller, worker_id: str, tags: Sequence[str]) -> StoredRun | None:
+        """Claim a run of the caller's tenant for a worker; it belongs to the worker until its lease is over.
+
+        The queue is only asked where the read model knows of such a run: what it gives that is not for the caller costs
+        a delivery, and a delay.
+
+        :param tags: routing tags, any of them; none is preferred.
+        :return: ``None`` when there is nothing for it.
+        :raises ReadModelLoading: nobody can say yet what waits.
+        :raises BusUnavailable: no answer; a run that was claimed all the same comes back after its lease.
+        """
+        found = self._polled.tags_with_free_runs(caller.tenant_id, tags)
+        declined_count = 0
+        for tag in random.sample(found, len(found)):
+            while declined_count < _MAX_DECLINED:
+                delivery = self._pull(tag)
+                if delivery is None:
+                    break
+                claimed = self._consider(delivery, tag, caller, worker_id)
+                if claimed is not None:
+                    return claimed
+                declined_count += 1
+        return None
+
+    def give_back(self, stored: StoredRun) -> None:
+        """Return a run that was just claimed: its worker has not waited for the answer.
+
+        :raises BusUnavailable: no answer; it comes back after its lease.
+        """
+        claim = stored.snapshot
+        released = self._runs.change(
+            stored, lambda snapshot: snapshot.released(time.time()) if snapshot.is_held_by(claim) else None
+        )
+        if released is not None:
+            self._queue.deliveries.nak(self._queue.leased(claim))
+
+    def _pull(self, tag: str) -> Delivery | None:
+        if not self._turn.acquire(timeout=_TURN_SEC):
+            raise BusUnavailable("The queue was not asked for a run: NATS is slow to answer those who asked before.")
+        try:
+            return self._queue.pull(tag, wait_sec=_PULL_SEC)
+        except ResourceMissing:
+            # There are runs for it: else anybody could make as many consumers as the server allows.
+            self._queue.ensure(tag)
+            return self._queue.pull(tag, wait_sec=_FIRST_PULL_SEC)
+        finally:
+            self._turn.release()
+
+    def _consider(self, delivery: Delivery, tag: str, caller: Caller, worker_id: str) -> StoredRun | None:
+        """Claim the run of a delivered job, or send the job where it belongs."""
+        try:
+            return self._claim(delivery, tag, caller, worker_id)
+        except (BusError, BusUnavailable):
+            with contextlib.suppress(BusError, BusUnavailable):
+                self._queue.deliveries.nak(delivery)
+            raise
+
+    def _claim(self, delivery: Delivery, tag: str, caller: Caller, worker_id: str) -> StoredRun | None:
+        finish = Finish(self._queue.deliveries, self._runs, self._dead_letters, self._config, worker_id=worker_id)
+        try:
+            job = Job.from_bytes(delivery.payload)
+        except InvalidJob as exc:
+            finish.reject(delivery, exc, tag)
+            return None
+        if job.workflow_yaml is not None or not caller.sees(job.tenant_id):
+            self._decline(delivery)
+            return None
+        try:
+            claim = self._claims(worker_id).claim(job, delivery, time.time(), lease=self._lease(job, delivery))
+        except SnapshotTooLarge as exc:
+            finish.give_up(job.run_id, delivery, deadletters.EXECUTION_ERROR, str(exc))
+            return None
+        if claim.verdict is Verdict.EXECUTE:
+            return claim.stored
+        if claim.verdict is Verdict.WAIT:
+            self._queue.deliveries.nak(delivery, self._config.ack_progress_interval_sec + BEHIND_TICK_SEC)
+        else:
+            finish.drop(claim.stored, delivery)
+        return None
+
+    def _decline(self, delivery: Delivery) -> None:
+        """Hand a job back that others can do, be it delivered for the last time."""
+        if delivery.num_delivered < self._config.max_deliver:
+            self._queue.deliveries.nak(delivery, _HAND_BACK_SEC)
+        else:
+            self._queue.queue_anew(delivery)
+
+    def _lease(self, job: Job, delivery: Delivery) -> PollLease:
+        now, limit_sec = self._runs.server_time(), self._config.time_limit_sec(job.timeout_sec)
+        return PollLease(now + self._config.poll_lease_sec, delivery.reply, now + limit_sec if limit_sec else None)
+
+    def _claims(self, worker_id: str) -> Claims:
+        return Claims(
+            self._runs,
+            self._holders,
+            worker_id=worker_id,
+            # One for each claim: the worker does not say which of its lives asks.
+            instance_id=f"poll-{uuid.uuid4()}",
+            is_active=lambda run_id: False,
+        )
