@@ -19,9 +19,10 @@ fmt: ## format the code and mend what ruff can mend
 lint: ## check the format, then ruff's rules
 	@$(IN_VENV) ruff format --check . && ruff check .
 
-documents: ## make anew what is made from the code: docs/config.md, docs/commands.md, man/
+documents: ## make anew what is made from the code: docs/config.md, docs/commands.md, the reference in docs/library_api.md, man/
 	@$(IN_VENV) python -m tests.support.settings_table >docs/config.md.new && mv docs/config.md.new docs/config.md
 	@$(IN_VENV) python -m tests.support.command_pages >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
+	@$(IN_VENV) python -m tests.support.library_reference
 	@$(IN_VENV) python -m tests.support.man_pages
 
 types: ## mypy, strict, on the package

@@ -22,7 +22,8 @@ class DeadLetterCalls(Transport):
     ) -> dict[str, Any]:
         """List dead letters, newest first (``GET /dead-letters``).
 
-        :param reason: such as ``execution_error``.
+        :param tag: routing tag of the runs; any when ``None``.
+        :param reason: such as ``execution_error``; any when ``None``.
         :param limit: size of a page, 1 to 200; the gateway's 50 when ``None``.
         :param cursor: ``next_cursor`` of the page before.
         :return: ``{items, next_cursor}``; ``next_cursor`` is ``None`` on the last page, and a page before it may be
@@ -35,6 +36,7 @@ class DeadLetterCalls(Transport):
     def get_dead_letter(self, seq: int) -> dict[str, Any]:
         """Read a dead letter by its number (``GET /dead-letters/{seq}``).
 
+        :return: ``{seq, reason, error, timestamp, run_id, flow_name, tag, tags, worker_id, …}``.
         :raises GatewayRefused: with status 404 where there is none.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -53,6 +55,8 @@ class DeadLetterCalls(Transport):
     def replay_dead_letters(self, *, tag: str | None = None, reason: str | None = None) -> Iterator[dict[str, Any]]:
         """Submit the runs of all matching letters again (``POST /dead-letters/replay``); without a filter, of all.
 
+        :param tag: routing tag of the runs; any when ``None``.
+        :param reason: such as ``execution_error``; any when ``None``.
         :return: for each letter ``{seq, run_id}``, or ``seq`` with the problem document (RFC 9457) of one that could
             not be replayed and stays.
         :raises GatewayRefused: as for :meth:`replay_dead_letter`; also in mid-way, and safe to repeat.
@@ -72,6 +76,8 @@ class DeadLetterCalls(Transport):
     def purge_dead_letters(self, *, tag: str | None = None, reason: str | None = None) -> int:
         """Remove all matching letters (``DELETE /dead-letters``); without a filter, all that there are.
 
+        :param tag: routing tag of the runs; any when ``None``.
+        :param reason: such as ``execution_error``; any when ``None``.
         :return: how many were removed.
         :raises GatewayRefused: with status 503 while NATS is away; also in mid-way, and safe to repeat.
         """

@@ -26,8 +26,13 @@ CANCEL_WAIT_SEC = 30.0
 class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
     """A client of one gateway; not to be shared between threads, except for :meth:`close`.
 
-    Use it as a context manager, or call :meth:`close`, so that its connections are returned. Its parameters
-    are those of :class:`Transport`.
+    Use it as a context manager, or call :meth:`close`, so that its connections are returned.
+
+    :param base_url: address of the gateway, with scheme.
+    :param api_key: sent with every request; ``None`` sends none.
+    :param api_key_header: the header that carries the key.
+    :param timeout_sec: seconds to wait for a connection, and again for each piece of an answer.
+    :raises InvalidInput: key or header name has characters that HTTP cannot carry.
     """
 
     def get_run(self, run_id: str, *, wait_sec: float | None = None) -> dict[str, Any]:
@@ -35,6 +40,9 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
 
         :param wait_sec: have the answer held back until the run has ended, for so many seconds at most, 0 to 60; a
             gateway of 0.5.1 answers at once all the same.
+        :return: the snapshot, ``{run_id, flow_name, tag, tags, status, params, tasks, error, start_time, end_time,
+            updated_at, …}``: ``tasks`` has the state of each task by its name. Where a worker is known, also
+            ``worker_alive worker_state worker_heartbeat_at worker_hidden worker_tags``.
         :raises GatewayRefused: with status 404 where there is no such run.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -42,8 +50,10 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         return self._object("GET", f"/runs/{segment(run_id)}", timeout=timeout_sec, params=given(wait=wait_sec))
 
     def get_run_with_records(self, run_id: str) -> dict[str, Any]:
-        """Read the snapshot of a run with ``task_records``: times, inputs, outputs, errors of each task.
+        """Read the snapshot of a run with ``task_records`` (``GET /runs/{run_id}?include=records``).
 
+        :return: the snapshot; ``task_records`` has for each task ``{state, started_at, ended_at, duration_ms, error,
+            traceback, inputs, output, artifacts}``, and ``task_records_truncated`` says whether anything is missing.
         :raises GatewayRefused: with status 404 where there is no such run.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -52,7 +62,8 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
     def get_tasks(self, run_id: str) -> dict[str, Any]:
         """Read the tasks of a run (``GET /runs/{run_id}/tasks``).
 
-        :return: ``{run_id, flow_name, status, tasks, task_records, task_records_truncated}``.
+        :return: ``{run_id, flow_name, status, tasks, task_records, task_records_truncated}``; for records see
+            :meth:`get_run_with_records`.
         :raises GatewayRefused: with status 404 where there is no such run.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -69,8 +80,13 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
     ) -> list[dict[str, Any]]:
         """List runs, newest ``updated_at`` first (``GET /runs``).
 
+        :param status: such as ``FAILED``; any when ``None``, as with the next two.
+        :param flow: name of a flow.
+        :param tag: routing tag.
         :param full: whole snapshots instead of summaries.
         :param limit: 1 to 200; the gateway's 50 when ``None``.
+        :return: summaries, ``{run_id, flow_name, tag, tags, tenant_id, api_key_id, status, updated_at, heartbeat_at,
+            worker_id, error, start_time, end_time, attempt}``, or snapshots.
         :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -91,11 +107,15 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
     ) -> dict[str, Any]:
         """List runs page by page, newest ``updated_at`` first (``GET /runs``).
 
+        :param status: such as ``FAILED``; any when ``None``, as with the next two.
+        :param flow: name of a flow.
+        :param tag: routing tag.
         :param full: whole snapshots instead of summaries.
         :param limit: size of a page, 1 to 200; the gateway's 50 when ``None``.
         :param updated_after: unix seconds, exclusive.
         :param cursor: ``next_cursor`` of the page before.
-        :return: ``{items, next_cursor}``; ``next_cursor`` is ``None`` on the last page.
+        :param workflow_yaml_sha256: hash of the flow.yaml, hexadecimal: only runs of this very text.
+        :return: ``{items, next_cursor}``; for items see :meth:`list_runs`. The cursor is ``None`` on the last page.
         :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -151,8 +171,10 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
 
         :param scope: ``active`` (those that live; the gateway's default) or ``all``.
         :param state: ``RUNNING``, ``IDLE``, ``STOPPED_GRACEFUL`` or ``DISCONNECTED``; the last two need scope ``all``.
+        :param include_hidden: also those that :meth:`patch_worker_hidden` has hidden.
         :param limit: 1 to 500; the gateway's 100 when ``None``.
-        :return: the workers' records, with ``state`` as the gateway derives it.
+        :return: the workers' records, ``{worker_id, state, tags, last_seen_at, current_run_id, last_run_id, hidden,
+            host, version, wheel_sync, …}``, with ``state`` as the gateway derives it.
         :raises GatewayRefused: with status 422 for a query value out of its range, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -182,8 +204,9 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         return self._object("POST", f"/workers/{segment(worker_id, 'worker')}/drain")
 
     def get_metrics(self) -> str:
-        """Read the metrics of the installation in Prometheus' text format (``GET /metrics``).
+        """Read the metrics of the installation (``GET /metrics``).
 
+        :return: lines in Prometheus' text format 0.0.4.
         :raises GatewayRefused: with status 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """

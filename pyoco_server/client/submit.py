@@ -37,6 +37,7 @@ class SubmitCalls(Transport):
     ) -> dict[str, Any]:
         """Submit a run of a flow that the workers of ``tag`` know (``POST /runs``).
 
+        :param flow_name: the name by which the workers' resolver knows the flow.
         :param params: inputs of the flow; must be JSON values.
         :param tag: routing tag; the gateway's default when ``None``.
         :param tags: free labels for display and filters.
@@ -74,9 +75,14 @@ class SubmitCalls(Transport):
         """Submit a run of the flow in a flow.yaml (``POST /runs/yaml``).
 
         :param workflow_yaml: the text of the file.
+        :param flow_name: a name for lists and metrics.
         :param params: laid over the defaults of the file; gateways of 0.5.1 ignore them.
         :param tag: routing tag; the gateway's default when ``None``.
-        :param max_attempts: this one and those after it: see :meth:`submit_run`.
+        :param max_attempts: see :meth:`submit_run`.
+        :param retry_delay_sec: see there.
+        :param timeout_sec: see there.
+        :param resume: see there.
+        :param idempotency_key: see there.
         :return: ``{run_id, status}``, with ``warnings`` (a list of ``{loc, msg, line, column}``) where something in
             the file is allowed and probably not meant; the run is stored and queued.
         :raises GatewayRefused: with status 422 (``problem["errors"]`` names each fault and its place), 413
@@ -123,10 +129,14 @@ class SubmitCalls(Transport):
         """Submit the flow in a flow.yaml once for each set of parameters (``POST /runs/batch``).
 
         :param workflow_yaml: the text of the file.
+        :param flow_name: a name for lists and metrics.
         :param params: up to :data:`BATCH_MAX_RUNS` sets, each laid over the defaults of the file.
         :param tag: routing tag; the gateway's default when ``None``.
         :param tags: free labels for display and filters.
-        :param max_attempts: this one and those after it: see :meth:`submit_run`.
+        :param max_attempts: see :meth:`submit_run`.
+        :param retry_delay_sec: see there.
+        :param timeout_sec: see there.
+        :param resume: see there.
         :return: see :meth:`submit_batch`.
         :raises GatewayRefused: all errors as for :meth:`submit_batch`; a fault in the file is one of the whole batch.
         """

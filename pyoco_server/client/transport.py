@@ -31,14 +31,7 @@ _LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
 
 class Transport:
-    """The connections to one gateway.
-
-    :param base_url: address of the gateway, with scheme.
-    :param api_key: sent with every request; ``None`` sends none.
-    :param api_key_header: the header that carries the key.
-    :param timeout_sec: seconds to wait for a connection, and again for each piece of an answer.
-    :raises InvalidInput: key or header name has characters that HTTP cannot carry.
-    """
+    """The connections to one gateway; :class:`PyocoHttpClient` says what its parameters are."""
 
     def __init__(
         self,

@@ -24,7 +24,8 @@ class WheelCalls(Transport):
     def list_wheels(self) -> list[dict[str, Any]]:
         """List the wheels, by name (``GET /wheels``).
 
-        :return: of each ``name size_bytes bucket nuid modified mtime digest sha256_b64 sha256_hex tags``.
+        :return: of each ``{name, size_bytes, bucket, nuid, modified, mtime, digest, sha256_b64, sha256_hex, tags}``;
+            ``modified`` is unix seconds, ``mtime`` the same as text.
         :raises GatewayRefused: with status 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -36,7 +37,10 @@ class WheelCalls(Transport):
         """List uploads and deletes, newest first (``GET /wheels/history``).
 
         :param limit: 1 to 500; the gateway's 100 when ``None``.
+        :param wheel_name: file name of a wheel; any when ``None``.
         :param action: ``upload`` or ``delete``; both when ``None``.
+        :return: of each ``{event_id, occurred_at, action, wheel_name, tags, size_bytes, sha256_hex, replace, actor,
+            source}``.
         :raises GatewayRefused: with status 422 for a value out of its range, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; safe to repeat.
         """
@@ -53,7 +57,9 @@ class WheelCalls(Transport):
     ) -> dict[str, Any]:
         """Upload a wheel (``POST /wheels``).
 
+        :param filename: its name as a wheel: ``package-version-py3-none-any.whl``.
         :param data: its bytes, or a seekable file, which is sent piece by piece.
+        :param replace: noted in the history, no more: no version is ever replaced.
         :param tags: routing tags of the workers that it is for; for all when there are none.
         :param progress: called with the bytes that have been sent so far.
         :return: the entry, as in :meth:`list_wheels`.

@@ -94,10 +94,15 @@ class PyocoNatsClient:
     ) -> str:
         """Submit a run of a flow that the workers of ``tag`` know.
 
+        :param flow_name: the name by which the workers' resolver knows the flow.
         :param params: inputs of the flow; must be JSON values.
         :param tag: routing tag; ``PYOCO_DEFAULT_TAG`` when ``None``.
         :param tags: free labels; ``[tag]`` when ``None``.
-        :param max_attempts: this one and those after it: see :meth:`PyocoHttpClient.submit_run`.
+        :param max_attempts: see :meth:`PyocoHttpClient.submit_run`.
+        :param retry_delay_sec: see there.
+        :param timeout_sec: see there.
+        :param resume: see there.
+        :param idempotency_key: see there.
         :return: the run id; the run is stored and queued.
         :raises InvalidInput: a value that is out of its range or of the wrong kind; ``faults`` names each.
         :raises TooLarge: the parameters are too large for a snapshot or for NATS.
@@ -120,6 +125,7 @@ class PyocoNatsClient:
     def get_run(self, run_id: str) -> dict[str, Any]:
         """Read the snapshot of a run, with its task records.
 
+        :return: see :meth:`PyocoHttpClient.get_run_with_records`; nothing of its worker is added.
         :raises RunNotFound: there is none.
         :raises BusUnavailable: NATS does not answer; safe to repeat.
         """

@@ -1,0 +1,193 @@
+"""The programs in ``docs/library_api.md`` do what stands below them, and mypy finds nothing in them."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+import pyoco_server
+from pyoco_server import PyocoHttpClient
+from tests.support.commands import BIN, Daemon, clean_env
+from tests.support.library_reference import DOCUMENT, MARK
+from tests.support.nats import NatsServer, free_port
+from tests.support.waiting import eventually
+from tests.support.wheels import write_wheel
+
+PATIENCE_SEC = 60.0
+#: Of each block its language, its text, and the output that follows it.
+_BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+TEXT = DOCUMENT.read_text().partition(MARK)[0]
+BLOCKS = _BLOCK.findall(TEXT)
+TASKS, *PROGRAMS = [body for language, body, _ in BLOCKS if language == "python"]
+#: Programs that end by themselves, with what they print.
+ENDING = [(body, printed) for language, body, printed in BLOCKS if language == "python" and printed]
+#: pyoco has no types, so strict mypy refuses every program that decorates a task.
+TYPED = [body for body in PROGRAMS if "from pyoco import" not in body]
+
+
+class Site:
+    """What the documents take for granted: a NATS, a gateway and a worker with ``tasks.py`` at hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.nats = NatsServer(folder / "nats").start()
+        self._daemons: list[Daemon] = []
+        (folder / "tasks.py").write_text(TASKS)
+        write_wheel(folder / "dist", "my_tasks", "1.2")
+        gateway = self.start("pyoco-server", "up", "--with-worker", "--port", "0", "--nats-url", self.nats.url)
+        self.url = gateway.wait_for_log(r"serves at (http://[\d.:]+)")[1]
+
+    def start(self, *command: str) -> Daemon:
+        log = self.folder / f"{Path(command[0]).name}-{len(self._daemons)}.log"
+        self._daemons.append(Daemon(*command, cwd=self.folder, log=log, PYOCO_NATS_URL=self.nats.url))
+        return self._daemons[-1]
+
+    def put_in(self, text: str) -> str:
+        """Put the addresses of this site into a program."""
+        return text.replace("http://127.0.0.1:8000", self.url).replace("nats://127.0.0.1:4222", self.nats.url)
+
+    def close(self) -> None:
+        for daemon in reversed(self._daemons):
+            daemon.stop()
+        self.nats.stop()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "dist").mkdir()
+    found = Site(folder)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("number", range(len(ENDING)))
+def test_an_example_prints_what_stands_below_it(site: Site, number: int) -> None:
+    body, printed = ENDING[number]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", site.put_in(body)],
+        cwd=site.folder,
+        env=clean_env(PYOCO_NATS_URL=site.nats.url),
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_SEC,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (printed, "", 0)
+
+
+def test_the_program_that_serves_executes_runs_until_it_is_told_to_stop(site: Site) -> None:
+    (body,) = [program for program in PROGRAMS if "while not stop.is_set()" in program]
+    (site.folder / "greeter.py").write_text(body.replace("connect(", 'connect(tags=["greeter"], '))
+    program = site.start(sys.executable, "greeter.py")
+    with PyocoHttpClient(site.url) as client:
+        run_id = client.submit_run("greet", {"name": "Anna"}, tag="greeter")["run_id"]
+        assert client.get_run(run_id, wait_sec=PATIENCE_SEC)["status"] == "COMPLETED"
+        assert client.get_tasks(run_id)["task_records"]["greet"]["output"] == "Hello, Anna!"
+    assert program.stop(signal.SIGTERM) == 0
+    assert '"service": "greeter"' in program.log
+
+
+def test_the_application_is_served_as_it_is_written_there(site: Site) -> None:
+    ((command, port),) = [(body.strip(), free_port()) for language, body, _ in BLOCKS if language == "sh"]
+    name, *arguments = command.replace("8000", str(port)).split()
+    site.start(str(BIN / name), *arguments)
+    eventually(lambda: _is_ready(f"http://127.0.0.1:{port}/ready"), what="the gateway", timeout_sec=PATIENCE_SEC)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def test_mypy_accepts_the_programs_as_a_user_runs_it_and_finds_slips_of_the_pen(tmp_path: Path) -> None:
+    """In an environment that has the package as it is installed: mypy believes its types because of ``py.typed``."""
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    (packages / "pyoco_server").symlink_to(Path(pyoco_server.__file__).parent)
+    for number, body in enumerate(TYPED):
+        (tmp_path / f"program_{number}.py").write_text(body)
+    (tmp_path / "slips.py").write_text(
+        "from typing import Any\n"
+        "from pyoco_server import PyocoHttpClient\n"
+        "client = PyocoHttpClient('http://127.0.0.1:8000')\n"
+        "run: dict[str, Any] = client.submit_run('main', timeout_sec=60)\n"
+        "client.submit_run('main', timout_sec=60)  # type: ignore[call-arg]\n"
+        "client.submit_run('main', max_attempts='3')  # type: ignore[arg-type]\n"
+        "number: int = client.get_metrics()  # type: ignore[assignment]\n"
+        "client.no_such_call()  # type: ignore[attr-defined]\n"
+    )
+    python = str(tmp_path / "env" / "bin" / "python")
+    files = [f"program_{number}.py" for number in range(len(TYPED))] + ["slips.py"]
+    # Of its own: mypy is a tool of this environment, and knows nothing of this package from here.
+    command = [sys.executable, "-P", "-m", "mypy", "--strict", "--python-executable", python, *files]
+    if sys.version_info < (3, 11):
+        command.remove("-P")
+    done = subprocess.run(command, cwd=tmp_path, env=_plain_env(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(TYPED) >= 3 and f"no issues found in {len(files)} source files" in done.stdout
+
+
+def _plain_env() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MYPY", "PYTHON"))}
+
+
+#: Each call that gives fields, made on what the examples have left.
+CALLS: dict[str, Callable[[PyocoHttpClient, str], Any]] = {
+    "submit_run": lambda client, run_id: client.submit_run("nobody", tag="nobody"),
+    "submit_run_yaml": lambda client, run_id: client.submit_run_yaml(FLOW, flow_name="sweep", tag="default"),
+    "get_run": lambda client, run_id: client.get_run(run_id),
+    "get_run_with_records": lambda client, run_id: client.get_run_with_records(run_id)["task_records"]["half"],
+    "get_tasks": lambda client, run_id: client.get_tasks(run_id),
+    "list_runs": lambda client, run_id: client.list_runs(),
+    "list_runs_vnext": lambda client, run_id: client.list_runs_vnext(),
+    "rerun": lambda client, run_id: client.rerun(run_id),
+    "get_workers": lambda client, run_id: client.get_workers(),
+    "patch_worker_hidden": lambda client, run_id: client.patch_worker_hidden(
+        client.get_workers()[0]["worker_id"], hidden=False
+    ),
+    "list_wheels": lambda client, run_id: client.list_wheels(),
+    "list_wheel_history": lambda client, run_id: client.list_wheel_history(),
+    "list_dead_letters": lambda client, run_id: client.list_dead_letters(),
+    "get_dead_letter": lambda client, run_id: client.get_dead_letter(_letter(client)),
+    "replay_dead_letter": lambda client, run_id: client.replay_dead_letter(_letter(client)),
+    "delete_dead_letter": lambda client, run_id: client.delete_dead_letter(_letter(client)),
+    "delete_wheel": lambda client, run_id: client.delete_wheel(client.list_wheels()[0]["name"]),
+}
+FLOW = 'version: 1\ntasks:\n  half: {callable: "tasks:half"}\nflow:\n  graph: half\n'
+
+
+def _letter(client: PyocoHttpClient) -> int:
+    """Give the number of a letter; it is written after the end of its run."""
+    found = eventually(lambda: client.list_dead_letters(limit=1)["items"], what="a dead letter")
+    return int(found[0]["seq"])
+
+
+def test_the_fields_that_are_told_of_each_answer_are_there(site: Site) -> None:
+    with PyocoHttpClient(site.url) as client:
+        for path in (site.folder / "dist").glob("*.whl"):
+            client.upload_wheel(filename=path.name, data=path.read_bytes())
+        results = client.submit_batch_yaml(FLOW, [{"x": 2}, {"x": "a"}, {"x": "b"}], flow_name="shapes")
+        ended = [client.get_run(result["run_id"], wait_sec=PATIENCE_SEC) for result in results]
+        assert [run["status"] for run in ended] == ["COMPLETED", "FAILED", "FAILED"]
+        for name, call in CALLS.items():
+            told = re.search(r":return:.*?\{(.*?)\}", inspect.getdoc(getattr(PyocoHttpClient, name)) or "", re.DOTALL)
+            assert told is not None, name
+            fields = set(re.findall(r"\w+(?=[,}:]|$)", told[1])) - {"true"}
+            answers = call(client, ended[0]["run_id"])
+            answers = answers if isinstance(answers, list) else [answers]
+            assert answers and fields, name
+            for answer in answers:
+                assert fields <= answer.keys(), (name, fields - answer.keys())
