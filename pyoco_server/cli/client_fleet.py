@@ -106,9 +106,14 @@ def _installed(worker: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _line(worker: Mapping[str, Any]) -> dict[str, Any]:
-    names = [f"{wheel.get('package_name')}=={wheel.get('package_version')}" for wheel in _installed(worker)]
+    names = [_name(wheel) for wheel in _installed(worker)]
     preview = names[:_PREVIEWED] + ([f"+{len(names) - _PREVIEWED}"] if len(names) > _PREVIEWED else [])
-    return {**worker, "plugins": len(names), "plugin_preview": preview}
+    return {**worker, "plugins": len(names), "plugin_preview": ", ".join(preview) or None}
+
+
+def _name(wheel: Mapping[str, Any]) -> str:
+    package, version = wheel.get("package_name"), wheel.get("package_version")
+    return f"{package}@{version}" if package and version else str(wheel.get("wheel_name") or package)
 
 
 def _plugin_lines(worker: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 RUN_COLUMNS = ("run_id", "status", "flow_name", "tag", "updated_at")
 
-#: What stands for a value that is null, so that every line has the same number of words.
+#: What stands for a value that is null or empty, so that every line has the same number of words.
 _NOTHING = "-"
 _GAP = "  "
 #: A cell is not cut below this many places: less says nothing.
@@ -50,7 +50,7 @@ def print_table(
 
 def cell(value: Any) -> str:
     """Give a value as one cell: a dash for nothing, lists joined by commas, nothing that moves the cursor."""
-    if value is None or value == []:
+    if value is None or value in ("", []):
         return _NOTHING
     if isinstance(value, list):
         return ",".join(printable(str(item)) for item in value)

@@ -176,7 +176,7 @@ def test_command_prints_json_a_table_and_plugins(fleet: LocalGateway, tmp_path: 
     assert lines("--output", "table", "--limit", "2") == [
         ["worker_id", "state", "tags", "plugins", "plugin_preview"],
         ["idle", "IDLE", "t", "0", "-"],
-        ["busy", "RUNNING", "t", "4", "p0==1.0,p1==1.0,p2==1.0,+1"],
+        ["busy", "RUNNING", "t", "4", "p0@1.0,", "p1@1.0,", "p2@1.0,", "+1"],
     ]
     plugins = lines("--output", "plugins", "--limit", "2")
     assert plugins[0] == ["worker_id", "state", "tags", "package", "version", "wheel_name"]

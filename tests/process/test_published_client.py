@@ -1,7 +1,7 @@
 """The published ``pyoco-client`` and ``PyocoHttpClient`` 0.5.1 tell the same of our gateway as of their own.
 
-Both gateways serve one NATS, so the answers must agree in all that 0.5.1 answers; ours may tell more. Wheels are
-left out: our gateway does not serve them yet.
+Both gateways serve one NATS, so the answers must agree in all that 0.5.1 answers; ours may tell more. Wheels have tests
+of their own.
 """
 
 from __future__ import annotations

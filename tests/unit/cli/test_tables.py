@@ -42,9 +42,10 @@ def test_columns_stand_under_their_headings_without_trailing_blanks() -> None:
     )
 
 
-def test_a_missing_value_is_a_dash_so_that_words_can_be_counted() -> None:
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_a_missing_value_is_a_dash_so_that_words_can_be_counted(nothing: object) -> None:
     stream = io.StringIO()
-    print_table([run(run_id="a", tag=None)], RUN_COLUMNS, stream)
+    print_table([run(run_id="a", tag=nothing)], RUN_COLUMNS, stream)
     assert stream.getvalue().splitlines()[1].split() == ["a", "COMPLETED", "main", "-", "1.5"]
 
 

@@ -1,0 +1,125 @@
+"""Our ``pyoco-client`` prints what the published 0.5.1 prints, byte for byte, and ends with the same status."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pyoco_server.states import RunStatus
+from tests.support.commands import run
+from tests.support.gateway import LocalGateway
+from tests.support.parts import Parts, stored_run
+from tests.support.peer import Peer
+from tests.support.waiting import eventually
+
+RUN = "00000000-0000-4000-8000-000000000001"
+#: Far from "now", so that who is alive does not change during a test.
+_LATER = 9_999_999_999.0
+
+
+@dataclass
+class Both:
+    """The two commands, before one gateway."""
+
+    gateway: LocalGateway
+    peer: Peer
+    folder: Path
+
+    def compare(self, *words: str) -> tuple[int, str]:
+        """Check that both do the same; gives exit status and stdout."""
+        flags = ("--server", self.gateway.url, *words)
+        theirs = self.peer.run("pyoco-client", *flags, folder=self.folder)
+        ours = run("pyoco-client", *flags, cwd=self.folder)
+        # Times of the answer differ, and the other command pads the last column of a table.
+        told = [re.sub(r'^\d+\.\d+\t|("ts": )\d+\.\d+| +$', r"\1", each.stdout, flags=re.M) for each in (ours, theirs)]
+        assert (ours.returncode, told[0]) == (theirs.returncode, told[1]), (ours.stderr, theirs.stderr)
+        return ours.returncode, ours.stdout
+
+
+@pytest.fixture(scope="module")
+def both(shared: LocalGateway, shared_parts: Parts, peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    now = time.time()
+    for number, status in enumerate(RunStatus, start=1):
+        run_id = f"{RUN[:-1]}{number}"
+        record = {"state": "SUCCEEDED", "started_at": 1.0, "ended_at": 2.0, "output": {"text": "é\u3042"}}
+        shared_parts.put(
+            run_id,
+            stored_run(
+                run_id,
+                status=status.value,
+                flow_name="a flow",
+                updated_at=now + number,
+                tasks={"add_one": "SUCCEEDED"},
+                task_records={"add_one": record},
+            ),
+        )
+    for name, wheels in {"w1": [], "w2": ["a", "b"], "w3": ["a", "b", "c", "d", "e"]}.items():
+        wheel_sync = {"installed_wheels": [_wheel(wheel) for wheel in wheels]}
+        record = {"worker_id": name, "instance_id": name, "state": "IDLE", "hidden": False, "tags": ["x", "y"]}
+        seen = {"last_seen_at": _LATER, "last_heartbeat_at": _LATER, "heartbeat_at": _LATER, "updated_at": _LATER}
+        shared_parts.put(name, {**record, **seen, "wheel_sync": wheel_sync}, bucket="pyoco_workers")
+    eventually(
+        lambda: len(shared.get("/runs").json()) == len(RunStatus) and len(shared.get("/workers").json()) == 3,
+        what="what was stored being listed",
+    )
+    return Both(shared, peer, tmp_path_factory.mktemp("both"))
+
+
+def _wheel(name: str) -> dict[str, str]:
+    wheel_name = f"{name}-1-py3-none-any.whl"
+    return {"wheel_name": wheel_name, "package_name": name, "package_version": "" if name == "b" else "1"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"get {RUN}",
+        f"get {RUN} --records",
+        f"tasks {RUN}",
+        "list",
+        "list --full --limit 2",
+        "list --output table",
+        "list --flow nobody --output table",
+        "list-vnext --updated-after 1 --limit 2",
+        "list-vnext --updated-after 1 --limit 2 --output table",
+        "list-vnext --updated-after 9999999999",
+        "workers",
+        "workers --output table",
+        "workers --output plugins",
+        "workers --state DISCONNECTED --output plugins",
+        f"watch {RUN[:-1]}4 --until-terminal",
+        f"watch {RUN[:-1]}5 --records --output status",
+        f"watch {RUN} --max-events 1 --output status",
+        f"cancel --run-id {RUN[:-1]}4",
+        f"cancel --run-id {RUN[:-1]}6 --wait",
+        "wheels",
+        "wheel-history --limit 5 --action delete",
+    ],
+)
+def test_what_is_asked_for_is_printed_as_by_the_published_command(both: Both, command: str) -> None:
+    status, printed = both.compare(*command.split())
+    assert status == 0 and printed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "get nosuch",
+        "tasks nosuch",
+        "cancel --run-id nosuch",
+        "list --limit 0",
+        "list --output plugins",
+        "submit --params [",
+        "submit-yaml --workflow-file nosuch --flow-name main --tag t",
+        "wheel-upload --wheel-file nosuch.whl",
+        "wheel-delete --name nosuch.whl",
+        "watch",
+        "fly",
+    ],
+)
+def test_what_cannot_be_done_ends_with_the_status_of_the_published_command(both: Both, command: str) -> None:
+    assert both.compare(*command.split()) == (1, "")
