@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyoco_server.states import RunStatus
+from tests.conftest import HELLO_FLOW
 from tests.support.commands import run
 from tests.support.gateway import LocalGateway
 from tests.support.parts import Parts, stored_run
@@ -123,3 +125,42 @@ def test_what_is_asked_for_is_printed_as_by_the_published_command(both: Both, co
 )
 def test_what_cannot_be_done_ends_with_the_status_of_the_published_command(both: Both, command: str) -> None:
     assert both.compare(*command.split()) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit"],
+        ["submit", "--param", "a=1", "--param", "b=true", "--param", "c=1.5", "--param", "d=", "--param", "e=null"],
+        [
+            "submit",
+            "--param",
+            "f=[1, 2]",
+            "--param",
+            "g=a text",
+            "--param",
+            "h=01",
+            "--param",
+            "i=1e3",
+            "--param",
+            "j=k=l",
+        ],
+        ["submit", "--params", '{"a": 1, "b": 1}', "--params-file", "params.yaml", "--param", "b=2"],
+        ["submit", "--params-file", "params.json", "--flow-name", "other", "--tag", "t", "--tags", "a, b,,a"],
+        ["submit", "--tags", ""],
+        ["submit-yaml", "--workflow-file", "flow.yaml", "--flow-name", "main", "--tag", "t"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_what_is_submitted_is_the_run_that_the_published_command_submits(both: Both, words: list[str]) -> None:
+    (both.folder / "flow.yaml").write_text(HELLO_FLOW)
+    (both.folder / "params.json").write_text('{"a": {"b": [1, null, "\u3042"]}, "x": 1e3}')
+    (both.folder / "params.yaml").write_text("a: 5\nb: [1, yes, ~, 1.5]\nc: {d: text}\n")
+    stored = []
+    for start in (run, both.peer.run):
+        folder = {"cwd" if start is run else "folder": both.folder}
+        done = start("pyoco-client", "--server", both.gateway.url, *words, **folder)
+        assert (done.returncode, json.loads(done.stdout)["status"]) == (0, "PENDING"), done.stderr
+        document = both.gateway.get(f"/runs/{json.loads(done.stdout)['run_id']}").json()
+        stored.append({name: document[name] for name in ("flow_name", "params", "tag", "tags", "workflow_yaml_sha256")})
+    assert stored[0] == stored[1]
