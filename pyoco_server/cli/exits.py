@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from pyoco_server.cli.epilogs import HelpFormatter
 from pyoco_server.errors import GatewayRefused, GatewayUnreachable, InvalidCommand, PyocoServerError, Unavailable
 
 #: The command did what was asked.
@@ -71,7 +72,7 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, **kwargs)
         self._example = example
         # Of nested parsers the innermost wins: the one that knows what was meant.

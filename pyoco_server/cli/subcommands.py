@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from pyoco_server.cli.epilogs import EXAMPLES, take_apart
 from pyoco_server.cli.exits import CommandParser
 
 
@@ -21,7 +22,7 @@ def add_subcommand(
     :param help: says what it does, in a few words that begin small.
     :param epilog: with a paragraph ``examples:``, of which errors show the first.
     """
-    example = epilog.partition("examples:\n")[2].splitlines()[0].strip()
+    example = take_apart(epilog)[1][EXAMPLES][0]
     parser = commands.add_parser(
         name, help=help, description=f"{help[0].upper()}{help[1:]}.", epilog=epilog, example=example
     )

@@ -9,9 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from pyoco_server.cli import admin, client, server, worker
+from pyoco_server.cli.epilogs import EXAMPLES, take_apart
+from pyoco_server.cli.exits import CommandParser
 from pyoco_server.config import ENV_FILE, LOAD_DOTENV, settings
 from tests.support.command_pages import document
-from tests.support.command_reference import Command, commands
+from tests.support.command_reference import PARSERS, Command, commands
 from tests.support.documents import DOCS
 
 PARSE: dict[str, Callable[[list[str]], object]] = {
@@ -51,6 +53,20 @@ def test_every_example_is_accepted(command: Command) -> None:
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.words)
 def test_every_installed_command_says_how_it_ends_and_what_it_reads(command: Command) -> None:
     assert set(command.sections) >= {"examples", "exit status", "environment"}
+
+
+@pytest.mark.parametrize("places", [80, 100])
+@pytest.mark.parametrize("make", PARSERS, ids=lambda make: make.__module__)
+def test_help_fits_the_terminal_except_for_examples(
+    make: Callable[[], CommandParser], places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(places))
+    parser = make()
+    notes, sections = take_apart(parser.epilog or "")
+    shown = parser.format_help()
+    assert [line for line in shown.splitlines() if len(line) > places and line[2:] not in sections[EXAMPLES]] == []
+    words = set(shown.split())
+    assert all(set(text.split()) <= words for text in (*notes, *sections["exit status"], *sections["environment"]))
 
 
 def test_every_variable_that_is_named_is_a_setting() -> None:

@@ -6,7 +6,8 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from tests.support.command_reference import Argument, Command, commands, examples, rows
+from pyoco_server.cli.epilogs import EXAMPLES, rows
+from tests.support.command_reference import Argument, Command, commands, examples
 
 _INTRODUCTION = """\
 # Commands
@@ -71,10 +72,10 @@ def _chapter(command: Command, level: int) -> Iterator[str]:
     for title, arguments in command.arguments.items():
         yield from _table(_TITLES.get(title, title), {_name(argument): argument.help for argument in arguments})
     for title, lines in command.sections.items():
-        if title == "examples":
+        if title == EXAMPLES:
             yield from ("", "```sh", *examples(lines), "```")
         else:
-            yield from _table(title, dict(rows(lines)))
+            yield from _table(title, rows(lines))
     for below in command.subcommands:
         yield from _chapter(below, level + 1)
 

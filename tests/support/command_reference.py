@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyoco_server.cli import admin, client, server, worker
+from pyoco_server.cli.epilogs import take_apart
 
 #: Parsers of the installed commands, in the order of the documents.
 PARSERS = (server.get_parser, worker.get_parser, client.get_parser, admin.get_parser)
@@ -60,18 +61,6 @@ def commands() -> list[Command]:
     return [_command(make(), ()) for make in PARSERS]
 
 
-def rows(lines: Sequence[str]) -> list[tuple[str, str]]:
-    """Take a section apart that says what names are."""
-    found: list[tuple[str, str]] = []
-    for line in lines:
-        name, _, text = line.partition("  ")
-        if name:
-            found.append((name, text.strip()))
-        else:
-            found[-1] = (found[-1][0], f"{found[-1][1]} {text.strip()}")
-    return found
-
-
 def examples(lines: Sequence[str]) -> list[str]:
     """Give examples as a shell takes them: what is said about one is a comment."""
     return [re.sub(r" {3,}", "   # ", line, count=1) for line in lines]
@@ -84,7 +73,7 @@ def _command(parser: argparse.ArgumentParser, above: tuple[argparse.ArgumentPars
         own = [_argument(action) for action in group._group_actions if _is_own(action, known)]
         if own:
             arguments[str(group.title)] = own
-    notes, sections = _parts(parser.epilog or "")
+    notes, sections = take_apart(parser.epilog or "")
     nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     below = [_command(each, (*above, parser)) for action in nested for each in action.choices.values()]
     return Command(parser.prog, str(parser.description), arguments, notes, sections, below)
@@ -111,16 +100,3 @@ def _value(action: argparse.Action) -> str:
     if action.metavar is None and action.choices is not None:
         return "{" + ",".join(map(str, action.choices)) + "}"
     return str(action.metavar or action.dest.upper())
-
-
-def _parts(epilog: str) -> tuple[list[str], dict[str, list[str]]]:
-    """Take an epilog apart, see :mod:`pyoco_server.cli.epilogs`."""
-    notes: list[str] = []
-    sections: dict[str, list[str]] = {}
-    for block in re.split(r"\n\n+", epilog.strip("\n")):
-        title, *lines = block.split("\n")
-        if title.endswith(":") and lines and all(line.startswith("  ") for line in lines):
-            sections[title[:-1]] = [line.removeprefix("  ") for line in lines]
-        else:
-            notes.append(" ".join(block.split()))
-    return notes, sections

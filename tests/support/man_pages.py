@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.support.command_reference import Command, commands, examples, rows
+from pyoco_server.cli.epilogs import EXAMPLES, rows
+from tests.support.command_reference import Command, commands, examples
 
 FOLDER = Path(__file__).parents[2] / "man"
 #: Characters that roff reads as another one, or as a command.
@@ -73,10 +74,10 @@ def _arguments(command: Command) -> Iterator[str]:
 
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
-    if title == "examples":
+    if title == EXAMPLES:
         yield from (".RS 4", ".EX", *(_guarded(_plain(line)) for line in examples(lines)), ".EE", ".RE")
         return
-    for name, text in rows(lines):
+    for name, text in rows(lines).items():
         yield from (".TP", f"\\fB{_plain(name)}\\fR", *_prose(text))
 
 
