@@ -73,7 +73,7 @@ def run_at_end(client: PyocoHttpClient, run_id: str, wait_sec: float | None, *, 
     :return: the snapshot without task records; not a terminal one if the time was over first.
     """
     run: dict[str, Any] | None = None
-    watch = client.watch_run(run_id, include_records=shows, timeout_sec=wait_sec, until_terminal=True)
+    watch = client.watch_run(run_id, include_records=shows, timeout_sec=wait_sec, until_terminal=True, is_known=True)
     with closing(watch) as events:
         if shows:
             from pyoco_server.cli.progress import show_events

@@ -43,6 +43,7 @@ class WatchCalls(Transport):
         since: float | None = None,
         timeout_sec: float | None = None,
         until_terminal: bool = False,
+        is_known: bool = False,
     ) -> Generator[dict[str, Any], None, None]:
         """Follow a run (``GET /runs/{run_id}/watch``); the request is made at the first ``next()``.
 
@@ -56,6 +57,8 @@ class WatchCalls(Transport):
             connection that breaks is opened again, unless the gateway stays away for
             :data:`WATCH_OUTAGE_MAX_SEC`. Only the first connection must succeed at once. A run that has ended
             before ``since`` gives nothing, and ends the watch.
+        :param is_known: the gateway has just told of this run; with ``until_terminal`` the first connection, too, may
+            take as long as a later one.
         :return: dictionaries ``{event, data}``, with ``id`` where the gateway sends one: event ``snapshot``
             with data ``{run_id, snapshot, ts}``, event ``heartbeat`` with ``{run_id, ts}``.
         :raises GatewayRefused: with status 404 where there is no such run, 422 for a value out of its range.
@@ -64,16 +67,21 @@ class WatchCalls(Transport):
         """
         segment(run_id)
         if until_terminal:
-            return self._watch_until_terminal(run_id, include_records, since, timeout_sec)
+            reached_at = time.monotonic() if is_known else None
+            return self._watch_until_terminal(run_id, include_records, since, timeout_sec, reached_at)
         return self._watch_once(run_id, include_records, since, timeout_sec, None)
 
     def _watch_until_terminal(
-        self, run_id: str, include_records: bool, since: float | None, timeout_sec: float | None
+        self,
+        run_id: str,
+        include_records: bool,
+        since: float | None,
+        timeout_sec: float | None,
+        reached_at: float | None,
     ) -> Generator[dict[str, Any], None, None]:
         end = math.inf if timeout_sec is None else time.monotonic() + timeout_sec
         last_event_id: str | None = None
         last_snapshot: dict[str, Any] | None = None
-        reached_at: float | None = None
         pause_sec = _PAUSE_MIN_SEC
         while (left_sec := end - time.monotonic()) > 0 and not self._closed.is_set():
             stream_sec = math.ceil(min(left_sec, WATCH_STREAM_MAX_SEC))

@@ -110,6 +110,13 @@ def test_until_terminal_still_fails_at_once_where_the_run_or_the_gateway_is_miss
             next(nobody.watch_run("r1", until_terminal=True))
 
 
+def test_until_terminal_is_patient_from_the_first_with_a_run_that_the_gateway_has_just_told_of(
+    gateway: FakeGateway, client: PyocoHttpClient
+) -> None:
+    gateway.answers = [json_answer({"detail": "Ask again."}, 503), stream_answer(snapshot_event("COMPLETED", 1.0))]
+    assert statuses(list(client.watch_run("r1", until_terminal=True, is_known=True))) == ["COMPLETED"]
+
+
 def test_until_terminal_ends_at_once_where_the_run_goes_away(gateway: FakeGateway, client: PyocoHttpClient) -> None:
     gone = json_answer({"detail": "run not found"}, 404)
     gateway.answers = [stream_answer(snapshot_event("RUNNING", 1.0)), gone]
