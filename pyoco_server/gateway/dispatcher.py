@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
-from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, Unavailable
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.janitor import Janitor
@@ -20,7 +19,6 @@ from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Service
-from pyoco_server.stores.workflows import WorkflowStore
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +45,6 @@ class Dispatcher(Service):
         bus: Bus,
         config: Config,
         model: ReadModel,
-        workflows: WorkflowStore,
         sweep: Sweep,
         janitor: Janitor,
         retries: Retries,
@@ -60,7 +57,6 @@ class Dispatcher(Service):
         self._bus = bus
         self._config = config
         self._model = model
-        self._workflows = workflows
         self._sweep = sweep
         self._janitor = janitor
         self._retention = retention
@@ -102,5 +98,3 @@ class Dispatcher(Service):
         created = ensure_resources(self._bus, self._config)
         if created:
             logger.warning("created again what had vanished from NATS: %s", ", ".join(created))
-        if names.bucket_stream(names.WORKFLOWS_BUCKET) in created:
-            self._workflows.forget_all()

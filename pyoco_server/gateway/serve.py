@@ -253,7 +253,6 @@ class GatewayServer:
             self._bus,
             self._config,
             model,
-            workflows,
             sweep,
             janitor,
             retries,
