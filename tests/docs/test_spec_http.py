@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from pyoco_server import errors
 from pyoco_server.contract import deadletters, policy, runs, workers
 from pyoco_server.gateway import inputs, limits
+from pyoco_server.gateway.inputs import Input
 from tests.support.documents import DOCS, Table, section, table, words
 from tests.support.spec_routes import SpecRoutes
 
@@ -23,15 +24,24 @@ ROUTES = re.findall(r"^### `([A-Z]+ /\S*)`$", HTTP, re.MULTILINE)
 PAGE_ROWS = table(section(HTTP, "### Pages"), "page")
 PAGES = {row["page"]: row["query"] for row in PAGE_ROWS}
 POLICY = table(HTTP, "policy")
-BODIES: list[tuple[str, str, type[BaseModel]]] = [
-    ("POST /runs", "field", inputs.RunInput),
-    ("POST /runs/yaml", "form field", inputs.WorkflowInput),
-    ("POST /runs/batch", "field", inputs.BatchInput),
-    ("POST /runs/{run_id}/rerun", "field", inputs.RerunInput),
-    ("PATCH /workers/{worker_id}", "field", inputs.HiddenInput),
-    ("POST /workers/poll", "field", inputs.PollInput),
-    ("POST /runs/{run_id}/heartbeat", "field", inputs.HeartbeatInput),
-]
+#: Submissions share these, and every route these statuses.
+SHARED = section(HTTP, "### Submissions")
+FOR_ALL = (413, 503)
+
+
+def refusals(text: str) -> set[tuple[int, str | None]]:
+    """Give the statuses that a text names together with the ids of their errors."""
+    return {(int(status), err_id) for status, err_id in re.findall(r"(\d{3})\s+`(ERR-PYOCO-\w+)`", text)}
+
+
+def default_of(field: FieldInfo, *, is_query: bool) -> str:
+    """Give the default of a field as the document writes it; in a query, null is that nothing is asked for."""
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, float) and default == 0:
+        default = 0
+    return "" if default in ("", []) or (is_query and default is None) else json.dumps(default).strip('"')
 
 
 def told(route: str, first: str) -> Table:
@@ -65,19 +75,35 @@ def test_parameters_that_a_page_looks_at_are_documented(routes: SpecRoutes, rout
     assert routes.names_asked(route) == {"refresh", *words(PAGES[route])}
 
 
-@pytest.mark.parametrize(("route", "first", "model"), BODIES, ids=lambda value: value if isinstance(value, str) else "")
-def test_fields_of_bodies_are_those_of_the_models_with_their_defaults(
-    route: str, first: str, model: type[BaseModel]
-) -> None:
-    rows = {row[first]: row["default"] for row in told(route, first)}
-    if rows.pop("the policy", None) is not None:
-        rows.update((row["policy"], row["default"]) for row in POLICY)
-    rows.pop("workflow", None) if first == "form field" else None
-    expected = {}
-    for name, field in model.model_fields.items():
-        default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True))
-        expected[field.alias or name] = default.strip('"')
-    assert rows == expected
+@pytest.mark.parametrize("route", ROUTES)
+def test_what_a_route_reads_is_documented_with_its_defaults(routes: SpecRoutes, route: str) -> None:
+    described = routes.description(route)
+    models = dict(described.models) if described else {}
+    models["form"] = described.form.fields if described and described.form else Input
+    for kind, first in (("query", "query"), ("body", "field"), ("form", "form field")):
+        rows = {row[first]: row["default"] for row in told(route, first)}
+        if rows.pop("the policy", None) is not None:
+            rows.update((row["policy"], row["default"]) for row in POLICY)
+        if kind == "form" and described and described.form:
+            assert rows.pop(described.form.file) == "required"
+        fields = models.get(kind, Input).model_fields
+        assert rows == {
+            field.alias or name: default_of(field, is_query=kind == "query") for name, field in fields.items()
+        }
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_what_a_route_refuses_is_documented(routes: SpecRoutes, route: str) -> None:
+    described = routes.description(route)
+    if described is None:
+        return
+    refused = {(error.http_status, error.err_id) for error in described.refuses}
+    refused |= {(422, model.refusal.err_id) for model in described.models.values()}
+    refused |= {(422, described.form.fields.refusal.err_id)} if described.form else set()
+    refused |= {(404, errors.RunNotFound.err_id)} if "{run_id}" in route else set()
+    written = refusals(section(HTTP, f"### `{route}`"))
+    assert refused <= written | refusals(SHARED)
+    assert {pair for pair in written - refused if pair[0] not in FOR_ALL} == set()
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if " to " in str(told(route, "query"))])

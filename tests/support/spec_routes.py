@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.test import TestResponse
 
 from pyoco_server.gateway.app import create_app
+from pyoco_server.gateway.description import Description, description_of
 from pyoco_server.gateway.uploads import UploadRequest
 from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
@@ -81,6 +83,14 @@ class SpecRoutes:
         self._parts.__exit__(None, None, None)
         self._gateway.stop()
         self._nats.stop()
+
+    def description(self, route: str) -> Description | None:
+        """Give what a route says of itself; ``None`` where it says nothing."""
+        method, path = route.split()
+        for rule in self.app.url_map.iter_rules():
+            if method in (rule.methods or set()) and re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule) == path:
+                return description_of(self.app.view_functions[rule.endpoint])
+        raise LookupError(route)
 
     def ask(self, route: str, **options: Any) -> TestResponse:
         """Send a request that is right, with ``options`` in place of what it would have.
