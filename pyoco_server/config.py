@@ -169,7 +169,9 @@ class Config:
         "PYOCO_WHEEL_SYNC_DIR", ".pyoco/wheels", "folder in which a worker keeps them; workers may share it"
     )
     wheel_sync_interval_sec: float = setting.seconds(
-        "PYOCO_WHEEL_SYNC_INTERVAL_SEC", 10.0, "how often an idle worker looks for wheels, and tries failed ones again"
+        "PYOCO_WHEEL_SYNC_INTERVAL_SEC",
+        10.0,
+        "how often an idle worker looks for wheels; failed ones are tried again after this, then later and later",
     )
     wheel_install_timeout_sec: float = setting.seconds(
         "PYOCO_WHEEL_INSTALL_TIMEOUT_SEC", 180.0, "how long fetching and unpacking one wheel may take"

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 #: What the worker's record shows of everything that is wrong.
 _MAX_ERROR_CHARS = 4_000
+#: A wheel that cannot be installed is fetched again each time: after delays that double, so often at most.
+_MAX_DOUBLINGS = 6
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class WheelSync(Service):
         #: Revision of the registry at the last sync; ``None`` = there was none yet.
         self._revision: int | None = None
         self._retry_at = 0.0
+        #: Syncs in a row that have failed for the registry as it is.
+        self._failure_count = 0
         self._faults: list[str] = []
         self._status: dict[str, Any] = {"enabled": config.wheel_sync_enabled}
         if config.wheel_sync_enabled:
@@ -139,7 +143,7 @@ class WheelSync(Service):
                 if revision != self._revision or (self._faults and time.monotonic() >= self._retry_at):
                     self._sync()
             except (BusError, Unavailable, OSError) as exc:
-                self._fail([f"the registry cannot be read: {exc}"])
+                self._fail([f"the registry cannot be read: {exc}"], self._config.wheel_sync_interval_sec)
             return self._set
 
     def run(self) -> None:
@@ -163,6 +167,8 @@ class WheelSync(Service):
         before, after = self._set.selected, tuple(sorted(selected, key=lambda item: item.name))
         if self.is_stopping:
             return
+        if revision != self._revision:
+            self._failure_count = 0
         self._set, self._revision = WheelSet(after), revision
         known = {item.unpacked.sha256 for item in before}
         updated = [item.name for item in after if item.unpacked.sha256 not in known]
@@ -180,7 +186,9 @@ class WheelSync(Service):
             missing_requirements=_missing(after)[:WHEELS_SHOWN],
         )
         if choice.faults:
-            self._fail(choice.faults)
+            doublings = min(self._failure_count, _MAX_DOUBLINGS)
+            self._failure_count += 1
+            self._fail(choice.faults, self._config.wheel_sync_interval_sec * 2**doublings)
         else:
             self._faults = []
             now = time.time()
@@ -248,9 +256,9 @@ class WheelSync(Service):
             pulse()
         file.flush()
 
-    def _fail(self, faults: list[str]) -> None:
+    def _fail(self, faults: list[str], delay_sec: float) -> None:
         """Note what went wrong; it is tried again after a while."""
-        self._retry_at = time.monotonic() + self._config.wheel_sync_interval_sec
+        self._retry_at = time.monotonic() + delay_sec
         text = " ".join(faults)[:_MAX_ERROR_CHARS]
         if faults != self._faults and not self.is_stopping:
             logger.warning("wheel sync: %s", text, extra={"err_id": WheelSyncFailed.err_id})

@@ -1,0 +1,79 @@
+"""A wheel that cannot be installed is tried again, and not all the time: it is fetched anew for each attempt."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.config import Config
+from pyoco_server.stores.wheels import StoredWheel, WheelStore
+from pyoco_server.worker.wheelsync import WheelSync
+from tests.support.parts import Parts
+from tests.support.waiting import eventually
+from tests.support.wheels import Registry, file_name
+
+INTERVAL_SEC = 0.05
+
+
+class WatchedStore(WheelStore):
+    """Notes when a wheel is fetched."""
+
+    def __init__(self, bus: Bus, config: Config) -> None:
+        super().__init__(bus, config)
+        self.fetched_at: list[float] = []
+
+    def chunks(self, wheel: StoredWheel) -> Iterator[bytes]:
+        self.fetched_at.append(time.monotonic())
+        return super().chunks(wheel)
+
+
+class Follower:
+    """A worker's wheel sync, without the worker."""
+
+    def __init__(self, parts: Parts, folder: Path) -> None:
+        env = {"PYOCO_WHEEL_SYNC_ENABLED": "1", "PYOCO_WHEEL_SYNC_INTERVAL_SEC": str(INTERVAL_SEC)}
+        config = Config.from_env({**env, "PYOCO_WHEEL_SYNC_DIR": str(folder)})
+        self.status: dict[str, Any] = {}
+        self.store = WatchedStore(parts.bus, config)
+        self.sync = WheelSync(self.store, config, [], report=self._note, changed=_nothing, on_failure=_nothing)
+
+    def _note(self, status: dict[str, Any]) -> None:
+        self.status = status
+
+    def wait_for_fetches(self, count: int) -> list[float]:
+        """Ask, as before claims, until so many attempts were made; gives the seconds between them."""
+
+        def look() -> bool:
+            self.sync.refresh()
+            return len(self.store.fetched_at) >= count
+
+        eventually(look, what=f"{count} attempts")
+        return [later - earlier for earlier, later in itertools.pairwise(self.store.fetched_at)]
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+@pytest.fixture
+def follower(parts: Parts, tmp_path: Path) -> Iterator[Follower]:
+    yield Follower(parts, tmp_path / "wheels")
+
+
+def test_each_attempt_waits_longer_than_the_last_until_the_registry_changes(parts: Parts, follower: Follower) -> None:
+    registry = Registry(parts.bus)
+    registry.put_unchecked(file_name(), b"no wheel")
+    gaps = follower.wait_for_fetches(5)
+    assert all(gap >= INTERVAL_SEC * 2**number for number, gap in enumerate(gaps)), gaps
+    good = registry.upload("good")
+    follower.sync.refresh()
+    assert follower.status["selected_wheels"] == [good]
+    registry.delete(file_name())
+    follower.sync.refresh()
+    assert follower.status["last_result"] == "ok"
