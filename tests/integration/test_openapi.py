@@ -15,7 +15,7 @@ from tests.integration.conftest import Guarded
 from tests.support.gateway import LocalGateway, fault_places
 
 #: Parameters in which every text means something.
-FREE = {"include", "workflow_yaml_sha256", "wheel_name", "all"}
+FREE = {"include", "task", "workflow_yaml_sha256", "wheel_name", "all"}
 
 
 @pytest.fixture(scope="module")
