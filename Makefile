@@ -1,6 +1,6 @@
 # `make` is what a change has to pass. `make help` lists the targets.
 .DEFAULT_GOAL := check
-.PHONY: check help environment fmt lint documents types imports test test-all clean
+.PHONY: check help environment fmt lint documents screenshots types imports test test-all clean
 
 # The same helper as in bin/ makes .venv; its path may hold spaces, hence the quotes everywhere.
 IN_VENV = bin='$(CURDIR)/bin'; . ./bin/_environment.sh; environment dev;
@@ -24,6 +24,9 @@ documents: ## make anew what is made from the code: docs/config.md, docs/command
 	@$(IN_VENV) python -m tests.support.command_pages >docs/commands.md.new && mv docs/commands.md.new docs/commands.md
 	@$(IN_VENV) python -m tests.support.library_reference
 	@$(IN_VENV) python -m tests.support.man_pages
+
+screenshots: ## pictures of all pages in build/screenshots, light and dark, wide and narrow
+	@$(IN_VENV) python -m tests.support.screenshots build/screenshots
 
 types: ## mypy, strict, on the package
 	@$(IN_VENV) mypy

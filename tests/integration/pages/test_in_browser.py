@@ -9,15 +9,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.color import Color
 
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.workflow.flow_yaml import parse_workflow
 from tests.conftest import HELLO_FLOW
+from tests.support.browser import Browser
 from tests.support.gateway import LocalGateway
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
@@ -39,48 +38,6 @@ _CHECK = """
 const done = arguments[0];
 axe.run(document).then(found => done(found.violations.map(v => [v.id, v.impact, v.nodes[0].html.slice(0, 200)])));
 """
-
-
-def _options(lang: str) -> webdriver.ChromeOptions:
-    options = webdriver.ChromeOptions()
-    # Chromium cannot make its own cage inside a container, and /dev/shm is small there.
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--lang={lang}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"intl.accept_languages": lang})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return options
-
-
-class Browser:
-    """A browser that looks at one gateway."""
-
-    def __init__(self, gateway: LocalGateway, lang: str) -> None:
-        self.gateway = gateway
-        self.lang = lang
-        self.driver = webdriver.Chrome(options=_options(lang))
-        self.driver.set_page_load_timeout(20)
-
-    def look(self, path: str, *, width: int = 1280, is_dark: bool = False) -> None:
-        """Open a page and check that the browser has nothing to complain about."""
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get(self.gateway.url + path)
-        complaints = [entry["message"] for entry in self.driver.get_log("browser")]
-        # A page of an error is noted by its status; everything else would be ours to mend.
-        assert not [text for text in complaints if "the server responded with a status of 4" not in text], complaints
-
-    def all(self, selector: str) -> list[WebElement]:
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def one(self, selector: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def wait_for_page(self, path: str) -> None:
-        """Wait until a click or a key has led to a page."""
-        eventually(lambda: path in self.driver.current_url, what=f"the page {path}")
-        eventually(lambda: self.all("footer"), what=f"the whole of {path}")
 
 
 @pytest.fixture(scope="module")

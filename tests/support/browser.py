@@ -1,0 +1,52 @@
+"""A real browser for the pages: Debian's chromium, driven by selenium."""
+
+from __future__ import annotations
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.support.gateway import LocalGateway
+from tests.support.waiting import eventually
+
+
+def _options(lang: str) -> webdriver.ChromeOptions:
+    options = webdriver.ChromeOptions()
+    # Chromium cannot make its own cage inside a container, and /dev/shm is small there.
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", f"--lang={lang}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"intl.accept_languages": lang})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return options
+
+
+class Browser:
+    """A browser that looks at one gateway."""
+
+    def __init__(self, gateway: LocalGateway, lang: str) -> None:
+        self.gateway = gateway
+        self.lang = lang
+        self.driver = webdriver.Chrome(options=_options(lang))
+        self.driver.set_page_load_timeout(20)
+
+    def look(self, path: str, *, width: int = 1280, is_dark: bool = False) -> None:
+        """Open a page and check that the browser has nothing to complain about."""
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.get(self.gateway.url + path)
+        complaints = [entry["message"] for entry in self.driver.get_log("browser")]
+        # A page of an error is noted by its status; everything else would be ours to mend.
+        assert not [text for text in complaints if "the server responded with a status of 4" not in text], complaints
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def wait_for_page(self, path: str) -> None:
+        """Wait until a click or a key has led to a page."""
+        eventually(lambda: path in self.driver.current_url, what=f"the page {path}")
+        eventually(lambda: self.all("footer"), what=f"the whole of {path}")
