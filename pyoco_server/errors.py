@@ -34,7 +34,8 @@
     │   ├── ReadModelLoading         lists are not complete yet
     │   ├── TooManyWatches           every place for a watch is taken
     │   ├── KeysUnknown              whether a key is valid cannot be said
-    │   └── TooManyKeyChecks         other keys are being checked
+    │   ├── TooManyKeyChecks         other keys are being checked
+    │   └── TooManyBodies            other large requests are being read
     ├── BusError                     ERR-PYOCO-0003  NATS refused a request
     │   ├── RevisionConflict         another writer was first
     │   ├── KeyMissing               no such key in a bucket
@@ -57,7 +58,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+ErrorT = TypeVar("ErrorT", bound="PyocoServerError")
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,15 @@ class PyocoServerError(Exception):
     @property
     def detail(self) -> str:
         return str(self)
+
+    def without_frames(self: ErrorT) -> ErrorT:
+        """Forget where the error came through, for one that is kept as a value; gives itself.
+
+        An error holds the frames that it came through, and they all that was worked on: kept in one of them it is a
+        cycle, which stays until Python looks for such.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
 
 class InvalidInput(PyocoServerError):
@@ -367,6 +379,13 @@ class TooManyKeyChecks(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("Too many other API keys are being checked at the moment. Ask again.")
+
+
+class TooManyBodies(Unavailable):
+    """Too many large requests are being read at the moment."""
+
+    def __init__(self) -> None:
+        super().__init__("Other large requests are being read at the moment. Ask again, or send less at a time.")
 
 
 class BusError(PyocoServerError):

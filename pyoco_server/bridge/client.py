@@ -360,7 +360,7 @@ class Bus:
             try:
                 return await self._write_all(group, budget_sec)
             except (BusError, BusUnavailable) as exc:
-                return exc
+                return exc.without_frames()
 
         if len(groups) == 1:
             # The most frequent case by far, and tasks are not free.

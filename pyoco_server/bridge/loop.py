@@ -53,10 +53,15 @@ class _Call(Generic[T]):
         """Wait for the result; on the caller's thread."""
         if not self._undone.acquire(timeout=timeout_sec):
             raise BusTimeout(f"NATS did not answer within {timeout_sec:g} s.")
-        if isinstance(self._error, asyncio.CancelledError):
+        # An error holds the frames that it came through: kept in one of them, it would be a cycle that stays for long.
+        error, self._error = self._error, None
+        if isinstance(error, asyncio.CancelledError):
             raise BusTimeout("The connection to NATS was closed before the answer came.")
-        if self._error is not None:
-            raise self._error
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
         return self._result  # type: ignore[return-value]
 
 

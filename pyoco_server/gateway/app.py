@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
 from pyoco_server.gateway import (
     admission,
@@ -23,7 +23,7 @@ from pyoco_server.gateway import (
 )
 from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
-from pyoco_server.gateway.limits import max_body_bytes
+from pyoco_server.gateway.limits import WHEEL_PATHS, max_body_bytes, max_form_memory_bytes
 from pyoco_server.gateway.pages import cancel as cancel_page
 from pyoco_server.gateway.pages import dead_letters as dead_letters_page
 from pyoco_server.gateway.pages import frame, origin, overview, queues, rerun, session, static, submit
@@ -90,14 +90,27 @@ def create_app(parts: Gateway) -> Flask:
     ):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
+    app.before_request(_take_room)
+    app.teardown_request(_release_room)
     origin.install(app)
     app.after_request(_harden)
     return app
 
 
 def _limit_body() -> None:
-    limit = max_body_bytes(gateway().config, request.path)
-    request.max_content_length = request.max_form_memory_size = limit
+    config = gateway().config
+    request.max_content_length = max_body_bytes(config, request.path)
+    request.max_form_memory_size = max_form_memory_bytes(config, request.path)
+
+
+def _take_room() -> None:
+    # The file of a wheel's form is kept on the disk.
+    if request.path not in WHEEL_PATHS:
+        g.room_bytes = gateway().room.take(request.content_length or 0)
+
+
+def _release_room(error: BaseException | None) -> None:
+    gateway().room.release(g.pop("room_bytes", 0))
 
 
 def _harden(response: Response) -> Response:

@@ -64,7 +64,7 @@ def _each(items: Sequence[Any], name: str, read: Callable[[Any, str], RunRequest
         try:
             found.append(read(item, f"body.{name}.{index}"))
         except InvalidInput as exc:
-            found.append(exc)
+            found.append(exc.without_frames())
     return found
 
 

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
 from pyoco_server.gateway.instruments import Instruments
+from pyoco_server.gateway.room import Room
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
@@ -32,6 +33,7 @@ class Gateway:
     """The parts behind the routes; the server owns them, requests only use them.
 
     :param watch_places: one for each watch that may be open at the same time.
+    :param room: for bodies that are in work.
     :param stopping: set when streams must end.
     """
 
@@ -51,6 +53,7 @@ class Gateway:
     authentication: Authentication
     wheels: WheelRegistry
     watch_places: threading.Semaphore
+    room: Room
     stopping: threading.Event = field(default_factory=threading.Event)
     #: For what clients can bring about as often as they like.
     log_limit: RateLimit = field(default_factory=RateLimit)

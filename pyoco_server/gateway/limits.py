@@ -8,6 +8,8 @@ from __future__ import annotations
 from pyoco_server.config import Config
 from pyoco_server.gateway.paths import WHEELS_PAGE
 
+#: Where wheels are uploaded.
+WHEEL_PATHS = ("/wheels", WHEELS_PAGE)
 #: For every route that has no limit of its own.
 MAX_BODY_BYTES = 2 * 1024 * 1024
 #: What a form or a JSON body takes around the workflow in it.
@@ -27,8 +29,18 @@ def max_body_bytes(config: Config, path: str) -> int:
     workflow_bytes = config.workflow_yaml_max_bytes
     if path == "/runs/batch":
         return _MAX_BATCH_BYTES + workflow_bytes * _JSON_BYTES_PER_BYTE
-    if path in ("/wheels", WHEELS_PAGE):
+    if path in WHEEL_PATHS:
         return config.wheel_max_bytes + _AROUND_WHEEL_BYTES
     if path.startswith("/runs/") and path.endswith("/heartbeat"):
         return MAX_HEARTBEAT_BYTES
     return max(MAX_BODY_BYTES, workflow_bytes + _AROUND_WORKFLOW_BYTES)
+
+
+def max_form_memory_bytes(config: Config, path: str) -> int:
+    """Give how much the fields of a form beside its files may take; they are kept in memory."""
+    return _AROUND_WHEEL_BYTES if path in WHEEL_PATHS else max_body_bytes(config, path)
+
+
+def max_bytes_in_work(config: Config) -> int:
+    """Give how large the bodies that are in work at the same time may be together: as large as the largest."""
+    return max_body_bytes(config, "/runs/batch")

@@ -48,7 +48,7 @@ def _ours(error: PyocoServerError) -> Response:
         headers["Retry-After"] = str(getattr(error, "retry_after_sec", Unavailable.retry_after_sec))
     if error.http_status >= 500 and gateway().log_limit.allows(f"{request.endpoint} {type(error).__name__}"):
         logger.warning("%s %s: %s", request.method, request.path, error, extra={"err_id": error.err_id})
-    return _answer(problem_of(error, request.path), headers)
+    return _answer(problem_of(error.without_frames(), request.path), headers)
 
 
 def problem_of(error: PyocoServerError, instance: str) -> Problem:

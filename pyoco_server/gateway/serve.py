@@ -27,7 +27,8 @@ from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
 from pyoco_server.gateway.instruments import Instruments
 from pyoco_server.gateway.lease_keeper import LeaseKeeper
-from pyoco_server.gateway.limits import max_body_bytes
+from pyoco_server.gateway.limits import max_body_bytes, max_bytes_in_work
+from pyoco_server.gateway.room import Room
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.dead_letters import DeadLetters
@@ -239,6 +240,7 @@ class GatewayServer:
             authentication,
             wheels,
             places,
+            Room(max_bytes_in_work(self._config)),
         )
         retirement = WorkerRetirement(
             workers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from typing import IO
+from typing import IO, Any
 
 from flask import Request
 
@@ -18,6 +18,16 @@ class UploadRequest(Request):
     What werkzeug takes by itself, a spooled file, does not say so before Python 3.11, and zipfile asks.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._streams: list[IO[bytes]] = []
+
+    def close(self) -> None:
+        """Close the files, also those of a form that was refused in its middle, which werkzeug has lost."""
+        super().close()
+        for stream in self._streams:
+            stream.close()
+
     def _get_file_stream(
         self,
         total_content_length: int | None,
@@ -25,6 +35,6 @@ class UploadRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        if total_content_length is not None and total_content_length <= _MAX_IN_MEMORY_BYTES:
-            return io.BytesIO()
-        return tempfile.TemporaryFile()
+        is_small = total_content_length is not None and total_content_length <= _MAX_IN_MEMORY_BYTES
+        self._streams.append(io.BytesIO() if is_small else tempfile.TemporaryFile())
+        return self._streams[-1]

@@ -142,7 +142,7 @@ class DeadLetters:
             except Unavailable:
                 raise
             except PyocoServerError as exc:
-                done.append(Replayed(stored.seq, exc))
+                done.append(Replayed(stored.seq, exc.without_frames()))
         return done, some.rest
 
     def remove_some(self, caller: Caller, wanted: LetterFilter, there: Range) -> tuple[int, Range | None]:

@@ -206,7 +206,7 @@ class Submission:
                 if item.workflow is not None:
                     self._workflows.keep(item.workflow.sha256, item.workflow.text)
         except (BusError, BusUnavailable) as exc:
-            return [exc if isinstance(item, _Prepared) else item for item in prepared]
+            return [exc.without_frames() if isinstance(item, _Prepared) else item for item in prepared]
         written = iter(self._bus.write_each([(item.creation, item.publication) for item in ready]))
         return [self._outcome(item, next(written)) if isinstance(item, _Prepared) else item for item in prepared]
 
@@ -227,7 +227,7 @@ class Submission:
         try:
             creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
         except SnapshotTooLarge as exc:
-            return exc
+            return exc.without_frames()
         for write in (creation, publication):
             if not self._bus.accepts(write):
                 return TooLarge(
@@ -252,7 +252,7 @@ class Submission:
             try:
                 self._withdraw(run_id, written.completed[0])
             except SubmissionUncertain as exc:
-                return exc
+                return exc.without_frames()
         return BusUnavailable(f"The run was not accepted: {written}")
 
     def _withdraw(self, run_id: str, revision: int) -> None:

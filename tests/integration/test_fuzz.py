@@ -126,7 +126,7 @@ def can_be_wrong(operation: Any) -> bool:
     return bool(operation.query or operation.body or operation.headers)
 
 
-@pytest.mark.parametrize("examples", [12, pytest.param(300, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [12, pytest.param(100, marks=pytest.mark.long)])
 @pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
 @pytest.mark.parametrize("kind", ["open", "guarded"])
 def test_no_request_brings_an_answer_that_is_not_documented(

@@ -1,0 +1,60 @@
+"""How much of what clients send is in work at the same time.
+
+What is read takes many times the room of its text: nine megabytes of JSON become 250 of Python objects. With twenty
+clients who send that at once a gateway would take six gigabytes; so large bodies take turns.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from pyoco_server.errors import TooManyBodies
+
+#: Smaller bodies take no room: with all threads at work they are 2 MiB of text.
+FREE_BYTES = 64 * 1024
+#: An honest body of any size is in work for less than a second.
+WAIT_SEC = 5.0
+#: So many requests may wait, so that threads are left for those that need not.
+MAX_WAITING = 16
+
+
+class Room:
+    """Bytes of bodies that may be in work; one that is larger takes all of them.
+
+    :param wait_sec: how long a body waits for its turn.
+    """
+
+    def __init__(self, max_bytes: int, wait_sec: float = WAIT_SEC) -> None:
+        self._max_bytes = self._free_bytes = max_bytes
+        self._wait_sec = wait_sec
+        self._waiting_count = 0
+        self._changed = threading.Condition()
+
+    def take(self, size_bytes: int) -> int:
+        """Take room for a body; gives how much, for :meth:`release`.
+
+        :raises TooManyBodies: there is none in time.
+        """
+        if size_bytes <= FREE_BYTES:
+            return 0
+        size_bytes = min(size_bytes, self._max_bytes)
+        with self._changed:
+            if self._free_bytes < size_bytes and not self._wait_for(size_bytes):
+                raise TooManyBodies
+            self._free_bytes -= size_bytes
+        return size_bytes
+
+    def release(self, size_bytes: int) -> None:
+        """Give room back."""
+        with self._changed:
+            self._free_bytes += size_bytes
+            self._changed.notify_all()
+
+    def _wait_for(self, size_bytes: int) -> bool:
+        if self._waiting_count >= MAX_WAITING:
+            return False
+        self._waiting_count += 1
+        try:
+            return self._changed.wait_for(lambda: self._free_bytes >= size_bytes, self._wait_sec)
+        finally:
+            self._waiting_count -= 1

@@ -1,0 +1,68 @@
+"""Requests that are refused leave nothing behind in the gateway's memory."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import Guarded
+from tests.support.gateway import LocalGateway, problem
+
+MARK = "mark-of-this-test"
+PARAMS = {MARK: [1]}
+#: Over the cap of snapshots.
+LARGE_PARAMS = {MARK: ["x" * 300_000]}
+RUN = {"flow_name": "f", "params": PARAMS}
+KEY = {"Idempotency-Key": "one"}
+
+REQUESTS: dict[str, tuple[int, str, dict[str, Any]]] = {
+    "run too large": (413, "/runs", {"json": {"flow_name": "f", "params": LARGE_PARAMS}}),
+    "run of no flow": (422, "/runs", {"json": {"params": PARAMS}}),
+    "no key": (422, "/runs", {"json": RUN, "headers": {"Idempotency-Key": "x" * 300}}),
+    "key of another": (422, "/runs", {"json": {**RUN, "params": {MARK: [2]}}, "headers": KEY}),
+    "key again": (200, "/runs", {"json": RUN, "headers": KEY}),
+    "no workflow": (422, f"/runs/yaml?flow_name=f&params={json.dumps(PARAMS)}", {"data": "x: y"}),
+    "batch of faults": (200, "/runs/batch", {"json": {"runs": [{"params": PARAMS}, RUN]}}),
+    "batch of too large": (200, "/runs/batch", {"json": {"runs": [{**RUN, "params": LARGE_PARAMS}]}}),
+    "batch of no workflow": (422, "/runs/batch", {"json": {"workflow": "x", "flow_name": "f", "params": [PARAMS]}}),
+}
+
+
+@pytest.fixture
+def garbage() -> Iterator[Callable[[], list[Any]]]:
+    """Gives what was kept since the test began by nothing but itself, in cycles."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def look() -> list[Any]:
+        gc.collect()
+        return list(gc.garbage)
+
+    yield look
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_refused_request_is_forgotten_at_once(
+    shared: LocalGateway, garbage: Callable[[], list[Any]], name: str
+) -> None:
+    # Whose key it is.
+    assert shared.ask("POST", "/runs", json=RUN, headers=KEY).status_code == 200
+    status, path, options = REQUESTS[name]
+    for _ in range(3):
+        assert shared.ask("POST", path, **options).status_code == status
+    left = [item for item in garbage() if isinstance(item, dict) and MARK in item]
+    assert not left, f"{len(left)} bodies are kept until Python looks for cycles"
+
+
+def test_fields_of_a_form_beside_a_wheel_are_not_kept_in_memory_beyond_a_little(guarded: Guarded) -> None:
+    key = guarded.known_key("acme")
+    form = {"wheel": ("a-1-py3-none-any.whl", b"x"), "tags": (None, "a" * 1_000_000)}
+    problem(guarded.gateway.with_key(key, "POST", "/wheels", files=form), 413)
