@@ -20,7 +20,8 @@ _OPEN_PATHS = ("/health", "/ready", SIGN_IN_PATH)
 _OPEN_PREFIX = "/static/"
 #: Holds a browser's session.
 SESSION_COOKIE = "pyoco_session"
-_READING = ("GET", "HEAD")
+#: Methods that change nothing.
+READING = ("GET", "HEAD")
 
 
 def install(app: Flask) -> None:
@@ -45,7 +46,7 @@ def is_admitted() -> bool:
 
 
 def _admit() -> None:
-    is_reading = request.method in _READING
+    is_reading = request.method in READING
     if is_open(request.path):
         return
     try:

@@ -21,6 +21,7 @@ from pyoco_server.gateway import (
     wheels,
     workers,
 )
+from pyoco_server.gateway.admission import READING
 from pyoco_server.gateway.answers import JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import WHEEL_PATHS, max_body_bytes, max_form_memory_bytes
@@ -104,8 +105,8 @@ def _limit_body() -> None:
 
 
 def _take_room() -> None:
-    # The file of a wheel's form is kept on the disk.
-    if request.path not in WHEEL_PATHS:
+    # The file of a wheel's form is kept on the disk, and what only reads, and may wait for long, does not read a body.
+    if request.path not in WHEEL_PATHS and request.method not in READING:
         g.room_bytes = gateway().room.take(request.content_length or 0)
 
 

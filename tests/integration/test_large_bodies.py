@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -60,6 +61,15 @@ def test_a_refused_request_is_forgotten_at_once(
         assert shared.ask("POST", path, **options).status_code == status
     left = [item for item in garbage() if isinstance(item, dict) and MARK in item]
     assert not left, f"{len(left)} bodies are kept until Python looks for cycles"
+
+
+def test_the_body_of_a_request_that_waits_keeps_no_other_from_its_turn(shared: LocalGateway) -> None:
+    run_id = shared.submit()
+    with ThreadPoolExecutor(12) as waiting:
+        asked = [waiting.submit(shared.get, f"/runs/{run_id}?wait=5", data=b"x" * 2_000_000) for _ in range(12)]
+        # It would wait for less than they do.
+        assert shared.ask("POST", "/runs", json={"flow_name": "f", "params": {"x": "y" * 100_000}}).status_code == 200
+        assert {one.result().status_code for one in asked} == {200}
 
 
 def test_fields_of_a_form_beside_a_wheel_are_not_kept_in_memory_beyond_a_little(guarded: Guarded) -> None:
