@@ -1,6 +1,10 @@
-"""What waitress answers by itself, in the form of all our errors: requests that never reach the application.
+"""Connections: requests that never reach the application, and clients that do not let theirs come.
 
-Source: RFC 9457; contract, section 3; RFC 9112, section 9.6 (how to close a connection without losing the answer).
+What waitress answers by itself has the form of all our errors. Left to itself it would keep a connection for ever on
+which a byte comes now and then, and accept no other one when there are many of them.
+
+Source: RFC 9457; contract, section 3; RFC 9112, section 9.6 (how to close a connection without losing the answer);
+RFC 9110, section 15.5.9 (408).
 """
 
 # waitress is published without types for its calls.
@@ -11,19 +15,33 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask
-from waitress.utilities import RequestEntityTooLarge
+from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 from pyoco_server.gateway.problems import CONTENT_TYPE, body_too_large, problem_document
 
-#: How much of a refused body is still read and thrown away; whoever sends more may lose the answer.
+#: How much of a refused body is still read and thrown away, and for how long; whoever sends more may lose the answer.
 _MAX_DRAINED_BYTES = 64 * 1024 * 1024
+_MAX_DRAINING_SEC = 20.0
+#: A request may take so long to come, and then as long as it brings so much a second.
+GRACE_SEC = 20.0
+MIN_BYTES_PER_SEC = 1_000
+#: Where every connection is taken, one of so many is closed at a time.
+_CLOSED_SHARE = 8
+
+
+class RequestTimeout(BadRequest):
+    """A request did not come in time."""
+
+    code = 408
+    reason = "Request Timeout"
 
 
 class ProblemTask(ErrorTask):
@@ -63,6 +81,50 @@ class Channel(HTTPChannel):
     has_unread_input = False
     _is_draining = False
     _drained_bytes = 0
+    _draining_since = 0.0
+    #: The request that is coming, and how much of it has come.
+    _coming: Any = None
+    _coming_bytes = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Since when it is coming, or the connection is idle; ``time.monotonic()``.
+        self._since = time.monotonic()
+
+    def received(self, data: bytes) -> Any:
+        taken = super().received(data)
+        if self.request is not self._coming:
+            self._coming, self._coming_bytes, self._since = self.request, 0, time.monotonic()
+        self._coming_bytes += len(data)
+        return taken
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is answered here: the client is to send."""
+        return not self.requests and not self.total_outbufs_len
+
+    def restart_clock(self, now: float) -> None:
+        """Count time from now on: until now the client could not send, or had nothing to."""
+        self._since, self._coming_bytes = now, 0
+
+    def is_too_slow(self, now: float) -> bool:
+        """Say whether the request that is coming takes too long."""
+        in_time_sec = GRACE_SEC + self._coming_bytes / MIN_BYTES_PER_SEC
+        return self._coming is not None and not self._is_draining and now - self._since > in_time_sec
+
+    def use(self, now: float) -> tuple[float, float]:
+        """Give what to compare connections by: the bytes a second that come, and among idle ones who is so for less."""
+        elapsed_sec = max(now - self._since, 0.001)
+        return (self._coming_bytes / elapsed_sec if self._coming is not None else 0.0, -elapsed_sec)
+
+    def give_up(self) -> None:
+        """Answer the request that is coming with 408, and close."""
+        with self.requests_lock:
+            assert self._coming is not None, "nothing is coming"
+            self._coming.error = RequestTimeout("The request did not come in time: send it faster.")
+            self.requests.append(self._coming)
+            self.request = self._coming = None
+        self.server.add_task(self)
 
     def shutdown_writing(self) -> None:
         """Tell the client that the answer is whole, and go on listening to it."""
@@ -91,18 +153,38 @@ class Channel(HTTPChannel):
         with contextlib.suppress(OSError):
             data = self.recv(self.adj.recv_bytes)
         self._drained_bytes += len(data)
-        if not data or self._drained_bytes > _MAX_DRAINED_BYTES:
+        is_over = time.monotonic() - self._draining_since > _MAX_DRAINING_SEC
+        if not data or self._drained_bytes > _MAX_DRAINED_BYTES or is_over:
             self.handle_close()
 
     def handle_close(self) -> None:
         if self.has_unread_input and self.connected and not self._is_draining:
             self._is_draining = True
+            self._draining_since = time.monotonic()
             # The maintenance of waitress sets it again when nothing comes for long.
             self.will_close = False
             with contextlib.suppress(OSError):
                 self.shutdown_writing()
                 return
         super().handle_close()
+
+
+def dismiss_slow(channels: Collection[Channel], *, is_full: bool) -> None:
+    """Give up requests that come too slowly, and where no connection is left, those of the clients that send least.
+
+    To be called on the thread that receives.
+    """
+    now = time.monotonic()
+    waiting = [channel for channel in channels if channel.is_waiting]
+    for channel in channels:
+        if not channel.is_waiting:
+            channel.restart_clock(now)
+    if is_full:
+        for channel in sorted(waiting, key=lambda each: each.use(now))[: max(1, len(channels) // _CLOSED_SHARE)]:
+            channel.handle_close()
+    for channel in waiting:
+        if channel.connected and channel.is_too_slow(now):
+            channel.give_up()
 
 
 def channel_class(max_body_bytes: Callable[[str], int]) -> type[Channel]:

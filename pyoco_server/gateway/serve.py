@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ from pyoco_server.config import Config
 from pyoco_server.errors import InvalidCommand, PyocoServerError
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.canceller import Canceller
-from pyoco_server.gateway.channel import channel_class
+from pyoco_server.gateway.channel import channel_class, dismiss_slow
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
 from pyoco_server.gateway.instruments import Instruments
@@ -68,6 +69,8 @@ _CHANNEL_TIMEOUT_SEC = 60
 #: this size, and what a thread once took stays its own: with the 16 MiB of waitress 18 MB for each that sent a wheel.
 _ANSWER_BUFFER_BYTES = 1024 * 1024
 _BACKLOG = 1024
+#: How often it is looked for clients that do not let their requests come.
+_LOOK_SEC = 0.5
 #: How long NATS may take to answer when the gateway starts.
 CONNECT_TIMEOUT_SEC = 6.0
 
@@ -98,6 +101,7 @@ class HttpServer(Service):
         )
         self._server.channel_class = channel_class(functools.partial(max_body_bytes, gateway.config))
         self._drained = Deadline(0)
+        self._next_look = 0.0
 
     def stop(self, deadline: Deadline) -> bool:
         """Accept nothing more, let answers that have begun end within the deadline, then close."""
@@ -120,7 +124,11 @@ class HttpServer(Service):
         self._server.asyncore.close_all(self._server._map, ignore_all=True)
 
     def _turn(self, timeout_sec: float) -> None:
-        self._server.asyncore.loop(timeout=timeout_sec, map=self._server._map, use_poll=True, count=1)
+        server = self._server
+        server.asyncore.loop(timeout=timeout_sec, map=server._map, use_poll=True, count=1)
+        if server.in_connection_overflow or time.monotonic() >= self._next_look:
+            dismiss_slow(list(server.active_channels.values()), is_full=server.in_connection_overflow)
+            self._next_look = time.monotonic() + _LOOK_SEC
 
     def _close_idle(self) -> bool:
         """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left."""
