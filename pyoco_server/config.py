@@ -1,7 +1,7 @@
 """The settings: one record each, and the only reader of the environment.
 
-A setting is a field of :class:`Config` whose metadata holds its environment variable, parser and help text;
-flags, error messages and ``docs/config.md`` derive from these records. The environment wins over the ``.env``
+A setting is a field of :class:`Config`, named as its variable, whose metadata holds that variable, parser and help
+text; flags, error messages and ``docs/config.md`` derive from these records. The environment wins over the ``.env``
 file of the working directory, and a flag wins over both.
 
 Source: contract, section 7.
@@ -67,8 +67,8 @@ class Config:
         "a tag: letters, digits, '_' and '-', 128 at most",
         "the tag of runs that name none",
     )
-    runs_bucket: str = setting.bucket("PYOCO_RUNS_KV_BUCKET", "pyoco_runs", "bucket of the run snapshots")
-    workers_bucket: str = setting.bucket("PYOCO_WORKERS_KV_BUCKET", "pyoco_workers", "bucket of the worker registry")
+    runs_kv_bucket: str = setting.bucket("PYOCO_RUNS_KV_BUCKET", "pyoco_runs", "bucket of the run snapshots")
+    workers_kv_bucket: str = setting.bucket("PYOCO_WORKERS_KV_BUCKET", "pyoco_workers", "bucket of the worker registry")
     http_auth_mode: str = setting.make(
         "PYOCO_HTTP_AUTH_MODE",
         "none",
@@ -83,7 +83,7 @@ class Config:
         "the name of a header: letters, digits and '-'",
         "the header that carries the API key",
     )
-    auth_bucket: str = setting.bucket("PYOCO_AUTH_KV_BUCKET", "pyoco_auth", "bucket of the API keys")
+    auth_kv_bucket: str = setting.bucket("PYOCO_AUTH_KV_BUCKET", "pyoco_auth", "bucket of the API keys")
     auth_pepper: str = setting.secret(
         "PYOCO_AUTH_PEPPER", "", "goes into the hash of each API key; the same wherever keys are made and checked"
     )
@@ -106,7 +106,7 @@ class Config:
     worker_retention_sec: float = setting.seconds(
         "PYOCO_WORKER_RETENTION_SEC", 604800.0, "how long the record of a worker that is gone is kept"
     )
-    cancel_grace_sec: float = setting.seconds(
+    cancel_grace_period_sec: float = setting.seconds(
         "PYOCO_CANCEL_GRACE_PERIOD_SEC",
         30.0,
         "how long a cancelled run may go on before its processes are ended",
@@ -124,14 +124,14 @@ class Config:
     drain_sec: float = setting.seconds(
         "PYOCO_DRAIN_SEC", 30.0, "how long a worker that is told to stop lets its runs go on", low=0
     )
-    ack_wait_sec: float = setting.seconds(
+    consumer_ack_wait_sec: float = setting.seconds(
         "PYOCO_CONSUMER_ACK_WAIT_SEC", 30.0, "the queue gives a job to another worker after this silence"
     )
-    max_deliver: int = setting.count("PYOCO_CONSUMER_MAX_DELIVER", 20, "how often a job is handed out at most")
+    consumer_max_deliver: int = setting.count("PYOCO_CONSUMER_MAX_DELIVER", 20, "how often a job is handed out at most")
     poll_lease_sec: float = setting.seconds(
         "PYOCO_POLL_LEASE_SEC", 3600.0, "a run that pyoco's own worker took comes back after this silence of the worker"
     )
-    max_ack_pending: int = setting.count(
+    consumer_max_ack_pending: int = setting.count(
         "PYOCO_CONSUMER_MAX_ACK_PENDING", 200, "jobs of one tag in work at the same time"
     )
     ack_progress_interval_sec: float = setting.seconds(
@@ -160,7 +160,9 @@ class Config:
     max_watches: int = setting.count(
         "PYOCO_MAX_WATCHES", 512, "watches of runs that a gateway serves at the same time", low=0
     )
-    wheel_bucket: str = setting.bucket("PYOCO_WHEEL_OBJECT_STORE_BUCKET", "pyoco_wheels", "object store of the wheels")
+    wheel_object_store_bucket: str = setting.bucket(
+        "PYOCO_WHEEL_OBJECT_STORE_BUCKET", "pyoco_wheels", "object store of the wheels"
+    )
     wheel_max_bytes: int = setting.size("PYOCO_WHEEL_MAX_BYTES", 536_870_912, "the largest wheel", low=1024)
     wheel_sync_enabled: bool = setting.flag(
         "PYOCO_WHEEL_SYNC_ENABLED", False, "whether a worker installs the wheels of the registry"
@@ -176,7 +178,7 @@ class Config:
     wheel_install_timeout_sec: float = setting.seconds(
         "PYOCO_WHEEL_INSTALL_TIMEOUT_SEC", 180.0, "how long fetching and unpacking one wheel may take"
     )
-    wheel_history_bucket: str = setting.bucket(
+    wheel_history_kv_bucket: str = setting.bucket(
         "PYOCO_WHEEL_HISTORY_KV_BUCKET", "pyoco_wheel_history", "bucket of the history of the wheels"
     )
     wheel_history_ttl_sec: float = setting.seconds(
@@ -240,10 +242,10 @@ class Config:
 
         :raises InvalidSetting: with both variables named.
         """
-        if self.ack_progress_interval_sec >= self.ack_wait_sec:
+        if self.ack_progress_interval_sec >= self.consumer_ack_wait_sec:
             raise InvalidSetting(
                 f"PYOCO_ACK_PROGRESS_INTERVAL_SEC ({self.ack_progress_interval_sec:g}) must be less than "
-                f"PYOCO_CONSUMER_ACK_WAIT_SEC ({self.ack_wait_sec:g}), or the queue gives running jobs away."
+                f"PYOCO_CONSUMER_ACK_WAIT_SEC ({self.consumer_ack_wait_sec:g}), or the queue gives running jobs away."
             )
         if self.run_heartbeat_interval_sec >= self.worker_disconnect_timeout_sec:
             raise InvalidSetting(

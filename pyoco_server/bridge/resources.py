@@ -78,9 +78,9 @@ def ensure_consumer(bus: Bus, config: Config, tag: str) -> None:
         "ack_policy": "explicit",
         "deliver_policy": "all",
         "replay_policy": "instant",
-        "ack_wait": int(config.ack_wait_sec * _NANOSECONDS),
-        "max_deliver": config.max_deliver,
-        "max_ack_pending": config.max_ack_pending,
+        "ack_wait": int(config.consumer_ack_wait_sec * _NANOSECONDS),
+        "max_deliver": config.consumer_max_deliver,
+        "max_ack_pending": config.consumer_max_ack_pending,
     }
     body = {"stream_name": names.WORK_STREAM, "config": settings, "action": "create"}
     try:
@@ -137,11 +137,11 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         "max_age": _IDEMPOTENCY_MAX_AGE_SEC * _NANOSECONDS,
         "discard": "old",
     }
-    buckets = [config.runs_bucket, config.workers_bucket]
+    buckets = [config.runs_kv_bucket, config.workers_kv_bucket]
     if config.asks_for_keys:
-        buckets.append(config.auth_bucket)
-    history = {**_bucket(config.wheel_history_bucket), "max_age": int(config.wheel_history_ttl_sec * _NANOSECONDS)}
-    wheels = _object_store(config.wheel_bucket)
+        buckets.append(config.auth_kv_bucket)
+    history = {**_bucket(config.wheel_history_kv_bucket), "max_age": int(config.wheel_history_ttl_sec * _NANOSECONDS)}
+    wheels = _object_store(config.wheel_object_store_bucket)
     return [work, dead_letters, advisories, logs, *map(_bucket, buckets), workflows, idempotency, wheels, history]
 
 

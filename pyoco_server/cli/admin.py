@@ -181,7 +181,7 @@ def _create(args: argparse.Namespace, config: Config) -> int:
         key, args.tenant, pepper=config.auth_pepper, now=now, is_read_only=args.read_only, expires_at=expires_at
     )
     with _connected(config) as bus:
-        ensure_bucket(bus, config, config.auth_bucket)
+        ensure_bucket(bus, config, config.auth_kv_bucket)
         KeyStore(bus, config).create(record)
     print_json(
         {

@@ -220,7 +220,7 @@ class GatewayServer:
             runs,
             workers,
             disconnect_timeout_sec=self._config.worker_disconnect_timeout_sec,
-            cancel_grace_sec=self._config.cancel_grace_sec,
+            cancel_grace_sec=self._config.cancel_grace_period_sec,
         )
         cancellation = Cancellation(runs, holders, model, JobSearch(queue))
         wheels = WheelRegistry(

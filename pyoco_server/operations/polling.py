@@ -144,7 +144,7 @@ class Polling:
 
     def _decline(self, delivery: Delivery) -> None:
         """Hand a job back that others can do, be it delivered for the last time."""
-        if delivery.num_delivered < self._config.max_deliver:
+        if delivery.num_delivered < self._config.consumer_max_deliver:
             self._queue.deliveries.nak(delivery, _HAND_BACK_SEC)
         else:
             self._queue.queue_anew(delivery)

@@ -80,16 +80,16 @@ class ReadModel:
         self._life = 0
         self._ended_listeners: list[Callable[[dict[str, Any]], None]] = []
         self._watches: dict[str, set[Watch]] = {}
-        self._runs = BucketTable(self, config.runs_bucket, "runs", "run_id")
-        self._workers = BucketTable(self, config.workers_bucket, "workers", "worker_id")
+        self._runs = BucketTable(self, config.runs_kv_bucket, "runs", "run_id")
+        self._workers = BucketTable(self, config.workers_kv_bucket, "workers", "worker_id")
         self._followers = [
             Follower(bus, names.bucket_stream(bucket), names.key_subject(bucket, ">"), table, on_failure)
-            for bucket, table in ((config.runs_bucket, self._runs), (config.workers_bucket, self._workers))
+            for bucket, table in ((config.runs_kv_bucket, self._runs), (config.workers_kv_bucket, self._workers))
         ]
         #: Whoever watches a run may have lost the right to, so all look up after a change.
-        self.keys = KeyTable(config.auth_bucket, self.wake_watches)
+        self.keys = KeyTable(config.auth_kv_bucket, self.wake_watches)
         if config.asks_for_keys:
-            stream = names.bucket_stream(config.auth_bucket)
+            stream = names.bucket_stream(config.auth_kv_bucket)
             self._followers.append(Follower(bus, stream, self.keys.subject, self.keys, on_failure))
 
     def start(self) -> None:

@@ -19,8 +19,8 @@ class KeyStore:
 
     def __init__(self, bus: Bus, config: Config) -> None:
         self._bus = bus
-        self._bucket = config.auth_bucket
-        self._stream = names.bucket_stream(config.auth_bucket)
+        self._bucket = config.auth_kv_bucket
+        self._stream = names.bucket_stream(config.auth_kv_bucket)
 
     def create(self, record: KeyRecord) -> None:
         """Store the record of a new key.

@@ -37,7 +37,7 @@ class RunStore:
 
     def __init__(self, bus: Bus, config: Config) -> None:
         self._bus = bus
-        self._bucket = config.runs_bucket
+        self._bucket = config.runs_kv_bucket
         self._max_bytes = config.max_run_snapshot_bytes
 
     def get(self, run_id: str, *, budget_sec: float | None = None) -> StoredRun:
@@ -204,7 +204,7 @@ class RunHints:
 
     def __init__(self, bus: Bus, config: Config) -> None:
         self._hints = KeyHints(bus)
-        self._bucket = config.runs_bucket
+        self._bucket = config.runs_kv_bucket
 
     def listen(self, run_id: str, hear: Callable[[bytes], None]) -> contextlib.AbstractContextManager[None]:
         """Hear of writes to this run for as long as the ``with`` block lasts; see :meth:`KeyHints.listen`."""

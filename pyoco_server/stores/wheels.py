@@ -54,7 +54,7 @@ class WheelStore:
     """Reads and writes wheels."""
 
     def __init__(self, bus: Bus, config: Config) -> None:
-        self._objects = ObjectStore(bus, config.wheel_bucket)
+        self._objects = ObjectStore(bus, config.wheel_object_store_bucket)
 
     def revision(self) -> int:
         """Give a number that changes with every upload and delete.
@@ -141,8 +141,8 @@ class WheelHistory:
 
     def __init__(self, bus: Bus, config: Config) -> None:
         self._bus = bus
-        self._bucket = config.wheel_history_bucket
-        self._stream = names.bucket_stream(config.wheel_history_bucket)
+        self._bucket = config.wheel_history_kv_bucket
+        self._stream = names.bucket_stream(config.wheel_history_kv_bucket)
 
     def add(self, event: WheelEvent) -> None:
         """Store an event.

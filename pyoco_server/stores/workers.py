@@ -24,7 +24,7 @@ class WorkerStore:
 
     def __init__(self, bus: Bus, config: Config) -> None:
         self._bus = bus
-        self._bucket = config.workers_bucket
+        self._bucket = config.workers_kv_bucket
 
     def get(self, worker_id: str) -> WorkerRecord | None:
         """Read a worker's record; ``None`` when it has none.

@@ -74,7 +74,7 @@ class Execution:
         #: Set on the bridge's thread when the run may have been changed by somebody else.
         self._is_news_hinted = threading.Event()
         self._limit_sec = config.time_limit_sec(job.timeout_sec)
-        self._forced_end = ForcedEnd(child, grace_sec=config.cancel_grace_sec, time_limit_sec=self._limit_sec)
+        self._forced_end = ForcedEnd(child, grace_sec=config.cancel_grace_period_sec, time_limit_sec=self._limit_sec)
         self.is_child_reusable = False
 
     @property
@@ -212,7 +212,7 @@ class Execution:
             return
         logger.error(
             "a run did not stop within %g s of its cancel; its processes are ended",
-            self._config.cancel_grace_sec,
+            self._config.cancel_grace_period_sec,
             extra={**self.context, "err_id": LogId.CANCEL_OVERDUE},
         )
 

@@ -135,7 +135,7 @@ def _report(bus: Any, config: Any, in_hand: InHand, lost_at: float) -> None:
     count = 0
     for reply, subject in in_hand.leases.items():
         num_delivered, seq, _ = delivery_counts(reply)
-        if num_delivered >= config.max_deliver:
+        if num_delivered >= config.consumer_max_deliver:
             # The queue would not hand it out again: a gateway ends its run.
             continue
         try:

@@ -354,4 +354,4 @@ class Slot(Service):
                 work.is_done.set()
 
     def _lease(self, delivery: Delivery) -> Lease:
-        return Lease(self._tools.deliveries, delivery, self._tools.config.max_deliver, self._tools.sentinel)
+        return Lease(self._tools.deliveries, delivery, self._tools.config.consumer_max_deliver, self._tools.sentinel)

@@ -154,7 +154,7 @@ class Worker:
                 runs,
                 workers,
                 disconnect_timeout_sec=config.worker_disconnect_timeout_sec,
-                cancel_grace_sec=config.cancel_grace_sec,
+                cancel_grace_sec=config.cancel_grace_period_sec,
             ),
             is_active=self._registry.is_active,
             **identity,

@@ -16,6 +16,12 @@ def test_documented_settings_are_those_of_the_code() -> None:
     assert CONFIG.read_text() == document(), told
 
 
+def test_each_field_is_named_as_its_variable_as_in_0_5_1() -> None:
+    assert {name: record.env for name, record in settings().items()} == {
+        name: f"PYOCO_{name.upper()}" for name in settings()
+    }
+
+
 def test_each_documented_default_is_a_value_that_means_what_holds_without_it() -> None:
     defaults = {item.name: item.default for item in fields(Config)}
     rows = [row for rows in tables(CONFIG.read_text()) for row in rows if "expected" in row]

@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     """A server with all that gateways, workers and the makers of keys make, and a stream that nobody configured."""
     server = NatsServer(tmp_path_factory.mktemp("spec") / "nats").start()
     with Parts(server.url) as parts:
-        ensure_bucket(parts.bus, parts.config, parts.config.auth_bucket)
+        ensure_bucket(parts.bus, parts.config, parts.config.auth_kv_bucket)
         parts.queue.ensure("gpu")
         parts.bus.api("STREAM.CREATE.BARE", {"name": "BARE", "subjects": ["bare"]})
         yield parts

@@ -35,7 +35,7 @@ def buses(nats: NatsServer) -> Iterator[list[Bus]]:
 
 
 def test_operators_who_revoke_a_key_at_the_same_time_agree_on_the_first_time(buses: list[Bus]) -> None:
-    ensure_bucket(buses[0], CONFIG, CONFIG.auth_bucket)
+    ensure_bucket(buses[0], CONFIG, CONFIG.auth_kv_bucket)
     stores = [KeyStore(bus, CONFIG) for bus in buses]
     together = Barrier(OPERATORS, timeout=10)
 

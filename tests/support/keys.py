@@ -28,7 +28,7 @@ class Keys:
     def make(self, tenant: str, **limits: Any) -> str:
         """Give the text of a new key."""
         key = ApiKey.generate()
-        ensure_bucket(self._parts.bus, self._parts.config, self._parts.config.auth_bucket)
+        ensure_bucket(self._parts.bus, self._parts.config, self._parts.config.auth_kv_bucket)
         self._store.create(KeyRecord.of(key, tenant, pepper="", now=time.time(), **limits))
         return key.text
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pyoco_server
 from pyoco_server import errors, http_api
-from pyoco_server.config import settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "library_api.md"
 #: What stands before it is written by hand.
@@ -83,9 +82,8 @@ def _sections() -> Iterator[str]:
 
 def _class_text(name: str, kind: type) -> Iterator[str]:
     if name == "NatsBackendConfig":
-        yield "The settings of [config.md](config.md) as fields; immutable. `dataclasses.replace` gives changed ones.\n"
-        yield "| field | variable |\n|---|---|"
-        yield "\n".join(f"| `{field}` | `{setting.env}` |" for field, setting in settings().items()) + "\n"
+        yield "The settings of [config.md](config.md) as fields: `PYOCO_DRAIN_SEC` is `drain_sec`, and so on."
+        yield "They cannot be changed; `dataclasses.replace` gives others.\n"
         return
     if not hasattr(kind, "connect"):
         yield _signature(name, inspect.signature(kind))

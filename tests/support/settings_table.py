@@ -95,7 +95,7 @@ def _readers() -> dict[str, tuple[str, ...]]:
 
 
 def _named(module: str) -> set[str]:
-    """Give the settings that a module reads, as in ``self._config.max_deliver``."""
+    """Give the settings that a module reads, as in ``self._config.consumer_max_deliver``."""
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None
     names = set()

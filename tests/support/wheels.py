@@ -107,7 +107,7 @@ class Registry:
         self._registry = WheelRegistry(
             WheelStore(bus, config), WheelHistory(bus, config), max_bytes=config.wheel_max_bytes
         )
-        self._objects = ObjectStore(bus, config.wheel_bucket)
+        self._objects = ObjectStore(bus, config.wheel_object_store_bucket)
 
     def upload(
         self, package: str = "demo", version: str = "1.0", *, tags: Sequence[str] = (), **options: object
