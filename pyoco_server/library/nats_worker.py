@@ -38,7 +38,8 @@ class PyocoNatsWorker:
     another worker when this program is killed, or ends without :meth:`close`. It neither installs signal handlers nor
     configures logging, and never writes to stdout or stderr itself. Connect after a fork, not before it.
 
-    Use it as a context manager, or call :meth:`close`. :meth:`close` may be called from any thread.
+    While a run goes on in this process, pyoco has streams that pass on what is printed in place of ``sys.stdout`` and
+    ``sys.stderr``. Use the worker as a context manager, or call :meth:`close`, which any thread may do.
     """
 
     def __init__(self, config: Config, options: WorkerOptions, start_runner: Callable[[], LocalRunner] | None) -> None:
@@ -111,26 +112,30 @@ class PyocoNatsWorker:
         :meth:`close` waits for it.
 
         :param timeout: seconds to wait for a run, 0 or more; what has begun takes as long as it needs.
-        :return: the id of the run that was executed; ``None`` when there was none, or :meth:`close` was called.
+        :return: the id of the run that was executed; ``None`` when there was none, or the worker is to take no more.
         :raises BusUnavailable: NATS does not answer. The connection mends itself, so call again; an outage of less than
             15 seconds is waited for here, even beyond ``timeout``.
         :raises WorkerClosed: after :meth:`close`, or when somebody has asked the worker to drain: close it then.
         :raises ThreadDied: this worker is broken: close it and connect another one.
         """
         with self._one_at_a_time:
-            # Before the looks at what sets it, so that neither can come in between unseen.
+            # Before the look at what sets it, so that nothing can come in between unseen.
             self._wake = wake = threading.Event()
-            self._check()
+            self._check_failure()
+            if self._is_closed:
+                raise WorkerClosed
+            if self._is_draining:
+                raise WorkerClosed("Somebody has asked the worker to drain: it takes no more runs. Close it.")
             wanted = OneRun(timeout, wake.set)
             self._worker.take_one(wanted)
             try:
                 wake.wait()
             finally:
                 self._worker.withdraw(wanted)
-            if not self._is_closed:
-                self._check()
-        if wanted.trouble is not None:
-            raise wanted.trouble
+        if wanted.run_id is None:
+            self._check_failure()
+            if wanted.trouble is not None:
+                raise wanted.trouble
         return wanted.run_id
 
     def close(self) -> None:
@@ -143,19 +148,15 @@ class PyocoNatsWorker:
             if not self._is_closed:
                 self._worker.stop(self._config.drain_sec)
                 self._is_closed = True
-        self._wake.set()
 
-    def _check(self) -> None:
-        if self._is_closed:
-            raise WorkerClosed
-        if self._is_draining:
-            raise WorkerClosed("Somebody has asked the worker to drain: it takes no more runs. Close it.")
+    def _check_failure(self) -> None:
         if self._failed is not None:
             raise ThreadDied(self._failed.name) from self._failed.failure
 
     def _drain(self) -> None:
-        """Have the next call find no run; the present one goes on."""
+        """End the wait for another run, on whose thread ever; the present one goes on."""
         self._is_draining = True
+        self._worker.take_no_more()
 
     def _fail(self, service: Service) -> None:
         """Note that a thread has died, on that thread."""

@@ -118,8 +118,14 @@ class Consumer(Service):
             self._changed.notify_all()
 
     def take_one(self, wanted: OneRun) -> None:
-        """Fetch jobs until one of them is a run that is executed, or the time is over; one such wait at a time."""
+        """Fetch jobs until one of them is a run that is executed, or the time is over; one such wait at a time.
+
+        A consumer that is to stop ends the wait at once.
+        """
         with self._changed:
+            if self.is_stopping:
+                wanted.end()
+                return
             self._wanted = wanted
             self._changed.notify_all()
 

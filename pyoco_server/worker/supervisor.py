@@ -222,6 +222,10 @@ class Worker:
         """Fetch none any more; a run that has been fetched goes on."""
         self._consumer.withdraw(wanted)
 
+    def take_no_more(self) -> None:
+        """Fetch no more jobs; a run that has been fetched goes on. :meth:`stop` is still to come."""
+        self._consumer.request_stop()
+
     def hurry(self) -> None:
         """Let no run go on any longer: the second request to stop means now."""
         self._must_stop.set()

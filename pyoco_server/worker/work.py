@@ -29,7 +29,7 @@ class OneRun:
     """Somebody's wait for one run.
 
     :param timeout_sec: how long to wait for it, from the moment on when a slot can take it.
-    :param on_end: called once, on the consumer's thread.
+    :param on_end: called when there is nothing more to wait for, on any thread.
     :ivar run_id: the run, when it has been executed.
     :ivar trouble: why no job could be fetched when the time was over.
     """

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.gateway import LocalGateway
 from tests.support.keys import GuardedGateway, Keys
+from tests.support.library import Desk, Notes, desk
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
 
@@ -86,3 +87,26 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         yield Guarded(gateway, Keys(parts), parts, server)
     gateway.stop()
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def calm_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A NATS for all tests of a file, which none of them disturbs."""
+    server = NatsServer(tmp_path_factory.mktemp("calm") / "nats").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def at(calm_nats: NatsServer) -> Iterator[Desk]:
+    """A program's view of that NATS, with a tag of its own."""
+    with desk(calm_nats.url) as made:
+        yield made
+
+
+@pytest.fixture
+def notes() -> Iterator[Notes]:
+    """Flows that are closures of this process."""
+    made = Notes()
+    yield made
+    made.may_end.set()

@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,35 +21,13 @@ from pyoco_server.errors import (
     InvalidSetting,
     PyocoServerError,
     ThreadDied,
-    WorkerClosed,
 )
 from pyoco_server.library import nats_worker
-from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.worker import supervisor
 from pyoco_server.worker.consumer import Consumer
 from tests.support.library import PATIENCE_SEC, Desk, Notes, desk
 from tests.support.nats import NatsServer, free_port
 from tests.support.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    started = NatsServer(tmp_path_factory.mktemp("library") / "nats").start()
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def at(server: NatsServer) -> Iterator[Desk]:
-    with desk(server.url) as made:
-        yield made
-
-
-@pytest.fixture
-def notes() -> Iterator[Notes]:
-    made = Notes()
-    yield made
-    made.may_end.set()
 
 
 def test_a_closure_resolves_and_executes_runs_in_this_very_process(at: Desk, notes: Notes) -> None:
@@ -139,74 +115,6 @@ def test_nothing_is_left_behind_and_nothing_of_the_program_is_changed(at: Desk, 
     assert (set(threading.enumerate()), _children(), _handlers()) == before
 
 
-def test_a_close_from_another_thread_ends_a_wait_and_lets_a_run_end(at: Desk, notes: Notes) -> None:
-    found: list[str | None] = []
-    for flow_name in (None, "held"):
-        worker = PyocoNatsWorker.connect(config=at.config, flow_resolver=notes.resolve)
-        waiting = threading.Thread(target=lambda given=worker: found.append(given.run_once(timeout=PATIENCE_SEC)))
-        waiting.start()
-        run_id = at.submit(flow_name) if flow_name else None
-        if flow_name:
-            assert notes.begun.wait(PATIENCE_SEC)
-        closing = threading.Thread(target=worker.close)
-        closing.start()
-        if flow_name:
-            assert waiting.is_alive()
-            notes.may_end.set()
-        waiting.join(PATIENCE_SEC)
-        closing.join(PATIENCE_SEC)
-        assert found.pop() == run_id
-        with pytest.raises(WorkerClosed):
-            worker.run_once()
-
-
-def test_a_worker_that_is_asked_to_drain_takes_no_more_runs(at: Desk, notes: Notes) -> None:
-    worker_id = f"drains-{at.tag}"
-    with PyocoNatsWorker.connect(config=at.config, flow_resolver=notes.resolve, worker_id=worker_id) as worker:
-        WorkerStore(at.parts.bus, at.config).request_drain(worker_id, now=time.time(), timeout_sec=20)
-
-        def is_refused() -> bool:
-            try:
-                worker.run_once(timeout=0.05)
-            except WorkerClosed as exc:
-                assert "asked the worker to drain" in str(exc)
-                return True
-            return False
-
-        eventually(is_refused, what="the refusal")
-    assert at.record(worker_id).state == "STOPPED_GRACEFUL"
-
-
-def test_a_run_that_has_not_ended_when_the_drain_time_is_over_is_begun_by_another_worker(
-    at: Desk, notes: Notes
-) -> None:
-    config = replace(at.config, drain_sec=0.1)
-    worker = PyocoNatsWorker.connect(config=config, flow_resolver=notes.resolve)
-    waiting = threading.Thread(target=worker.run_once, args=(PATIENCE_SEC,))
-    waiting.start()
-    run_id = at.submit("held")
-    assert notes.begun.wait(PATIENCE_SEC)
-    worker.close()
-    waiting.join(PATIENCE_SEC)
-    assert at.parts.queued_ids().count(run_id) == 1
-    notes.may_end.set()
-    with PyocoNatsWorker.connect(config=config, flow_resolver=notes.resolve) as other:
-        assert other.run_once(timeout=PATIENCE_SEC) == run_id
-    assert (at.run(run_id)["status"], at.run(run_id)["attempt"]) == ("COMPLETED", 2)
-
-
-def test_a_run_over_its_time_ends_although_its_thread_goes_on_and_the_next_run_is_executed(
-    at: Desk, notes: Notes
-) -> None:
-    config = replace(at.config, run_timeout_sec=0.2)
-    with PyocoNatsWorker.connect(config=config, flow_resolver=notes.resolve) as worker:
-        held, quick = at.submit("held"), at.submit("f", 1)
-        assert [worker.run_once(timeout=PATIENCE_SEC) for _ in range(2)] == [held, quick]
-    assert not notes.may_end.is_set()
-    assert (at.run(held)["status"], str(at.run(held)["error"])[:8]) == ("FAILED", "timeout:")
-    assert at.run(quick)["status"] == "COMPLETED"
-
-
 def test_an_outage_is_told_and_over_when_nats_is_back(
     tmp_path: Path, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +132,20 @@ def test_an_outage_is_told_and_over_when_nats_is_back(
         )
         assert done == run_id
     nats.stop()
+
+
+def test_threads_take_turns(at: Desk, notes: Notes) -> None:
+    found: list[str | None] = []
+    with PyocoNatsWorker.connect(config=at.config, flow_resolver=notes.resolve) as worker:
+        threads = [
+            threading.Thread(target=lambda: found.append(worker.run_once(timeout=PATIENCE_SEC))) for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        runs = [at.submit("f", number) for number in range(3)]
+        for thread in threads:
+            thread.join(PATIENCE_SEC)
+    assert sorted(map(str, found)) == sorted(runs)
 
 
 def test_a_worker_that_has_lost_a_thread_says_so_and_can_be_closed(

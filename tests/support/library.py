@@ -57,7 +57,7 @@ class Notes:
         self.may_end = threading.Event()
 
     def resolve(self, name: str) -> Flow:
-        """Give flow ``f``, which notes its parameter, or flow ``held``, which waits until it may end."""
+        """Give flow ``f``, which notes its parameter, ``held``, which waits until it may end, or both."""
 
         @task
         def note(x: int) -> int:
@@ -74,5 +74,6 @@ class Notes:
         flows: dict[str, Callable[[], Flow]] = {
             "f": lambda: Flow(name="f") >> note,
             "held": lambda: Flow(name="held") >> hold,
+            "held, then noted": lambda: Flow(name="held, then noted") >> hold >> note,
         }
         return flows[name]()
