@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.client_cancel import add_cancel
-from pyoco_server.cli.client_command import PROG, add_command, add_connection
+from pyoco_server.cli.client_command import PROG, add_command, add_connection, api_key_of
 from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_worker_drain, add_workers
 from pyoco_server.cli.client_policy import add_idempotency_key, add_policy, policy_of
@@ -40,7 +40,7 @@ examples:
   {PROG} submit --flow-name main --param x=1 --tag hello
   {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello
   {PROG} watch RUN_ID --until-terminal
-  {PROG} --server http://gateway:8000 --api-key "$KEY" list --status FAILED --output table
+  {PROG} --server http://gateway:8000 --api-key-file ~/.pyoco-key list --status FAILED --output table
   {PROG} --print-completion bash >~/.local/share/bash-completion/completions/{PROG}
 
 """
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with args.parser.explaining():
         try:
-            with PyocoHttpClient(args.server, api_key=args.api_key, api_key_header=args.api_key_header) as client:
+            with PyocoHttpClient(args.server, api_key=api_key_of(args), api_key_header=args.api_key_header) as client:
                 args.run(args, client)
         except InvalidInput as exc:
             # What the client refuses to send was given on this command line.

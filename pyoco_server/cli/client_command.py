@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyoco_server.cli.exits import CommandParser
+from pyoco_server.cli.params import read_text
 from pyoco_server.cli.subcommands import add_subcommand
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ def add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> Non
         "--api-key",
         default=None if top else argparse.SUPPRESS,
         metavar="KEY",
-        help="API key, where the gateway asks for one",
+        help="API key, where the gateway asks for one; whoever lists the processes of this machine sees it",
+    )
+    group.add_argument(
+        "--api-key-file",
+        default=None if top else argparse.SUPPRESS,
+        metavar="FILE",
+        help="file with the API key, which nobody sees; - is stdin",
     )
     group.add_argument(
         "--api-key-header",
@@ -44,6 +51,15 @@ def add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> Non
         metavar="NAME",
         help=f"header that carries the key (default: {DEFAULT_API_KEY_HEADER})",
     )
+
+
+def api_key_of(args: argparse.Namespace) -> str | None:
+    """Give the API key that was given, in one way or the other."""
+    if args.api_key_file is None:
+        return None if args.api_key is None else str(args.api_key)
+    if args.api_key is not None:
+        args.fail("--api-key and --api-key-file: give one of them")
+    return read_text("--api-key-file", args.api_key_file, args.fail).strip()
 
 
 def add_command(

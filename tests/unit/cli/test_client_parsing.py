@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from pyoco_server.cli.client import get_parser, main
+from pyoco_server.cli.client_command import api_key_of
 from pyoco_server.cli.params import gather
 from pyoco_server.errors import InvalidCommand
 
@@ -65,6 +66,28 @@ class TestFlags:
         with pytest.raises(InvalidCommand, match="why") as caught:
             get_parser().parse_args(LEAST[command]).fail("why")
         assert f"{caught.value.hints[0]} ".startswith(f"example: pyoco-client {command} ")
+
+
+class TestApiKey:
+    @pytest.mark.parametrize("content", ["pyoco_id.secret", "pyoco_id.secret\n", " pyoco_id.secret \r\n"])
+    def test_a_key_is_read_from_a_file(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "key").write_text(content)
+        args = get_parser().parse_args(["list", "--api-key-file", str(tmp_path / "key")])
+        assert api_key_of(args) == "pyoco_id.secret"
+
+    @pytest.mark.parametrize(
+        ("argv", "words"),
+        [
+            (["--api-key", "k", "list", "--api-key-file", "f"], "--api-key and --api-key-file: give one of them"),
+            (["--api-key-file", "/no/such/file", "list"], "--api-key-file /no/such/file cannot be read"),
+            (["--api-key-file", "/dev/null", "list"], "The API key must be printable ASCII"),
+        ],
+    )
+    def test_a_key_that_cannot_be_read_is_refused(
+        self, argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(argv) == 1
+        assert capsys.readouterr().err.startswith(f"ERR-PYOCO-0018 {words}")
 
 
 class TestRefusals:
