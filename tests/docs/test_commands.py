@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from importlib.metadata import distribution
 
 import pytest
 
@@ -23,6 +24,11 @@ PARSE: dict[str, Callable[[list[str]], object]] = {
     "pyoco-server-admin": lambda words: admin.get_parser().parse_args(words),
 }
 EVERYTHING = [each for command in commands() for each in command.everything]
+
+
+def test_every_command_that_is_installed_has_a_chapter() -> None:
+    scripts = distribution("pyoco-server").entry_points.select(group="console_scripts")
+    assert {command.words for command in commands()} == {script.name for script in scripts}
 
 
 def test_documented_commands_are_those_of_the_code() -> None:
