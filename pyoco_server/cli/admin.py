@@ -57,8 +57,9 @@ examples:
 """
 
 _CREATE_EPILOG = f"""\
-The key is shown this once: what is stored is a hash of it. A key that is limited (--read-only, --expires) is refused by
-gateways of 0.5.1, which would not heed its limits.
+It prints {{key_id, tenant_id, api_key, created_at}}, and the limits of a key that has any. The key is shown this once:
+what is stored is a hash of it. A key that is limited (--read-only, --expires) is refused by gateways of 0.5.1, which
+would not heed its limits.
 
 examples:
   {PROG} api-key create --tenant acme
@@ -68,13 +69,17 @@ examples:
 """
 
 _LIST_EPILOG = f"""\
+It prints an array of {{key_id, tenant_id, created_at, revoked_at}}, with read_only and expires_at where a key has
+limits.
+
 examples:
   {PROG} api-key list
   {PROG} api-key list | jq -r '.[] | select(.revoked_at == null) | .key_id'
 """
 
 _REVOKE_EPILOG = f"""\
-A key that is revoked already keeps the time of its first revocation.
+It prints {{key_id, revoked_at}}, or {{error, key_id}} with status 2 where there is no such key. A key that is revoked
+already keeps the time of its first revocation.
 
 examples:
   {PROG} api-key revoke --key-id KEY_ID

@@ -58,7 +58,7 @@ _ENVIRONMENT = {
 }
 
 _SUBMIT_EPILOG = f"""\
-Later wins where a parameter is given twice: --params-file, then --params, then --param.
+It prints {{run_id, status}}. Later wins where a parameter is given twice: --params-file, then --params, then --param.
 
 {WAIT_NOTE}
 
@@ -70,9 +70,12 @@ examples:
 """
 
 _SUBMIT_YAML_EPILOG = f"""\
-Parameters are laid over the defaults of the file. Later wins where one is given twice: --params-file, then --params,
-then --param. With --each stdout has a line for each run, in the order of the file: {{run_id, status}}, or the problem
-of a run that was refused. The exit status is 1 then; a fault in the file is found before anything is submitted.
+It prints {{run_id, status}}, with warnings where the file has what is allowed and probably not meant; stderr has them,
+too. Parameters are laid over the defaults of the file. Later wins where one is given twice: --params-file, then
+--params, then --param.
+
+With --each it prints that of each run, in the order of the file, or the problem of a run that was refused; the exit
+status is 1 then. A fault in the file is found before anything is submitted.
 
 {WAIT_NOTE}
 
@@ -87,24 +90,33 @@ examples:
 """
 
 _GET_EPILOG = f"""\
+It prints the run as GET /runs/{{run_id}} answers it.
+
 examples:
   {PROG} get RUN_ID
   {PROG} get RUN_ID --records | jq .task_records
 """
 
 _TASKS_EPILOG = f"""\
+It prints {{run_id, flow_name, status, tasks, task_records, task_records_truncated}}.
+
 examples:
   {PROG} tasks RUN_ID
   {PROG} tasks RUN_ID | jq -r '.tasks | to_entries[] | "\\(.key) \\(.value)"'
 """
 
 _LIST_EPILOG = f"""\
+It prints an array of runs, or a table with the columns run_id, status, flow_name, tag and updated_at.
+
 examples:
   {PROG} list --status RUNNING --output table
   {PROG} list --flow main --limit 200 | jq -r '.[].run_id'
 """
 
 _LIST_VNEXT_EPILOG = f"""\
+It prints {{items, next_cursor}}, where next_cursor of the last page is null, or the table of list and below it
+next_cursor, where there is another page.
+
 examples:
   {PROG} list-vnext --limit 100
   {PROG} list-vnext --limit 100 --cursor CURSOR      the next page, by next_cursor of the page before

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
 
 _EPILOG = f"""\
-Without --wait the run is printed as marked: CANCELLING, or how it ended before. With --wait it is printed when it has
-ended; if it has not within --timeout-sec the exit status is 1, and the request stands all the same.
+It prints the run as marked: CANCELLING, or how it had ended before. With --wait it prints the run when it has ended; if
+it has not within --timeout-sec the exit status is 1, and the request stands all the same.
 
 examples:
   {PROG} cancel --run-id RUN_ID

@@ -27,20 +27,25 @@ examples:
 """
 
 _LIST_EPILOG = f"""\
+It prints {{items, next_cursor}}, or a table and below it next_cursor, where there is another page. A page may be short
+and yet have a next one.
+
 examples:
   {PROG} dlq list --reason worker_process_died --output table
   {PROG} dlq list --tag gpu | jq -r '.items[] | "\\(.seq) \\(.error)"'
 """
 
 _SHOW_EPILOG = f"""\
+It prints the letter as dlq list has it among its items.
+
 examples:
   {PROG} dlq show 42
 """
 
 _REPLAY_EPILOG = f"""\
-A replay submits a new run with the parameters, tags and workflow of the failed one and removes the letter; the new run
-names the failed one (replay_of). Of many letters each has a line on stdout: {{seq, run_id}}, or the problem of one that
-could not be replayed and stays; the exit status is 1 then.
+It prints {{seq, run_id, status}} of the new run; of many letters {{seq, run_id}}, one a line, or the problem of a
+letter that could not be replayed and stays; the exit status is 1 then. The new run has the parameters, tags and
+workflow of the failed one and names it (replay_of); the letter is removed.
 
 examples:
   {PROG} dlq replay 42
@@ -49,6 +54,8 @@ examples:
 """
 
 _PURGE_EPILOG = f"""\
+It prints {{seq, deleted}} of one letter, or {{deleted}}, how many there were.
+
 examples:
   {PROG} dlq purge 42
   {PROG} dlq purge --reason invalid_job

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
 
 _EPILOG = f"""\
-A worker that is silent is DISCONNECTED; it and those that were stopped are shown with --scope all. --output table
-counts the plug-ins (wheels) that a worker has installed, --output plugins prints a line for each.
+It prints an array of workers. --output table has the columns worker_id, state, tags, plugins (how many wheels a worker
+has installed) and plugin_preview; --output plugins has a line for each of these wheels, with worker_id, state, tags,
+package, version and wheel_name. A worker that is silent is DISCONNECTED; it and those that were stopped are shown with
+--scope all.
 
 examples:
   {PROG} workers
@@ -28,8 +30,8 @@ examples:
 """
 
 _DRAIN_EPILOG = f"""\
-The worker does what it does at SIGTERM, wherever it runs: it lets the runs that it has end within its --drain-sec,
-hands back the rest, and exits. Asked again, it goes on with that.
+It prints {{worker_id, drain_requested_at}}. The worker does what it does at SIGTERM, wherever it runs: it lets the
+runs that it has end within its --drain-sec, hands back the rest, and exits. Asked again, it goes on with that.
 
 examples:
   {PROG} worker-drain --worker-id gpu-1
@@ -37,6 +39,8 @@ examples:
 """
 
 _METRICS_EPILOG = f"""\
+It prints the text that Prometheus reads.
+
 examples:
   {PROG} metrics
   {PROG} metrics | grep pyoco_queue_depth

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
 
 _EPILOG = f"""\
-The new run has the flow, parameters, tags and policy of the old one and names it (rerun_of). With --from-failed it
+It prints {{run_id, status}} of the new run, which has the flow, parameters, tags and policy of the old one and names it
+(rerun_of). With --from-failed it
 leaves out the tasks that had succeeded, where their stored results are whole; resume_note of the new run says when
 that was not possible.
 

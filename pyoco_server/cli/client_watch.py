@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
 
 _EPILOG = f"""\
-Without --output, a terminal shows the progress of the run until its end (or --timeout-sec, --max-events),
-with the results below; elsewhere one JSON document {{event, data}} a line is printed, as with --output json.
---output status prints ts, event, status (- in a heartbeat) and run_id, with a tab between. The exit status is 0 however
-the run has ended; with --exit-status it is 1 if that is not COMPLETED or the run goes on, and stderr says which.
+It prints {{event, data}} for each event, one a line; --output status has ts, event, status (- in a heartbeat) and
+run_id instead, with a tab between. A terminal shows the progress of the run until its end (or --timeout-sec,
+--max-events) with the results below, unless --output asks for another form.
+
+The exit status is 0 however the run has ended; with --exit-status it is 1 if that is not COMPLETED or the run goes on,
+and stderr says which.
 
 examples:
   {PROG} watch RUN_ID

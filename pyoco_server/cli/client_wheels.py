@@ -27,16 +27,23 @@ _USAGE_CHARS = 80
 _BAR_BYTES = 1024 * 1024
 
 _WHEELS_EPILOG = f"""\
+It prints an array of wheels, each with name, size_bytes, tags, sha256_hex and more.
+
 examples:
   {PROG} wheels
   {PROG} wheels | jq -r '.[] | "\\(.name) \\(.tags | join(","))"'
 """
 _HISTORY_EPILOG = f"""\
+It prints an array of events, each with occurred_at, action, wheel_name, tags, who did it (actor) and from where
+(source).
+
 examples:
   {PROG} wheel-history --limit 20
   {PROG} wheel-history --action delete | jq -r '.[] | "\\(.wheel_name) \\(.actor.api_key_id)"'
 """
 _UPLOAD_EPILOG = f"""\
+It prints the wheel as wheels lists it.
+
 Workers that were started with --wheel-sync and serve one of the tags import it from their next run on; without tags all
 of them do. Each version of a package must be newer than all before.
 
@@ -49,6 +56,8 @@ examples:
   {PROG} wheel-upload --wheel-file dist/my_tasks-1.2-py3-none-any.whl --allow-no-entry-points
 """
 _DELETE_EPILOG = f"""\
+It prints {{name, deleted}}.
+
 examples:
   {PROG} wheel-delete --name my_tasks-1.2-py3-none-any.whl
 """
