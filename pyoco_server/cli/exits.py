@@ -68,7 +68,7 @@ class CommandParser(argparse.ArgumentParser):
     Its namespace has ``parser``, the parser of the subcommand that was given.
 
     :param example: a command line that works; shown with each error.
-    :param epilog: shown as it is, line by line.
+    :param epilog: see :mod:`pyoco_server.cli.epilogs`.
     """
 
     def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:

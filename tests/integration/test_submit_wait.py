@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import uuid
@@ -29,9 +31,10 @@ def start(shared: LocalGateway, tmp_path: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
     (tmp_path / "flow.yaml").write_text(HELLO_FLOW)
 
-    def start_one(*args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    def start_one(*args: str, stderr: int = subprocess.PIPE, **extra: str) -> subprocess.Popen[str]:
         command = [str(BIN / "pyoco-client"), "--server", shared.url, *args]
-        env = clean_env(TERM="xterm", COLUMNS="100")
+        env = {name: value for name, value in clean_env(TERM="xterm", COLUMNS="100").items() if name != "NO_COLOR"}
+        env.update(extra)
         process = subprocess.Popen(
             command, cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
@@ -162,21 +165,33 @@ def test_an_interrupted_wait_for_many_leaves_all_ids(shared: LocalGateway, start
     assert (found_status, {run["run_id"] for run in runs}) == (130, set(run_ids))
 
 
+def output_of(terminal: int) -> str:
+    """Read what is shown on a terminal until nobody has it open."""
+    shown = b""
+    with contextlib.suppress(OSError):
+        while more := os.read(terminal, 65536):
+            shown += more
+    os.close(terminal)
+    return shown.decode()
+
+
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}], ids=["colours", "NO_COLOR"])
 def test_a_terminal_shows_progress_and_stdout_has_the_run_alone(
-    shared: LocalGateway, shared_parts: Parts, start: Start
+    shared: LocalGateway, shared_parts: Parts, start: Start, env: dict[str, str]
 ) -> None:
     flow = uuid.uuid4().hex
     ours, theirs = os.openpty()
-    process = start(*flags("submit", flow), stderr=theirs)
+    process = start(*flags("submit", flow), stderr=theirs, **env)
     os.close(theirs)
     (run_id,) = submitted(shared, flow)
-    eventually(lambda: b"PENDING" in os.read(ours, 65536), what="the progress")
     shared_parts.change(run_id, status=RunStatus.RUNNING)
     shared_parts.end(run_id)
     found_status, (run,), _ = end_of(process)
-    os.close(ours)
+    shown = output_of(ours)
     assert (found_status, run["status"]) == (0, "COMPLETED")
     assert "task_records" not in run
+    assert run_id in shown and "COMPLETED" in shown
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)) != bool(env)
 
 
 def test_a_time_to_wait_without_waiting_is_refused(start: Start) -> None:

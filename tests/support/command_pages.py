@@ -48,7 +48,8 @@ repeat:
 ```
 
 **Completion**: `--print-completion bash` (zsh, fish, tcsh) prints what makes a shell complete subcommands, flags,
-values and files; an example of each command shows where bash looks for it.
+values and files. Bash looks for it where an example of each command puts it, fish in
+`~/.config/fish/completions/pyoco-client.fish`, zsh in a file `_pyoco-client` in a folder of `$fpath`.
 """
 _TITLES = {"positional arguments": "arguments"}
 
