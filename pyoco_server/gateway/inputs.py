@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -22,11 +23,12 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, ErrorDetails
+from pydantic_core import CoreSchema
 
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
 from pyoco_server.contract.policy import DEFAULT_RETRY_DELAY_SEC, MAX_ATTEMPTS, MAX_RETRY_DELAY_SEC, RunPolicy
 from pyoco_server.errors import Fault, InvalidInput, InvalidWorkersRequest
+from pyoco_server.gateway.wording import PRINTABLE_PATTERN, TAG_PATTERN, message_of
 from pyoco_server.states import RunStatus, TaskState
 
 MAX_BATCH_RUNS = 1_000
@@ -34,17 +36,9 @@ MAX_POLLED_TAGS = 100
 #: Deeper JSON is refused: what reads it later, here and in workers, recurses.
 MAX_NESTING = 100
 
-_TAG_PATTERN = "^[A-Za-z0-9_-]+$"
-_PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-#: What a text must be that does not match.
-_PATTERN_MESSAGES = {
-    _TAG_PATTERN: "must consist of letters, digits, '_' and '-'",
-    _PRINTABLE_PATTERN: "must not hold control characters",
-}
-
-FlowName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS, pattern=_PRINTABLE_PATTERN)]
-RoutingTag = Annotated[str, StringConstraints(max_length=MAX_TAG_CHARS, pattern=_TAG_PATTERN)]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG_CHARS, pattern=_PRINTABLE_PATTERN)]
+FlowName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS, pattern=PRINTABLE_PATTERN)]
+RoutingTag = Annotated[str, StringConstraints(max_length=MAX_TAG_CHARS, pattern=TAG_PATTERN)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG_CHARS, pattern=PRINTABLE_PATTERN)]
 #: Thirty years; 0 = no limit.
 TimeLimit = Annotated[float, Field(ge=0, le=1e9)]
 
@@ -198,7 +192,7 @@ def read_model(kind: type[ModelT], values: Any, where: str) -> ModelT:
     except ValidationError as exc:
         faults = [
             # A parameter that is repeated has the same name each time.
-            Fault(_place(where, error["loc"][:1] if where == "query" else error["loc"]), _message(error))
+            Fault(_place(where, error["loc"][:1] if where == "query" else error["loc"]), message_of(error))
             for error in exc.errors(include_url=False, include_input=False)
         ]
         raise kind.refusal(faults=faults) from None
@@ -206,13 +200,6 @@ def read_model(kind: type[ModelT], values: Any, where: str) -> ModelT:
 
 def _place(where: str, parts: Sequence[int | str]) -> str:
     return ".".join([where, *(str(part) for part in parts)])
-
-
-def _message(error: ErrorDetails) -> str:
-    context = error.get("ctx") or {}
-    if error["type"] == "value_error":
-        return str(context["error"])
-    return _PATTERN_MESSAGES.get(context.get("pattern", ""), error["msg"])
 
 
 def json_or_text(text: str) -> Any:
@@ -233,6 +220,8 @@ def read_json_object(payload: bytes, where: str) -> dict[str, Any]:
         # Left to itself, json would also take UTF-16 and halves of surrogate pairs.
         text = payload.decode("utf-8-sig")
         value = json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
+    except _NumberRefused as exc:
+        raise InvalidInput(faults=[Fault(where, str(exc))]) from None
     except RecursionError:
         raise too_deep from None
     except json.JSONDecodeError as exc:
@@ -241,8 +230,10 @@ def read_json_object(payload: bytes, where: str) -> dict[str, Any]:
         raise InvalidInput(
             faults=[Fault(where, f"is not UTF-8: byte {exc.start} is {exc.object[exc.start]:#04x}")]
         ) from None
-    except ValueError as exc:
-        raise InvalidInput(faults=[Fault(where, f"is not JSON: {exc}")]) from None
+    except ValueError:
+        # Python's own limit, which is against numbers that take long to read.
+        most = sys.get_int_max_str_digits()
+        raise InvalidInput(faults=[Fault(where, f"holds a whole number of more than {most} digits")]) from None
     if not isinstance(value, dict):
         raise InvalidInput(faults=[Fault(where, "must be a JSON object")])
     if text.count("{") + text.count("[") > MAX_NESTING and _nesting(value) > MAX_NESTING:
@@ -260,12 +251,16 @@ def _nesting(value: Any) -> int:
     return level
 
 
+class _NumberRefused(ValueError):
+    """A number is not of JSON, or beyond what it carries between programs."""
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"the number {text[:40]} is too large for JSON's floats")
+        raise _NumberRefused(f"holds the number {text[:40]}, which is too large")
     return value
 
 
 def _refuse_number(word: str) -> float:
-    raise ValueError(f"{word} is not a JSON number")
+    raise _NumberRefused(f"is not JSON: {word} is no number of JSON")

@@ -7,15 +7,17 @@ Source: contract, section 3.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_origin
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 from werkzeug.datastructures import Headers, MultiDict
 
-from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS, TAG_PATTERN
+from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
 from pyoco_server.errors import InvalidListQuery, InvalidWorkersRequest
 from pyoco_server.gateway.inputs import Input, read_model
+from pyoco_server.gateway.wording import PRINTABLE_ASCII_PATTERN, TAG_OR_NOTHING_PATTERN
 from pyoco_server.operations.dead_letters import LetterFilter, Range
 from pyoco_server.operations.worker_registry import WorkerQuery
 from pyoco_server.readmodel.queries import Cursor, RunQuery
@@ -46,7 +48,14 @@ def _integer(text: str) -> int:
 def _number(text: str) -> float:
     # float() also takes blanks, underscores, words and digits of other scripts.
     if _NUMBER.fullmatch(text) is None:
-        raise ValueError("must be a number, such as 1767225600.5")
+        raise ValueError("must be a number, such as 2.5")
+    return float(text)
+
+
+def _moment(text: str) -> float:
+    # "1e999" is infinity for float().
+    if _NUMBER.fullmatch(text) is None or math.isinf(float(text)):
+        raise ValueError("must be a time in unix seconds, such as 1767225600.5")
     return float(text)
 
 
@@ -75,7 +84,7 @@ def _numbers(cursor: str, count: int) -> list[int]:
 _Integer = BeforeValidator(_integer)
 _Number = BeforeValidator(_number)
 #: Unix seconds.
-Moment = Annotated[float, Field(allow_inf_nan=False), _Number]
+Moment = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_moment)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 NameText = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)]
 TagText = Annotated[str, StringConstraints(max_length=MAX_TAG_CHARS)]
@@ -168,7 +177,7 @@ class SubmitHeaders(Input):
 
     idempotency_key: Annotated[
         str | None,
-        Field(alias="Idempotency-Key", min_length=1, max_length=255, pattern="^[ -~]*$"),
+        Field(alias="Idempotency-Key", min_length=1, max_length=255, pattern=PRINTABLE_ASCII_PATTERN),
     ] = None
 
 
@@ -212,7 +221,7 @@ class LetterQuery(Input):
 
     refusal = InvalidListQuery
 
-    tag: Annotated[str, StringConstraints(pattern=rf"^({TAG_PATTERN.pattern})?$")] = ""
+    tag: Annotated[str, StringConstraints(pattern=TAG_OR_NOTHING_PATTERN)] = ""
     reason: TagText = ""
 
     @property
