@@ -61,6 +61,9 @@ def requests_that_need_nats(run_id: str) -> list[Request]:
         ("POST", "/dead-letters/1/replay", {}),
         ("POST", "/dead-letters/replay?all=true", {}),
         ("GET", "/metrics", {}),
+        ("POST", "/workers/poll", {"json": {"worker_id": "w1", "tags": []}}),
+        ("POST", f"/runs/{run_id}/heartbeat", {"json": {"task_states": {}, "run_status": "RUNNING"}}),
+        ("GET", f"/runs/{run_id}/logs", {}),
     ]
 
 
