@@ -86,13 +86,17 @@ def parse_nats_urls(value: str) -> str:
     for url in value.split(","):
         parts = urlsplit(url.strip() if "://" in url else f"nats://{url.strip()}")
         # Reading the port judges it.
-        if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname or parts.port == 0:
+        is_host = bool(parts.hostname) and not re.search(r"\s", str(parts.hostname))
+        if parts.scheme not in ("nats", "tls", "ws", "wss") or not is_host or parts.port == 0:
             raise ValueError(value)
     return value
 
 
 def _number(low: float, high: float, *, integer: bool = False) -> Callable[[str], float]:
     def parse(value: str) -> float:
+        # int() and float() also take underscores and digits of other scripts.
+        if "_" in value or not value.isascii():
+            raise ValueError(value)
         number = int(value) if integer else float(value)
         # The comparison also refuses NaN.
         if not low <= number <= high:
