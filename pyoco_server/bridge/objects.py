@@ -123,10 +123,7 @@ class ObjectStore:
         """
         # First: what changes meanwhile makes a compare-and-set against it fail.
         revision = self.revision()
-        found = self._bus.last_of_each(
-            self._stream, list(subjects_of(self._bus, self._stream, names.object_subjects(self._bucket)))
-        )
-        known = [info for info in map(_readable, found) if info is not None and not info.is_deleted]
+        known = [info for info in map(_readable, self._descriptions()) if info is not None and not info.is_deleted]
         return Listing(sorted(known, key=lambda info: info.name), revision)
 
     def get(self, name: str) -> ObjectInfo:
@@ -216,12 +213,35 @@ class ObjectStore:
             self.discard(nuid)
         return len(left)
 
+    def forget_deleted(self) -> int:
+        """Remove the descriptions of objects that were deleted an hour ago: each of them would slow every list down.
+
+        The newest description stays, whatever it is of, because its sequence is the revision of the list.
+
+        :return: how many.
+        :raises BusUnavailable: no answer; safe to repeat.
+        """
+        now, revision, count = self._bus.server_time(self._stream), self.revision(), 0
+        for stored in self._descriptions():
+            info = _readable(stored)
+            is_old = stored.seq < revision and now - stored.stored_at >= UNLISTED_SEC
+            if info is not None and info.is_deleted and is_old:
+                # Up to its own sequence: what is written meanwhile stays.
+                self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": stored.subject, "seq": stored.seq + 1})
+                count += 1
+        return count
+
     def discard(self, nuid: str) -> None:
         """Remove content that belongs to no object (any more); where that fails it takes room for an hour."""
         try:
             self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": names.chunk_subject(self._bucket, nuid)})
         except PyocoServerError as exc:
             logger.warning("content of the object store %s is left behind: %s", self._bucket, exc)
+
+    def _descriptions(self) -> Iterator[Stored]:
+        """Read the descriptions of all objects, deleted ones too, and whatever stands in their place."""
+        subjects = [*subjects_of(self._bus, self._stream, names.object_subjects(self._bucket))]
+        return (stored for stored in self._bus.last_of_each(self._stream, subjects) if stored is not None)
 
     def _touched_at(self, nuid: str) -> float:
         """Give when the last piece of content came, by the server's clock; of what is gone, never."""
@@ -279,11 +299,11 @@ class ObjectStore:
             raise BusError(f"The content of {info.name} is not what its description says: {size} bytes.")
 
 
-def _readable(stored: Stored | None) -> ObjectInfo | None:
+def _readable(stored: Stored) -> ObjectInfo | None:
     """Read a description; ``None`` for what is none."""
     try:
-        document = json.loads(stored.payload) if stored is not None else None
-        if stored is None or not isinstance(document, dict):
+        document = json.loads(stored.payload)
+        if not isinstance(document, dict):
             return None
         return _described(document, stored.seq, stored.stored_at)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _LOOK_SEC = 0.5
 #: How often the queue is cleaned, and runs that have ended are given their expiry.
 _CLEANING_SEC = 5.0
-#: How often it is looked for what uploads of wheels have left behind.
+#: How often it is looked for what uploads and deletes of wheels have left behind.
 _WHEELS_SEC = 600.0
 #: When a sweep that failed is tried again.
 _RETRY_SEC = 3.0
@@ -34,8 +34,8 @@ _RETRY_SEC = 3.0
 
 class Dispatcher(Service):
     """Repairs half-made submissions, queues failed runs again that are due, ends the runs of jobs that were delivered
-    too often, has ended runs expire, drops workers that are long gone and what uploads of wheels have left behind, and
-    makes again what has vanished from NATS.
+    too often, has ended runs expire, drops workers that are long gone and what uploads and deletes of wheels have left
+    behind, and makes again what has vanished from NATS.
 
     A NATS server that came back with an empty store is usable again without a restart of the gateway.
     """
@@ -87,7 +87,7 @@ class Dispatcher(Service):
                     self._retention.apply()
                 if time.monotonic() >= next_wheels and self._model.is_complete:
                     next_wheels = time.monotonic() + _WHEELS_SEC
-                    self._wheels.discard_unlisted()
+                    self._wheels.clean()
             except (BusError, Unavailable) as exc:
                 next_sweep = time.monotonic() + _RETRY_SEC
                 if self._log_limit.allows("sweep"):

@@ -131,11 +131,12 @@ class WheelRegistry:
                 continue
         self._note(wheel, wheels.DELETE, None, actor, source)
 
-    def discard_unlisted(self) -> None:
-        """Remove what uploads have left behind that ended in between; to be called now and then, by any gateway.
+    def clean(self) -> None:
+        """Remove what uploads and deletes leave behind; to be called now and then, by any gateway.
 
         :raises BusUnavailable: no answer; the next call goes on.
         """
+        self._store.forget_deleted()
         try:
             count = self._store.discard_unlisted()
         except RevisionConflict:

@@ -107,6 +107,13 @@ class WheelStore:
         """
         return self._objects.discard_unlisted()
 
+    def forget_deleted(self) -> None:
+        """Remove what tells of wheels that were deleted long ago.
+
+        :raises BusUnavailable: no answer; safe to repeat.
+        """
+        self._objects.forget_deleted()
+
     def publish(self, name: str, content: Content, headers: Mapping[str, str], *, revision: int) -> StoredWheel:
         """List a wheel, unless any upload or delete has come since ``revision``.
 

@@ -64,6 +64,10 @@ def test_what_a_killed_gateway_has_left_of_an_upload_is_removed_by_another(
     forget_after(1.0)
     gateway = serve()
     eventually(lambda: not chunk_subjects(parts), what="the content being removed")
+    for name in ("other", file_name()):
+        put(ObjectStore(parts.bus, BUCKET), name)
+        gateway.ask("DELETE", f"/wheels/{name}")
+    eventually(lambda: len(descriptions(parts)) == 1, what="the description of what was deleted first being removed")
     assert gateway.get("/wheels").json() == []
 
 
@@ -127,6 +131,32 @@ def test_an_upload_that_wakes_up_after_its_content_was_removed_is_refused(
     with pytest.raises(RevisionConflict):
         store.publish("late", content, {}, revision=judged)
     assert store.list().objects == []
+
+
+def test_what_was_deleted_long_ago_leaves_no_description_and_the_list_its_revision(
+    store: ObjectStore, parts: Parts, forget_after: Callable[[float], None]
+) -> None:
+    put(store, "kept")
+    for number in range(5):
+        put(store, f"gone{number}")
+        store.delete(store.get(f"gone{number}"))
+    content, judged = store.store(io.BytesIO(DATA)), store.revision()
+    assert store.forget_deleted() == 0
+    forget_after(0.0)
+    assert store.forget_deleted() == 4
+    assert len(descriptions(parts)) == 2 and store.revision() == judged
+    assert [info.name for info in store.list().objects] == ["kept"]
+    forget_after(3600.0)
+    store.publish("gone0", content, {}, revision=judged)
+    forget_after(0.0)
+    # The last of those that were deleted is not the newest description any more.
+    assert store.forget_deleted() == 1
+    assert [info.name for info in store.list().objects] == ["gone0", "kept"]
+
+
+def descriptions(parts: Parts) -> list[str]:
+    pattern = names.object_subjects(BUCKET)
+    return list(parts.info("OBJ_pyoco_wheels", subjects_filter=pattern)["state"]["subjects"])
 
 
 def test_descriptions_that_no_client_can_read_disturb_nothing(store: ObjectStore, parts: Parts) -> None:

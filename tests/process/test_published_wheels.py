@@ -143,19 +143,24 @@ def test_each_gateway_lists_gives_out_and_deletes_what_the_other_has_stored(
         assert {event["sha256_hex"] for event in events} == {entry["sha256_hex"]}
 
 
-def test_a_published_gateway_does_not_notice_what_is_removed_of_uploads_that_ended_half_way(
+def test_a_published_gateway_does_not_notice_what_is_removed_of_uploads_and_deletes(
     mixed: MixedFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "UNLISTED_SEC", 0.0)
     mixed.upload(mixed.theirs, "stays", "1.0", "nobody")
+    for number, url in enumerate((mixed.theirs, mixed.ours)):
+        mixed.upload(url, f"deleted{number}", "1.0", "nobody")
+        requests.delete(f"{url}/wheels/{file_name(f'deleted{number}')}", timeout=10)
     before = requests.get(f"{mixed.theirs}/wheels", timeout=10).json()
     with Parts(mixed.nats.url) as parts:
         store = objects.ObjectStore(parts.bus, "pyoco_wheels")
         store.store(io.BytesIO(b"half"))
         assert store.discard_unlisted() == 1
+        assert store.forget_deleted() >= 2
         assert len(chunk_subjects(parts)) == len(before)
     assert requests.get(f"{mixed.theirs}/wheels", timeout=10).json() == before
     assert mixed.upload(mixed.theirs, "stays", "1.1", "nobody").status_code == 200
+    assert mixed.upload(mixed.theirs, "deleted0", "1.0", "nobody").status_code == 200
     assert requests.get(f"{mixed.ours}/wheels/{file_name('stays')}", timeout=10).status_code == 200
 
 
