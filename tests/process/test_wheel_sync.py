@@ -6,6 +6,8 @@ import functools
 import json
 import os
 import re
+import sysconfig
+from pathlib import Path
 
 import yaml
 
@@ -59,6 +61,18 @@ def test_a_worker_without_wheel_sync_imports_nothing_of_the_registry_and_says_so
     run = shop.crew.fleet.ended(shop.crew.submit(WHICH), "FAILED")
     assert "wheels" not in run
     assert shop.sync_of(worker)["last_result"] == "disabled"
+
+
+def test_no_pip_is_needed_and_the_environment_of_the_worker_stays_as_it_is(shop: Shop) -> None:
+    trap = shop.crew.fleet.folder / f"trap-{shop.crew.tag}"
+    trap.mkdir()
+    (trap / "pip.py").write_text("raise SystemExit('pip was used')\n")
+    packages = Path(sysconfig.get_path("purelib"))
+    installed = sorted(packages.iterdir())
+    shop.hire(PYTHONPATH=str(trap))
+    shop.registry.upload()
+    assert shop.run() == "1.0"
+    assert sorted(packages.iterdir()) == installed
 
 
 def test_a_run_that_has_begun_keeps_its_code_while_the_next_slot_runs_the_new(shop: Shop) -> None:
