@@ -133,7 +133,7 @@ class WheelSync(Service):
     def refresh(self) -> WheelSet:
         """Install what is new in the registry, and give the wheels that runs are to see from now on.
 
-        Nothing that goes wrong is raised: what cannot be installed leaves the last good wheel of its package in place.
+        Nothing that goes wrong is raised: for what cannot be installed the version before it is taken.
         """
         if not self._config.wheel_sync_enabled:
             return NO_WHEELS
@@ -198,20 +198,16 @@ class WheelSync(Service):
             logger.info("wheels: installed %s; removed %s", ", ".join(updated) or "none", ", ".join(removed) or "none")
 
     def _select(self, candidates: list[Candidate], choice: Choice) -> Selected | None:
-        """Install the newest wheel of a package that fits; where that fails, keep the one that is in use."""
+        """Install the newest wheel of a package that fits and can be installed."""
         in_use = {item.unpacked.sha256: item for item in self._set.selected}
-        has_failed = False
         for candidate in candidates:
             info = candidate.stored.info
-            if has_failed and info.sha256_hex not in in_use:
-                continue
             try:
                 unpacked = in_use[info.sha256_hex].unpacked if info.sha256_hex in in_use else self._install(candidate)
             except Exception as exc:
                 # Whatever an archive that nobody checked makes of the libraries: a worker must not end of it.
                 logger.debug("a wheel cannot be installed", exc_info=True)
                 choice.faults.append(f"{candidate.name.file_name} cannot be installed: {exc}")
-                has_failed = True
                 continue
             python = unpacked.manifest.requires_python
             if SpecifierSet(python).contains(platform.python_version(), prereleases=True):
