@@ -16,6 +16,8 @@ MAX_BODY_BYTES = 2 * 1024 * 1024
 _AROUND_WORKFLOW_BYTES = 64 * 1024
 #: What the form takes around a wheel: its tags, and the heads of its parts.
 _AROUND_WHEEL_BYTES = 64 * 1024
+#: What the fields beside a wheel may take. The parser counts all that it has read and not passed on: pieces of 64 KiB.
+_MAX_WHEEL_FIELDS_BYTES = 256 * 1024
 #: A batch: 8 KiB for each of its thousand runs.
 _MAX_BATCH_BYTES = 8 * 1024 * 1024
 #: pyoco's worker sends all records of its run again with each heartbeat; one that is refused loses the run's end.
@@ -38,7 +40,7 @@ def max_body_bytes(config: Config, path: str) -> int:
 
 def max_form_memory_bytes(config: Config, path: str) -> int:
     """Give how much the fields of a form beside its files may take; they are kept in memory."""
-    return _AROUND_WHEEL_BYTES if path in WHEEL_PATHS else max_body_bytes(config, path)
+    return _MAX_WHEEL_FIELDS_BYTES if path in WHEEL_PATHS else max_body_bytes(config, path)
 
 
 def max_bytes_in_work(config: Config) -> int:

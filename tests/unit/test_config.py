@@ -87,7 +87,7 @@ def test_seconds_are_decimal_numbers(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("30", 30.0), ("0.5", 0.5), (".5", 0.5), (" 2 ", 2.0), ("1e3", 1000.0)])
 def test_seconds_may_have_fractions(text: str, seconds: float) -> None:
-    assert Config.from_env({"PYOCO_CONSUMER_ACK_WAIT_SEC": text}).ack_wait_sec == seconds
+    assert Config.from_env({"PYOCO_CONSUMER_ACK_WAIT_SEC": text}).consumer_ack_wait_sec == seconds
 
 
 @pytest.mark.parametrize("text", ["1_0", "\u0663", "1.5", "1e3", "-1", ""])
