@@ -13,6 +13,7 @@ import random
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Sequence
 
 from pyoco_server.bridge.messages import Delivery
@@ -37,9 +38,35 @@ _FIRST_PULL_SEC = 0.5
 #: Queues are asked one poll after the other. A poll that has to wait longer than this for its turn gives up.
 _TURN_SEC = 1.0
 #: Jobs that one poll takes at most which are not for it: each costs one of its deliveries.
-_MAX_DECLINED = 3
-#: How long a job stays away that is not for workers of this kind, or not for this tenant's.
+_MAX_DECLINED = 10
+#: How long such a job stays away.
 _HAND_BACK_SEC = 5.0
+#: How many of one tag stay away at the same time: they count as pending acknowledgements, of which the queue allows
+#: PYOCO_CONSUMER_MAX_ACK_PENDING, and when these are reached nobody gets a job.
+_MAX_AWAY = 50
+
+
+class _Away:
+    """Counts the declined jobs of each tag that still stay away."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: When they were declined, oldest first, ``time.monotonic()``.
+        self._moments: dict[str, deque[float]] = {}
+
+    def note(self, tag: str) -> None:
+        with self._lock:
+            self._moments.setdefault(tag, deque()).append(time.monotonic())
+
+    def count(self, tag: str) -> int:
+        with self._lock:
+            moments = self._moments.get(tag, deque())
+            # A second more, because the queue hears of it later.
+            while moments and moments[0] < time.monotonic() - _HAND_BACK_SEC - 1:
+                moments.popleft()
+            if not moments:
+                self._moments.pop(tag, None)
+            return len(moments)
 
 
 class Polling:
@@ -61,6 +88,7 @@ class Polling:
         self._dead_letters = dead_letters
         self._config = config
         self._turn = threading.Lock()
+        self._away = _Away()
 
     def take(self, caller: Caller, worker_id: str, tags: Sequence[str]) -> StoredRun | None:
         """Claim a run of the caller's tenant for a worker; it belongs to the worker until its lease is over.
@@ -74,16 +102,16 @@ class Polling:
         :raises BusUnavailable: no answer; a run that was claimed all the same comes back after its lease.
         """
         found = self._polled.tags_with_free_runs(caller.tenant_id, tags)
-        declined_count = 0
+        pull_count = 0
         for tag in random.sample(found, len(found)):
-            while declined_count < _MAX_DECLINED:
+            while pull_count <= _MAX_DECLINED:
+                pull_count += 1
                 delivery = self._pull(tag)
                 if delivery is None:
                     break
                 claimed = self._consider(delivery, tag, caller, worker_id)
                 if claimed is not None:
                     return claimed
-                declined_count += 1
         return None
 
     def give_back(self, stored: StoredRun) -> None:
@@ -102,6 +130,8 @@ class Polling:
         if not self._turn.acquire(timeout=_TURN_SEC):
             raise BusUnavailable("The queue was not asked for a run: NATS is slow to answer those who asked before.")
         try:
+            if self._away.count(tag) >= _MAX_AWAY:
+                return None
             return self._queue.pull(tag, wait_sec=_PULL_SEC)
         except ResourceMissing:
             # There are runs for it: else anybody could make as many consumers as the server allows.
@@ -127,7 +157,7 @@ class Polling:
             finish.reject(delivery, exc, tag)
             return None
         if job.workflow_yaml is not None or not caller.sees(job.tenant_id):
-            self._decline(delivery)
+            self._decline(delivery, tag)
             return None
         try:
             claim = self._claims(worker_id).claim(job, delivery, time.time(), lease=self._lease(job, delivery))
@@ -142,9 +172,10 @@ class Polling:
             finish.drop(claim.stored, delivery)
         return None
 
-    def _decline(self, delivery: Delivery) -> None:
+    def _decline(self, delivery: Delivery, tag: str) -> None:
         """Hand a job back that others can do, be it delivered for the last time."""
         if delivery.num_delivered < self._config.consumer_max_deliver:
+            self._away.note(tag)
             self._queue.deliveries.nak(delivery, _HAND_BACK_SEC)
         else:
             self._queue.queue_anew(delivery)

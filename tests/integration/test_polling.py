@@ -99,6 +99,25 @@ def test_a_run_with_a_workflow_is_handed_back_with_a_delay(local: LocalGateway, 
     assert len(parts.jobs()) == 2
 
 
+def test_a_run_is_found_behind_others_that_are_not_for_such_workers(local: LocalGateway) -> None:
+    for _ in range(15):
+        submit_workflow(local, "t")
+    named = local.submit("f", tag="t")
+    assert eventually(lambda: poll(local, "t")["run_id"], what="the run behind them") == named
+
+
+def test_polls_do_not_stop_a_tag_by_what_they_hand_back(serve: Callable[..., LocalGateway], parts: Parts) -> None:
+    local = serve(PYOCO_CONSUMER_MAX_ACK_PENDING="60")
+    local.wait_until_complete()
+    for _ in range(150):
+        submit_workflow(local, "t")
+    local.submit("f", tag="t")
+    for _ in range(8):
+        assert poll(local, "t") == NOTHING
+    assert parts.bus.api("CONSUMER.INFO.PYOCO_WORK.pyoco_workers_t")["num_ack_pending"] <= 50
+    assert parts.queue.pull("t", wait_sec=1) is not None
+
+
 def test_a_job_that_is_not_for_such_workers_keeps_its_last_delivery(
     serve: Callable[..., LocalGateway], parts: Parts
 ) -> None:
