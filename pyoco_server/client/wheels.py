@@ -63,10 +63,14 @@ class WheelCalls(Transport):
         :param tags: routing tags of the workers that it is for; for all when there are none.
         :param progress: called with the bytes that have been sent so far.
         :return: the entry, as in :meth:`list_wheels`.
+        :raises InvalidInput: a file name that none can have, or tags that are no list; nothing was sent.
         :raises GatewayRefused: with status 409 when the package has this version or a newer one, 413 for too large, 422
             with what is wrong with the wheel, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the wheel may have been stored, so look before you repeat.
         """
+        if isinstance(tags, str):
+            # Its letters would become tags.
+            raise InvalidInput(f"The tags of a wheel are a list of texts, not {tags!r}.")
         fields = {"replace": "true" if replace else "false", "tags": ",".join(tags or ())}
         file = io.BytesIO(data) if isinstance(data, bytes) else data
         body = _Form(fields, "wheel", filename, file, progress)

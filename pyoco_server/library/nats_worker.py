@@ -171,8 +171,9 @@ def _options(
     if not names.is_key(worker_id):
         raise InvalidInput(f"{worker_id!r} is not a worker id: letters, digits and _ = / . -, 256 at most.")
     served = list(dict.fromkeys([config.default_tag] if tags is None else tags))
-    if not served or not all(names.is_tag(tag) for tag in served):
-        raise InvalidInput(f"{served!r} are not tags: each has letters, digits, '_' and '-', 128 at most.")
+    # A text is a sequence of texts, too: its letters.
+    if isinstance(tags, str) or not served or not all(names.is_tag(tag) for tag in served):
+        raise InvalidInput(f"{tags!r} is not a list of tags: each has letters, digits, '_' and '-', 128 at most.")
     spec = resolver if isinstance(resolver, str) else None
     return WorkerOptions(worker_id, served, spec, once=True, is_embedded=True)
 

@@ -121,7 +121,13 @@ def test_mypy_accepts_the_programs_as_a_user_runs_it_and_finds_slips_of_the_pen(
         (tmp_path / f"program_{number}.py").write_text(body)
     (tmp_path / "slips.py").write_text(
         "from typing import Any\n"
-        "from pyoco_server import PyocoHttpClient\n"
+        "from pyoco_server import NatsBackendConfig, PyocoHttpClient, PyocoNatsClient\n"
+        "from pyoco_server import PyocoNatsWorker, ensure_resources\n"
+        "config = NatsBackendConfig(nats_url='nats://127.0.0.1:4222', drain_sec=5)\n"
+        "made: list[str] = ensure_resources(config)\n"
+        "run_id: str = PyocoNatsClient.connect(config).submit_run('main', {'x': 1}, tag='lab')\n"
+        "done: str | None = PyocoNatsWorker.connect(config=config, flow_resolver='flows:resolve').run_once(1)\n"
+        "PyocoNatsWorker.connect(resolver='flows:resolve')  # type: ignore[call-arg]\n"
         "client = PyocoHttpClient('http://127.0.0.1:8000')\n"
         "run: dict[str, Any] = client.submit_run('main', timeout_sec=60)\n"
         "client.submit_run('main', timout_sec=60)  # type: ignore[call-arg]\n"

@@ -169,6 +169,7 @@ def test_a_worker_that_has_lost_a_thread_says_so_and_can_be_closed(
     [
         ({"tags": ["a b"]}, InvalidInput),
         ({"tags": []}, InvalidInput),
+        ({"tags": "gpu"}, InvalidInput),
         ({"worker_id": "a b"}, InvalidInput),
         ({"flow_resolver": "no_such_module:resolve"}, InvalidCommand),
         ({"config": {"wheel_sync_enabled": True}}, InvalidSetting),

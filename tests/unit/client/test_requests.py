@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,15 @@ def test_list_runs_vnext_always_asks_for_pages(gateway: FakeGateway, client: Pyo
         {"updated_after": ["0.0"]},
         {"cursor": ["c"], "limit": ["1"]},
     ]
+
+
+@pytest.mark.parametrize("given", [{"tags": "gpu"}, {"filename": 'a"b.whl'}])
+def test_a_wheel_whose_tags_or_name_make_no_sense_is_not_sent(
+    gateway: FakeGateway, client: PyocoHttpClient, given: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInput):
+        client.upload_wheel(**{"filename": "a-1-py3-none-any.whl", "data": b"", **given})
+    assert gateway.requests == []
 
 
 def test_the_api_key_goes_out_in_the_header_that_was_named(gateway: FakeGateway) -> None:
