@@ -144,13 +144,12 @@ def test_runs_that_do_not_all_complete_make_the_status_1(
 ) -> None:
     flow = uuid.uuid4().hex
     (tmp_path / "sets").write_text("{}\n{}\n")
-    process = start(*flags("submit-yaml", flow), "--params-file", "sets", "--each", "--wait-sec", "1")
-    ended, _ = submitted(shared, flow, 2)
-    shared_parts.change(ended, status=RunStatus.RUNNING)
-    shared_parts.end(ended)
+    process = start(*flags("submit-yaml", flow), "--params-file", "sets", "--each")
+    for run_id, status in zip(submitted(shared, flow, 2), ("COMPLETED", "FAILED"), strict=True):
+        shared_parts.change(run_id, status=RunStatus.RUNNING)
+        shared_parts.end(run_id, RunStatus(status))
     found_status, runs, words = end_of(process)
-    assert {run["run_id"]: run["status"] for run in runs}[ended] == "COMPLETED"
-    assert sorted(run["status"] for run in runs) == ["COMPLETED", "PENDING"]
+    assert sorted(run["status"] for run in runs) == ["COMPLETED", "FAILED"]
     assert (found_status, words.splitlines()[-1].split(";")[0]) == (1, "ERR-PYOCO-RUN 1 of 2 runs are not COMPLETED")
 
 
