@@ -163,8 +163,16 @@ def test_the_heading_says_how_the_run_is(stored: LocalGateway, run_id: str, head
 @pytest.mark.parametrize(
     ("lang", "heading", "none"),
     [
-        ("en", "Wheels it imports from Package Version SHA-256", "The registry has no wheel for its worker."),
-        ("ja", "読み込んだ wheel パッケージ バージョン SHA-256", "このワーカー向けの wheel は登録されていません。"),
+        (
+            "en",
+            "Wheels it imports from The registry Package Version SHA-256",
+            "The registry has no wheel for its worker.",
+        ),
+        (
+            "ja",
+            "読み込んだ wheel 登録済みの wheel パッケージ バージョン SHA-256",
+            "このワーカー向けの wheel は登録されていません。",
+        ),
     ],
 )
 def test_a_run_says_from_which_wheels_its_code_came(stored: LocalGateway, lang: str, heading: str, none: str) -> None:
