@@ -1,6 +1,6 @@
 # `make` is what a change has to pass. `make help` lists the targets.
 .DEFAULT_GOAL := check
-.PHONY: check help environment fmt lint documents screenshots types imports test test-all clean
+.PHONY: check help environment fmt lint documents screenshots types imports test test-all chaos clean
 
 # The same helper as in bin/ makes .venv; its path may hold spaces, hence the quotes everywhere.
 IN_VENV = bin='$(CURDIR)/bin'; . ./bin/_environment.sh; environment dev;
@@ -39,6 +39,9 @@ test: ## the fast tests
 
 test-all: ## all tests, those that take minutes too
 	@bin/test -m ''
+
+chaos: ## ten minutes of kills at random (MINUTES=, SEED=), and what they must not have brought about
+	@$(IN_VENV) python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove what builds and tools leave, the environments too
 	rm -rf .venv* build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

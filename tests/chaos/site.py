@@ -1,0 +1,207 @@
+"""Two gateways, three workers and a NATS server, each of which may be ended at any time and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from tests.support.commands import Daemon
+from tests.support.nats import NatsServer, free_port
+from tests.support.processes import MARK, Family
+from tests.support.waiting import eventually
+
+TAGS = ("a", "b", "c")
+GATEWAYS, WORKERS = 2, 3
+#: Leases and signs of life as short as they may be, so that many ends come to pass in a short time.
+SETTINGS = {
+    "PYOCO_CONSUMER_ACK_WAIT_SEC": "4",
+    "PYOCO_ACK_PROGRESS_INTERVAL_SEC": "1",
+    "PYOCO_WORKER_DISCONNECT_TIMEOUT_SEC": "4",
+    "PYOCO_RUN_HEARTBEAT_INTERVAL_SEC": "0.5",
+    "PYOCO_WORKER_HEARTBEAT_INTERVAL_SEC": "1",
+    "PYOCO_CANCEL_GRACE_PERIOD_SEC": "1",
+    "PYOCO_DRAIN_SEC": "2",
+    "PYOCO_CONSUMER_MAX_DELIVER": "50",
+}
+#: Tasks note that they begin before they do anything else, in one write.
+TASKS = """\
+import os, time
+from pathlib import Path
+
+LEDGER = Path(__file__).with_name("ledger")
+
+def note(name, task):
+    line = f"{name} {task} {time.time():.6f} {os.getpid()}\\n".encode()
+    ledger = os.open(LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(ledger, line)
+    os.close(ledger)
+
+def first(name, pause):
+    note(name, "first")
+    time.sleep(pause)
+    return name
+
+def left(name, pause):
+    note(name, "left")
+    time.sleep(pause / 2)
+    return "l"
+
+def right(name, pause):
+    note(name, "right")
+    time.sleep(pause)
+    return "r"
+
+def last(name, fails):
+    note(name, "last")
+    if fails:
+        raise ValueError("as it was asked to")
+    return name
+"""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Something was ended or suspended.
+
+    :param at: unix seconds, before it was done; ``back_at`` is when it went on, at the latest.
+    """
+
+    at: float
+    what: str
+    back_at: float
+
+
+@dataclass
+class _Part:
+    """A process that is up, or is to be started again.
+
+    :param back_at: when, by the monotonic clock; ``None`` while it is up.
+    """
+
+    name: str
+    start: Callable[[], None]
+    end: Callable[[int], None]
+    back_at: float | None = None
+
+
+@dataclass
+class Site:
+    """The parts, and what was done to them.
+
+    :param chance: decides what is hit, and when.
+    """
+
+    folder: Path
+    chance: random.Random
+    hits: list[Hit] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.folder / "chaos_tasks.py").write_text(TASKS)
+        self.family = Family()
+        self.nats = NatsServer(self.folder / "nats").start()
+        self._ports = [free_port() for _ in range(GATEWAYS)]
+        self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
+        self._daemons: dict[str, Daemon] = {}
+        self._parts = [_Part("nats", self._start_nats, self.nats.stop)]
+        for number, port in enumerate(self._ports):
+            command = ("pyoco-server", "up", "--port", str(port), "--nats-url", self.nats.url)
+            self._parts.append(self._part(f"gateway-{number}", *command))
+        for number in range(WORKERS):
+            served = ",".join(tag for place, tag in enumerate(TAGS) if place != number)
+            command = ("pyoco-worker", "--nats-url", self.nats.url, "--worker-id", f"w{number}", "--tags", served)
+            self._parts.append(self._part(f"worker-{number}", *command, "--concurrency", "2"))
+        for url in self.urls:
+            eventually(lambda url=url: _answers(url), what=f"the gateway at {url}", timeout_sec=60)
+
+    def torment(self, duration_sec: float) -> None:
+        """Hit the parts at random; what was ended comes back after a while, whatever else is down by then."""
+        end = time.monotonic() + duration_sec
+        while time.monotonic() < end:
+            time.sleep(self.chance.uniform(0.1, 1.2))
+            self._bring_back(time.monotonic())
+            self._hit()
+        self._bring_back(float("inf"))
+
+    def close(self) -> list[str]:
+        """Have everything stop as an operator does; give what did not, which is ended by force."""
+        for part in reversed(self._parts[1:]):
+            self._daemons[part.name].process.send_signal(signal.SIGTERM)
+        left = []
+        for name, daemon in self._daemons.items():
+            with contextlib.suppress(Exception):
+                if daemon.process.wait(40) == 0:
+                    continue
+            left.append(f"{name} ended with {daemon.process.poll()}")
+        self.nats.stop()
+        with contextlib.suppress(AssertionError):
+            self.family.wait_until_gone(timeout_sec=30)
+        left += [str(member) for member in self.family.members()]
+        self.family.end()
+        return left
+
+    def _hit(self) -> None:
+        up = [part for part in self._parts if part.back_at is None]
+        # NATS is one of six, and everything waits while it is down.
+        part = self.chance.choice(up) if up else None
+        if part is None:
+            return
+        kind = self.chance.random()
+        if part.name == "nats" and kind < 0.3:
+            self._suspend_nats()
+        elif part.name.startswith("worker") and kind < 0.4:
+            self._kill_runner()
+        else:
+            at, down_sec = time.time(), self.chance.choice((0.0, 0.5, 3.0))
+            part.end(self.chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
+            part.back_at = time.monotonic() + down_sec
+            self.hits.append(Hit(at, part.name, time.time() + down_sec))
+
+    def _suspend_nats(self) -> None:
+        at = time.time()
+        with self.nats.frozen():
+            time.sleep(self.chance.uniform(0.2, 3.0))
+        self.hits.append(Hit(at, "nats suspended", time.time()))
+
+    def _kill_runner(self) -> None:
+        runners = self.family.members("pyoco_server.runner")
+        if runners:
+            at, runner = time.time(), self.chance.choice(runners)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(runner.pid, signal.SIGKILL)
+            self.hits.append(Hit(at, f"runner {runner.pid}", at))
+
+    def _bring_back(self, until: float) -> None:
+        for part in self._parts:
+            if part.back_at is not None and part.back_at <= until:
+                part.start()
+                part.back_at = None
+
+    def _start_nats(self) -> None:
+        self.nats.start()
+
+    def _part(self, name: str, *command: str) -> _Part:
+        def start() -> None:
+            env = {**SETTINGS, MARK: self.family.mark}
+            log = self.folder / f"{name}.log"
+            self._daemons[name] = Daemon(*command, cwd=self.folder, log=log, **env)
+
+        def end(number: int) -> None:
+            # A stop waits for runs, and for an absent NATS.
+            self._daemons[name].stop(number, timeout_sec=60)
+
+        start()
+        return _Part(name, start, end)
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(f"{url}/ready", timeout=2).status_code == 200
+    return False
