@@ -234,12 +234,15 @@ def printed(worker: Daemon, run_id: str) -> list[tuple[str | None, str]]:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process is there and no zombie."""
+    """Say whether a process is there and no zombie.
+
+    The main thread of one that was killed is a zombie while the others end, and its pipes are open as long as these do.
+    """
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
     except OSError:
         return False
-    return state != "Z"
 
 
 def runners_of(worker: Daemon) -> list[int]:
