@@ -33,12 +33,18 @@ from pyoco_server.states import RunStatus, TaskState
 
 MAX_BATCH_RUNS = 1_000
 MAX_POLLED_TAGS = 100
+#: Tasks of a run that a heartbeat may tell of.
+MAX_TASKS = 10_000
+#: Faults that are told at once.
+MAX_FAULTS = 100
 #: Deeper JSON is refused: what reads it later, here and in workers, recurses.
 MAX_NESTING = 100
 
 FlowName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARS, pattern=PRINTABLE_PATTERN)]
 RoutingTag = Annotated[str, StringConstraints(max_length=MAX_TAG_CHARS, pattern=TAG_PATTERN)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG_CHARS, pattern=PRINTABLE_PATTERN)]
+#: One wrong label is enough: a fault for each of a million would fill the memory.
+Labels = Annotated[list[Label], Field(fail_fast=True)]
 #: Thirty years; 0 = no limit.
 TimeLimit = Annotated[float, Field(ge=0, le=1e9)]
 
@@ -73,7 +79,7 @@ class RunInput(PolicyInput):
     flow_name: FlowName
     params: dict[str, Any] = Field(default_factory=dict)
     tag: RoutingTag | None = None
-    tags: list[Label] | None = None
+    tags: Labels | None = None
 
 
 class HiddenInput(Input):
@@ -139,7 +145,7 @@ class BatchInput(PolicyInput):
     )
     flow_name: FlowName | None = None
     tag: RoutingTag | None = None
-    tags: list[Label] | None = None
+    tags: Labels | None = None
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> BatchInput:
@@ -172,10 +178,10 @@ class LogEntry(BaseModel):
 class HeartbeatInput(Input):
     """Body of ``POST /runs/{run_id}/heartbeat``."""
 
-    task_states: dict[str, Annotated[TaskState, Field(strict=False)]]
+    task_states: dict[str, Annotated[TaskState, Field(strict=False)]] = Field(max_length=MAX_TASKS)
     run_status: Annotated[RunStatus, Field(strict=False)]
-    task_records: dict[str, dict[str, Any]] | None = None
-    logs: list[LogEntry] | None = None
+    task_records: dict[str, dict[str, Any]] | None = Field(default=None, max_length=MAX_TASKS)
+    logs: Annotated[list[LogEntry], Field(fail_fast=True)] | None = None
 
 
 ModelT = TypeVar("ModelT", bound=Input)
@@ -193,8 +199,10 @@ def read_model(kind: type[ModelT], values: Any, where: str) -> ModelT:
         faults = [
             # A parameter that is repeated has the same name each time.
             Fault(_place(where, error["loc"][:1] if where == "query" else error["loc"]), message_of(error))
-            for error in exc.errors(include_url=False, include_input=False)
+            for error in exc.errors(include_url=False, include_input=False)[:MAX_FAULTS]
         ]
+        if exc.error_count() > MAX_FAULTS:
+            faults.append(Fault(where, f"there are {exc.error_count() - MAX_FAULTS} more faults: mend these first"))
         raise kind.refusal(faults=faults) from None
 
 

@@ -30,6 +30,9 @@ from pyoco_server.gateway.paths import is_page
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+#: What a client sent is not sent back to it whatever its length.
+_MAX_DETAIL_CHARS = 8_192
+_MAX_INSTANCE_CHARS = 1_024
 
 
 def install(app: Flask) -> None:
@@ -113,8 +116,8 @@ def problem_document(status: int, title: str, detail: str, instance: str, err_id
         "type": "about:blank",
         "title": title,
         "status": status,
-        "detail": detail,
-        "instance": instance,
+        "detail": detail[:_MAX_DETAIL_CHARS],
+        "instance": instance[:_MAX_INSTANCE_CHARS],
     }
     if err_id is not None:
         document["err_id"] = err_id

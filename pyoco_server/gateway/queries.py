@@ -27,6 +27,7 @@ from pyoco_server.stores.deadletters import MAX_LETTER_SEQ
 
 MAX_LIST_LIMIT = 200
 MAX_EVENT_LIMIT = 500
+MAX_STATUSES = 100
 MAX_WORKERS_LIMIT = 500
 #: The longest that an answer is held back; proxies cut longer ones off.
 MAX_WAIT_SEC = 60
@@ -109,7 +110,7 @@ class RunListQuery(WithInclude):
     refusal = InvalidListQuery
     asking = ("full", "all")
 
-    status: list[Annotated[RunStatus, Field(strict=False)]] = Field(default=[])
+    status: list[Annotated[RunStatus, Field(strict=False)]] = Field(default=[], max_length=MAX_STATUSES)
     limit: Annotated[int, Field(ge=1, le=MAX_LIST_LIMIT), _Integer] = 50
     flow: NameText = ""
     tag: TagText = ""

@@ -64,6 +64,11 @@ def test_the_time_of_the_request_before_does_not_count(shared: LocalGateway, mon
         connection.sendall(f"GET /runs/{run_id}?wait=3 HTTP/1.1\r\nHost: x\r\n\r\nGET /hea".encode())
         first = connection.recv(65536)
         assert first.startswith(b"HTTP/1.1 200 ")
+        connection.settimeout(1)
+        with pytest.raises(TimeoutError):
+            # The gateway looks twice meanwhile.
+            connection.recv(1)
+        connection.settimeout(30)
         connection.sendall(b"lth HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         received = b""
         while more := connection.recv(65536):
