@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+import sys
 from dataclasses import fields
 from typing import Any
 
 import pytest
 from pyoco.core.models import TaskRecord
 
+from pyoco_server.config import Config
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.keys import ApiKey, KeyRecord
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.contract.wheels import Actor, Source, WheelEvent
 from pyoco_server.contract.workers import WorkerRecord
+from pyoco_server.logs import CONTEXT_FIELDS, JsonFormatter
 from pyoco_server.runner import engine
 from pyoco_server.states import RunStatus, TaskState, WorkerState
 from pyoco_server.stores.idempotency import KeyedRun
@@ -82,6 +86,21 @@ def test_fields_that_are_absent_where_they_say_nothing_are_those_after_the_first
     stated = Snapshot("r", "f", RunStatus.PENDING, 1.0, 1.0).to_document()
     listed = [row["field"] for row in table(section(SPEC, "### Run snapshot"), "field")]
     assert listed[: listed.index("instance_id")] == [name for name in listed if name in stated]
+
+
+def test_log_lines_have_the_documented_fields() -> None:
+    formatter = JsonFormatter("pyoco-server:http", Config(), {})
+    try:
+        raise ValueError("no")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, __file__, 1, "no", (), sys.exc_info(), "f")
+    plain = logging.LogRecord("x", logging.INFO, __file__, 1, "yes", (), None, "f")
+    rows = {row["log field"]: row["in"] for row in table(section(SPEC, "## Log lines"), "log field")}
+    always, failed = formatter.fields(plain), formatter.fields(record)
+    assert [name for name, where in rows.items() if where == "every line"] == list(always)
+    assert [name for name, where in rows.items() if where.startswith("errors")] == list(failed)[len(always) :]
+    assert [name for name in rows if name not in failed] == list(CONTEXT_FIELDS)
+    assert set(failed["exc_origin"]) == set(words(re.findall(r"`(.*?)`", rows["exc_origin"])[0]))
 
 
 def test_states_are_those_of_the_code() -> None:
