@@ -109,8 +109,8 @@ def test_a_run_is_found_behind_others_that_are_not_for_such_workers(local: Local
 def test_polls_do_not_stop_a_tag_by_what_they_hand_back(serve: Callable[..., LocalGateway], parts: Parts) -> None:
     local = serve(PYOCO_CONSUMER_MAX_ACK_PENDING="60")
     local.wait_until_complete()
-    for _ in range(150):
-        submit_workflow(local, "t")
+    batch = {"workflow": HELLO_FLOW, "flow_name": "main", "tag": "t", "params": [{}] * 150}
+    assert local.ask("POST", "/runs/batch", json=batch).status_code == 200
     local.submit("f", tag="t")
     for _ in range(8):
         assert poll(local, "t") == NOTHING
