@@ -116,11 +116,10 @@ def test_nothing_is_left_behind_and_nothing_of_the_program_is_changed(at: Desk, 
 
 
 def test_an_outage_is_told_and_over_when_nats_is_back(
-    tmp_path: Path, notes: Notes, monkeypatch: pytest.MonkeyPatch
+    nats: NatsServer, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As long as outages are waited for in silence.
     monkeypatch.setattr(supervisor, "WORKER_BUDGET_SEC", 0.5)
-    nats = NatsServer(tmp_path / "nats").start()
     with desk(nats.url) as at, PyocoNatsWorker.connect(config=at.config, flow_resolver=notes.resolve) as worker:
         nats.stop()
         with pytest.raises(BusUnavailable):
@@ -131,7 +130,6 @@ def test_an_outage_is_told_and_over_when_nats_is_back(
             lambda: _or_none(lambda: worker.run_once(timeout=1)), what="the run", timeout_sec=PATIENCE_SEC
         )
         assert done == run_id
-    nats.stop()
 
 
 def test_threads_take_turns(at: Desk, notes: Notes) -> None:

@@ -23,16 +23,18 @@ from tests.support.parts import Parts
 from tests.support.waiting import eventually
 
 NOW = time.time()
+#: When those that live were seen last: in an hour, for whole runs of the tests take longer than a worker may be silent.
+LATER = NOW + 3600
 WHEELS = [
     {"wheel_name": f"p{number}-1.{number}-py3-none-any.whl", "package_name": f"p{number}", "package_version": "1.0"}
     for number in range(4)
 ]
 RECORDS: dict[str, dict[str, Any]] = {
-    "idle": {"last_seen_at": NOW + 300},
-    "busy": {"last_seen_at": NOW + 200, "state": "RUNNING", "wheel_sync": {"installed_wheels": WHEELS}},
-    "b-same-time": {"last_seen_at": NOW + 100},
-    "a-same-time": {"last_seen_at": NOW + 100},
-    "hidden": {"last_seen_at": NOW + 50, "hidden": True},
+    "idle": {"last_seen_at": LATER + 300},
+    "busy": {"last_seen_at": LATER + 200, "state": "RUNNING", "wheel_sync": {"installed_wheels": WHEELS}},
+    "b-same-time": {"last_seen_at": LATER + 100},
+    "a-same-time": {"last_seen_at": LATER + 100},
+    "hidden": {"last_seen_at": LATER + 50, "hidden": True},
     "stopped": {"last_seen_at": NOW - 200, "state": "STOPPED_GRACEFUL", "stop_reason": "graceful_shutdown"},
     "lost": {"last_seen_at": NOW - 300, "state": "RUNNING"},
     "bare": {"last_seen_at": None, "updated_at": NOW - 400},
