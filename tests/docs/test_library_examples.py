@@ -18,7 +18,7 @@ import requests
 
 import pyoco_server
 from pyoco_server import PyocoHttpClient
-from tests.support.commands import BIN, Daemon, clean_env
+from tests.support.commands import Daemon, clean_env
 from tests.support.library_reference import DOCUMENT, MARK
 from tests.support.nats import NatsServer, free_port
 from tests.support.waiting import eventually
@@ -86,22 +86,27 @@ def test_an_example_prints_what_stands_below_it(site: Site, number: int) -> None
     assert (done.stdout, done.stderr, done.returncode) == (printed, "", 0)
 
 
-def test_the_program_that_serves_executes_runs_until_it_is_told_to_stop(site: Site) -> None:
+@pytest.mark.parametrize("how", ["signal", "drain"])
+def test_the_program_that_serves_executes_runs_until_it_is_told_to_stop(site: Site, how: str) -> None:
     (body,) = [program for program in PROGRAMS if "while not stop.is_set()" in program]
-    (site.folder / "greeter.py").write_text(body.replace("connect(", 'connect(tags=["greeter"], '))
+    tag = f"greeter-{how}"
+    (site.folder / "greeter.py").write_text(body.replace("connect(", f'connect(tags=["{tag}"], worker_id="{tag}", '))
     program = site.start(sys.executable, "greeter.py")
     with PyocoHttpClient(site.url) as client:
-        run_id = client.submit_run("greet", {"name": "Anna"}, tag="greeter")["run_id"]
+        run_id = client.submit_run("greet", {"name": "Anna"}, tag=tag)["run_id"]
         assert client.get_run(run_id, wait_sec=PATIENCE_SEC)["status"] == "COMPLETED"
         assert client.get_tasks(run_id)["task_records"]["greet"]["output"] == "Hello, Anna!"
-    assert program.stop(signal.SIGTERM) == 0
+        if how == "signal":
+            program.process.send_signal(signal.SIGTERM)
+        else:
+            client.drain_worker(tag)
+    assert program.process.wait(PATIENCE_SEC) == 0
     assert '"service": "greeter"' in program.log
 
 
 def test_the_application_is_served_as_it_is_written_there(site: Site) -> None:
     ((command, port),) = [(body.strip(), free_port()) for language, body, _ in BLOCKS if language == "sh"]
-    name, *arguments = command.replace("8000", str(port)).split()
-    site.start(str(BIN / name), *arguments)
+    site.start("/bin/sh", "-c", f"exec env {command.replace('8000', str(port))}")
     eventually(lambda: _is_ready(f"http://127.0.0.1:{port}/ready"), what="the gateway", timeout_sec=PATIENCE_SEC)
 
 
