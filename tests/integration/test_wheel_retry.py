@@ -1,10 +1,10 @@
-"""A wheel that cannot be installed is tried again, and not all the time: it is fetched anew for each attempt."""
+"""Attempts to install a wheel: how often they are repeated, how long they may take, and that a stop ends them."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,30 @@ from tests.support.wheels import Registry, file_name
 INTERVAL_SEC = 0.05
 
 
+def _nothing(*_: Any) -> None:
+    return None
+
+
 class WatchedStore(WheelStore):
     """Notes when a wheel is fetched."""
 
     def __init__(self, bus: Bus, config: Config) -> None:
         super().__init__(bus, config)
         self.fetched_at: list[float] = []
+        self.fetching: Callable[[], None] = _nothing
 
     def chunks(self, wheel: StoredWheel) -> Iterator[bytes]:
         self.fetched_at.append(time.monotonic())
+        self.fetching()
         return super().chunks(wheel)
 
 
 class Follower:
     """A worker's wheel sync, without the worker."""
 
-    def __init__(self, parts: Parts, folder: Path) -> None:
-        env = {"PYOCO_WHEEL_SYNC_ENABLED": "1", "PYOCO_WHEEL_SYNC_INTERVAL_SEC": str(INTERVAL_SEC)}
-        config = Config.from_env({**env, "PYOCO_WHEEL_SYNC_DIR": str(folder)})
+    def __init__(self, parts: Parts, folder: Path, **env: str) -> None:
+        ours = {"PYOCO_WHEEL_SYNC_ENABLED": "1", "PYOCO_WHEEL_SYNC_INTERVAL_SEC": str(INTERVAL_SEC)}
+        config = Config.from_env({**ours, "PYOCO_WHEEL_SYNC_DIR": str(folder), **env})
         self.status: dict[str, Any] = {}
         self.store = WatchedStore(parts.bus, config)
         self.sync = WheelSync(self.store, config, [], report=self._note, changed=_nothing, on_failure=_nothing)
@@ -57,10 +63,6 @@ class Follower:
         return [later - earlier for earlier, later in itertools.pairwise(self.store.fetched_at)]
 
 
-def _nothing(*_: Any) -> None:
-    return None
-
-
 @pytest.fixture
 def follower(parts: Parts, tmp_path: Path) -> Iterator[Follower]:
     yield Follower(parts, tmp_path / "wheels")
@@ -77,3 +79,22 @@ def test_each_attempt_waits_longer_than_the_last_until_the_registry_changes(part
     registry.delete(file_name())
     follower.sync.refresh()
     assert follower.status["last_result"] == "ok"
+
+
+def test_a_wheel_that_takes_too_long_is_given_up_and_leaves_nothing(parts: Parts, tmp_path: Path) -> None:
+    follower = Follower(parts, tmp_path / "wheels", PYOCO_WHEEL_INSTALL_TIMEOUT_SEC="0.001")
+    Registry(parts.bus).upload()
+    follower.sync.refresh()
+    assert "demo-1.0-py3-none-any.whl cannot be installed: it took longer than 0.001 s" in follower.status["last_error"]
+    assert list((tmp_path / "wheels").iterdir()) == []
+
+
+def test_a_stop_ends_an_installation_and_leaves_nothing_of_it(parts: Parts, follower: Follower, tmp_path: Path) -> None:
+    registry = Registry(parts.bus)
+    registry.upload("first")
+    follower.sync.refresh()
+    registry.upload("second")
+    follower.store.fetching = follower.sync.request_stop
+    assert [item.name for item in follower.sync.refresh().selected] == [file_name("first")]
+    assert follower.status["last_result"] == "ok"
+    assert len(list((tmp_path / "wheels").iterdir())) == 1
