@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -175,12 +176,24 @@ class LogEntry(BaseModel):
     timestamp: float | None = None
 
 
+def _not_too_many(value: Any) -> Any:
+    # Pydantic itself looks at the number after it has found the faults of all.
+    if isinstance(value, dict) and len(value) > MAX_TASKS:
+        raise ValueError(f"must have at most {MAX_TASKS} names")
+    return value
+
+
+_TaskNames = BeforeValidator(_not_too_many)
+
+
 class HeartbeatInput(Input):
     """Body of ``POST /runs/{run_id}/heartbeat``."""
 
-    task_states: dict[str, Annotated[TaskState, Field(strict=False)]] = Field(max_length=MAX_TASKS)
+    task_states: Annotated[
+        dict[str, Annotated[TaskState, Field(strict=False)]], Field(max_length=MAX_TASKS), _TaskNames
+    ]
     run_status: Annotated[RunStatus, Field(strict=False)]
-    task_records: dict[str, dict[str, Any]] | None = Field(default=None, max_length=MAX_TASKS)
+    task_records: Annotated[dict[str, dict[str, Any]], Field(max_length=MAX_TASKS), _TaskNames] | None = None
     logs: Annotated[list[LogEntry], Field(fail_fast=True)] | None = None
 
 
