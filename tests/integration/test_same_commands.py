@@ -18,6 +18,8 @@ from tests.support.parts import Parts, stored_run
 from tests.support.peer import Peer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 RUN = "00000000-0000-4000-8000-000000000001"
 #: Far from "now", so that who is alive does not change during a test.
 _LATER = 9_999_999_999.0

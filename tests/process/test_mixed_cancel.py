@@ -10,6 +10,8 @@ from tests.support.fleet import QUICK, flow
 from tests.support.mixed import OURS, THEIRS, MixedFleet
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(("asked", "executing"), [(OURS, THEIRS), (THEIRS, OURS)])
 def test_a_run_that_cooperates_is_cancelled(mixed: MixedFleet, asked: str, executing: str) -> None:

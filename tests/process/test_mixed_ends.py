@@ -10,6 +10,8 @@ from tests.support.fleet import QUICK, flow
 from tests.support.mixed import OURS, THEIRS, MixedFleet
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 OTHER = {OURS: THEIRS, THEIRS: OURS}
 
 

@@ -11,6 +11,8 @@ from tests.support.fleet import flow
 from tests.support.mixed import OURS, THEIRS, MixedFleet, sample
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 BOTH = (OURS, THEIRS)
 #: Who made the work stream, told by how long it recognises a job, in seconds.
 MAKERS = {300: OURS, 120: THEIRS}

@@ -21,6 +21,8 @@ from tests.support.mixed import OURS, TAG, THEIRS, MixedFleet, sample
 from tests.support.peer import Peer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 #: Calls each method that reads, for the runs that are named; prints the answers as one object.
 LIBRARY = """
 import json, sys

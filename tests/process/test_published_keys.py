@@ -17,6 +17,8 @@ from tests.support.nats import NatsServer, free_port
 from tests.support.peer import Peer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 PEPPER = "pépper and"
 AUTH = {"PYOCO_HTTP_AUTH_MODE": "api_key", "PYOCO_AUTH_PEPPER": PEPPER}
 

@@ -23,6 +23,8 @@ from tests.support.peer import Peer
 from tests.support.waiting import eventually
 from tests.support.wheels import PLUGIN, chunk_subjects, file_name, wheel
 
+pytestmark = pytest.mark.long
+
 QUICK = {"PYOCO_WHEEL_SYNC_INTERVAL_SEC": "0.5"}
 
 

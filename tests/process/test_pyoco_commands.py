@@ -16,6 +16,8 @@ from tests.support.nats import NatsServer
 from tests.support.parts import Parts
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 FLOW = """\
 version: 1
 flow:

@@ -18,6 +18,8 @@ from tests.support.fleet import QUICK
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 TASKS = """\
 import os, time
 from pathlib import Path
