@@ -197,6 +197,7 @@ class Worker:
         assert self._bus is not None
         drain = Deadline(drain_sec)
         self._consumer.request_stop()
+        logger.info("the worker takes no more runs")
         self._wheels.request_stop()
         for slot in self._slots:
             slot.request_stop()

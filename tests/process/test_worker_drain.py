@@ -25,6 +25,7 @@ def test_a_drained_worker_ends_its_runs_takes_no_more_and_is_gone_until_it_is_st
     plant.fleet.running(held)
     asked_at = drain(plant, "one")
     worker.wait_for_log("somebody has asked the worker to drain")
+    worker.wait_for_log("the worker takes no more runs")
     late = plant.submit(flow("quick"))
     assert drain(plant, "one") == asked_at
     assert worker.process.poll() is None
