@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: How long ``--run-once`` waits for NATS: ten seconds with the start and the end of the process.
-_RUN_ONCE_CONNECT_SEC = 6.0
+_RUN_ONCE_CONNECT_SEC = 4.0
 _CONNECT_SEC = 5.0
 _CONNECT_PAUSE_SEC = 1.0
 

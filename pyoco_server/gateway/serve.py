@@ -72,7 +72,7 @@ _BACKLOG = 1024
 #: How often it is looked for clients that do not let their requests come.
 _LOOK_SEC = 0.5
 #: How long NATS may take to answer when the gateway starts.
-CONNECT_TIMEOUT_SEC = 6.0
+CONNECT_TIMEOUT_SEC = 4.0
 
 
 class HttpServer(Service):

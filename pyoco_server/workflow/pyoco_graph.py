@@ -136,6 +136,9 @@ def _start_of_quoted(said: str, text: str, position: int) -> int:
     """A quoted branch (``a: "x >> y"``) is parsed apart and its positions count in it: blame its start."""
     from pyoco.dsl.graph import parse_graph, tokenize_graph
 
+    if '"' not in text and "'" not in text:
+        # Else a large text would be read a second time, for nothing.
+        return position
     try:
         quoted = [token for token in tokenize_graph(text) if token.kind == "STRING"]
     except REFUSALS:

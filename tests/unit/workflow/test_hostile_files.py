@@ -148,12 +148,12 @@ def bombs() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", bombs())
 def test_a_bomb_is_refused_or_read_in_bounded_time(name: str) -> None:
-    started = time.thread_time()
+    started = time.monotonic()
     try:
         parse_workflow(bombs()[name])
     except WorkflowInvalid as exc:
         assert exc.faults and all(fault.line and fault.column for fault in exc.faults)
-    assert time.thread_time() - started < BOUND_SEC
+    assert time.monotonic() - started < BOUND_SEC
 
 
 @pytest.mark.parametrize("name", ["flow lists", "block lists", "keys of keys", "closed lists", "block mappings"])
