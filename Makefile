@@ -35,10 +35,10 @@ imports: ## which module may import which (pyproject.toml says why)
 	@$(IN_VENV) lint-imports
 
 test: ## the fast tests
-	@bin/test
+	@bin/test -m 'not long'
 
 test-all: ## all tests, those that take minutes too
-	@bin/test -m ''
+	@bin/test
 
 chaos: ## ten minutes of kills at random (MINUTES=, SEED=), and what they must not have brought about
 	@$(IN_VENV) python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
