@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pyoco_server.config import Config
 
@@ -100,7 +100,14 @@ class TextFormatter(JsonFormatter):
         return text
 
 
-class _Handler(logging.StreamHandler):  # type: ignore[type-arg]  # not subscriptable in Python 3.10
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[IO[str]]
+else:
+    # It cannot be subscripted in Python 3.10.
+    _StreamHandler = logging.StreamHandler
+
+
+class _Handler(_StreamHandler):
     """Says once that the log cannot be written (the disk is full, its reader is gone); the process goes on."""
 
     _has_failed = False

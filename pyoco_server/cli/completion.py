@@ -26,7 +26,7 @@ class PrintCompletion(argparse.Action):
             # What shtab wants to know of an argument is an attribute of its action.
             kinds = {"FILE": shtab.FILE, "DIR": shtab.DIRECTORY}
             if action.metavar in kinds:
-                action.complete = kinds[action.metavar]  # type: ignore[attr-defined]
+                vars(action)["complete"] = kinds[action.metavar]
         print(shtab.complete(parser, values))
         parser.exit(EXIT_DONE)
 

@@ -84,7 +84,7 @@ class HttpServer(Service):
     def __init__(self, listener: socket.socket, gateway: Gateway, on_failure: Callable[[Service], None]) -> None:
         super().__init__("pyoco-http", on_failure)
         threads = _REQUEST_THREADS + gateway.config.max_watches
-        self._server = create_server(  # type: ignore[no-untyped-call]
+        self._server = create_server(
             create_app(gateway),
             sockets=[listener],
             threads=threads,

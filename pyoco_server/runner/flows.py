@@ -36,12 +36,13 @@ def load_resolver(spec: str) -> Resolver:
     if not place or not name:
         raise InvalidCommand(f"--flow-resolver {spec}: expected module:function or file.py:function.")
     try:
-        resolver = getattr(_import_file(place) if place.endswith(".py") else importlib.import_module(place), name)
+        module = _import_file(place) if place.endswith(".py") else importlib.import_module(place)
+        resolver: Resolver = getattr(module, name)
     except (Exception, SystemExit) as exc:
         raise InvalidCommand(f"--flow-resolver {spec} cannot be imported: {_where(exc)}") from exc
     if not callable(resolver):
         raise InvalidCommand(f"--flow-resolver {spec}: {name} is a {type(resolver).__name__}, which cannot be called.")
-    return resolver  # type: ignore[no-any-return]
+    return resolver
 
 
 def resolve_by_name(flow_name: str, resolver: Resolver | None) -> Flow:
@@ -74,9 +75,10 @@ def resolve_workflow(text: str, flow_name: str) -> Flow:
         # Everything is said in the file: plug-ins need not be searched for, which costs milliseconds.
         tasks = {name: _explicit_task(name, spec) for name, spec in workflow.tasks.items()}
         return build_flow(workflow, tasks, flow_name)
-    loader = _Loader(SimpleNamespace(tasks=workflow.tasks))
+    # pyoco does not say what its loader's functions take.
+    loader: Any = _Loader(SimpleNamespace(tasks=workflow.tasks))
     try:
-        loader.load()  # type: ignore[no-untyped-call]
+        loader.load()
     except ValueError as exc:
         raise FlowNotFound(f"{exc}{loader.broken_plugins}") from exc
     try:

@@ -99,9 +99,7 @@ class _TaskStream(io.TextIOBase):
         self._output = output
         self._name = name
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
+    encoding = "utf-8"
 
     @property
     def name(self) -> str:

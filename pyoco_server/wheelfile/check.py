@@ -196,12 +196,17 @@ def _check_file(archive: zipfile.ZipFile, path: str, expected: str, size: str, p
         refuse(f"the file {path!r} is not what RECORD says it is")
 
 
+class _EntryPoints(configparser.ConfigParser):
+    """A parser that leaves names of entry points as they are written."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
 def _entry_points(archive: zipfile.ZipFile, path: str) -> dict[str, tuple[str, ...]]:
     if path not in archive.namelist():
         return {}
-    points = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
-    # Names of entry points keep their case.
-    points.optionxform = str  # type: ignore[assignment,method-assign]
+    points = _EntryPoints(delimiters=("=",), interpolation=None, strict=False)
     try:
         points.read_string(read_small(archive, path, _MAX_METADATA_BYTES).decode())
     except (configparser.Error, UnicodeDecodeError) as exc:

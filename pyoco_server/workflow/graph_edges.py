@@ -24,7 +24,7 @@ def edges_of(workflow: Workflow) -> list[Edge]:
     flow = flow_of_stand_ins(workflow)
     edges: set[Edge] = set()
     if flow.has_control_flow():
-        _step(flow.build_program(), edges)  # type: ignore[no-untyped-call]
+        _step(flow.build_program(), edges)
     else:
         edges = {(before.name, task.name) for task in flow.tasks for before in task.dependencies}
     place = {name: number for number, name in enumerate(workflow.checked_graph.nodes)}

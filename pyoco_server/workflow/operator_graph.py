@@ -120,7 +120,9 @@ class Evaluation:
         if isinstance(node, ast.Constant):
             return node.value, 1
         if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant):
-            return -node.operand.value, 1  # type: ignore[operator]  # the whitelist let numbers through only
+            number = node.operand.value
+            assert isinstance(number, (int, float)), "the whitelist lets numbers through only"
+            return -number, 1
         if isinstance(node, (ast.List, ast.Tuple)):
             parts = [self._eval(item) for item in node.elts]
             weight = self._charge(node, len(parts), 1 + sum(part[1] for part in parts))

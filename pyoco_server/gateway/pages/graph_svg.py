@@ -123,8 +123,9 @@ def _columns(nodes: Sequence[str], layers: dict[str, int], ways: dict[Edge, list
     for name in nodes:
         columns[layers[name]].append(name)
     for way in ways.values():
-        for item in way[1:-1]:
-            columns[item[2]].append(item)  # type: ignore[index]
+        for item in way:
+            if isinstance(item, tuple):
+                columns[item[2]].append(item)
     return columns
 
 
