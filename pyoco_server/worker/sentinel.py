@@ -106,6 +106,7 @@ class Sentinel(Service):
                     return
                 try:
                     self._spawn()
+                    logger.info("another sentinel knows what is in hand")
                     break
                 except OSError as exc:
                     logger.warning("the sentinel cannot be started: %s", exc)

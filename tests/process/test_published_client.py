@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import requests
 
 from tests.support.commands import run
 from tests.support.fleet import flow
@@ -97,8 +98,16 @@ def town(tmp_path_factory: pytest.TempPathFactory, peer: Peer) -> Iterator[Town]
     mixed.running(cancelled)
     mixed.cancel(urls[OURS], cancelled)
     mixed.ended(cancelled)
+    for url in urls.values():
+        # What a worker does is told with its runs, and it writes that after their end.
+        eventually(lambda url=url: _run(url, cancelled).get("worker_state") == "IDLE", what=f"an idle worker at {url}")
     yield Town(mixed, urls, {**runs, "cancelled": cancelled})
     mixed.close()
+
+
+def _run(url: str, run_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = requests.get(f"{url}/runs/{run_id}", timeout=10).json()
+    return found
 
 
 def assert_tells_all(ours: Any, theirs: Any, where: str = "answer", moving: frozenset[str] = frozenset()) -> None:

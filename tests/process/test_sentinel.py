@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -21,7 +22,10 @@ def sentinel_of(crew: Crew, worker: Worker) -> int:
 
     def look() -> list[int]:
         found = [member.pid for member in crew.family.members("sentinel_process")]
-        return [pid for pid in found if _parent(pid) == worker.process.pid]
+        # One of them may end meanwhile.
+        with contextlib.suppress(OSError):
+            return [pid for pid in found if _parent(pid) == worker.process.pid]
+        return []
 
     return eventually(look, what="the sentinel")[0]
 
@@ -76,8 +80,8 @@ def test_another_sentinel_takes_the_place_of_one_that_was_killed(town_crew: Crew
     (runner,) = crew.wait_for_begin()
     killed = sentinel_of(crew, first)
     kill(killed, signal.SIGKILL)
-    first.wait_for_log("another one follows")
-    fleet.wait_until(lambda: sentinel_of(crew, first) != killed, "another sentinel")
+    # A process that is there may not have heard of anything.
+    first.wait_for_log("another sentinel knows")
     # It knows of the run that was in hand already, and of one that begins now.
     first.kill()
     fleet.wait_until(lambda: not is_alive(runner), "the end of the runner")
