@@ -13,15 +13,17 @@
     │   ├── WorkflowTooLarge         ERR-PYOCO-0016
     │   └── SnapshotTooLarge         ERR-PYOCO-0010
     ├── ForeignOrigin                403, a form that another site sent
-    ├── RunNotFound                  ERR-PYOCO-0005  404
-    ├── WheelNotFound                ERR-PYOCO-0023  404
+    ├── NotFound                     404
+    │   ├── RunNotFound              ERR-PYOCO-0005
+    │   ├── WheelNotFound            ERR-PYOCO-0023
+    │   ├── DeadLetterNotFound       ERR-PYOCO-0025
+    │   └── WorkerNotFound           ERR-PYOCO-0020
     ├── WheelConflict                ERR-PYOCO-0022  409
-    ├── DeadLetterNotFound           ERR-PYOCO-0025  404
     ├── CannotRunAgain               ERR-PYOCO-0026  409
     ├── ApiKeyMissing                ERR-PYOCO-0014  401
     ├── ApiKeyInvalid                ERR-PYOCO-0015  403
     │   └── ApiKeyReadOnly           a request that writes, with a key that may only read
-    ├── WorkerNotFound               ERR-PYOCO-0020  404
+    ├── CannotDrain                  ERR-PYOCO-0027  409
     ├── ThreadDied                   503, a gateway or worker within a program is broken
     ├── WorkerClosed                 a worker within a program was closed before
     ├── InvalidJob                   ERR-PYOCO-0012  a queued job that cannot be read
@@ -49,7 +51,8 @@
         └── InvalidSetting           a setting that does not parse or contradicts another
 
 The class attributes are the whole mapping: the gateway's error handler and the commands' wrapper read
-them and nothing else decides about a status.
+them and nothing else decides about a status. They stand in one file, however long, so that it can be read whole: what
+may go wrong, what it is called and how it is answered.
 
 Source: contract, sections 3, 5 and 6.
 """
@@ -200,25 +203,29 @@ class ForeignOrigin(PyocoServerError):
         )
 
 
-class RunNotFound(PyocoServerError):
+class NotFound(PyocoServerError):
+    """There is no such thing."""
+
+    http_status = 404
+    #: What there is none of.
+    what: ClassVar[str]
+
+    def __init__(self, name: object) -> None:
+        super().__init__(f"There is no {self.what} {name}.")
+
+
+class RunNotFound(NotFound):
     """There is no such run."""
 
     err_id = "ERR-PYOCO-0005"
-    http_status = 404
-    exit_code = 1
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"There is no run {run_id}.")
+    what = "run"
 
 
-class WheelNotFound(PyocoServerError):
+class WheelNotFound(NotFound):
     """There is no such wheel."""
 
     err_id = "ERR-PYOCO-0023"
-    http_status = 404
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"There is no wheel {name}.")
+    what = "wheel"
 
 
 class WheelConflict(PyocoServerError):
@@ -235,14 +242,11 @@ class WheelSyncFailed(PyocoServerError):
     retryable = True
 
 
-class DeadLetterNotFound(PyocoServerError):
+class DeadLetterNotFound(NotFound):
     """There is no such dead letter."""
 
     err_id = "ERR-PYOCO-0025"
-    http_status = 404
-
-    def __init__(self, seq: object) -> None:
-        super().__init__(f"There is no dead letter {seq}.")
+    what = "dead letter"
 
 
 class CannotRunAgain(PyocoServerError):
@@ -280,14 +284,11 @@ class ApiKeyReadOnly(ApiKeyInvalid):
         super().__init__("This API key may only read (GET and HEAD): use one that was made without --read-only.")
 
 
-class WorkerNotFound(PyocoServerError):
+class WorkerNotFound(NotFound):
     """There is no such worker."""
 
     err_id = "ERR-PYOCO-0020"
-    http_status = 404
-
-    def __init__(self, worker_id: str) -> None:
-        super().__init__(f"There is no worker {worker_id}.")
+    what = "worker"
 
 
 class CannotDrain(PyocoServerError):

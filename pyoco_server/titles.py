@@ -36,7 +36,6 @@ JAPANESE: dict[type[PyocoServerError], str] = {
     errors.ApiKeyInvalid: "この API キーは受け付けられません。",
     errors.ApiKeyReadOnly: "この API キーは読み取り専用です。",
     errors.WorkerNotFound: "そのワーカーはありません。",
-    errors.CannotDrain: "このワーカーには停止を依頼できません。",
     errors.InvalidJob: "キューのジョブを読み取れません。",
     errors.FlowNotFound: "ワーカーがフローを解決できません。",
     errors.Unavailable: "今は応答できません。",
