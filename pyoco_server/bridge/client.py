@@ -384,8 +384,8 @@ class Bus:
         except RevisionConflict:
             if not was_lost:
                 raise
-            stored = await self._until(deadline, lambda: self._last_of(write.subject))
-            if stored.payload != write.payload:
+            stored = await self._after_loss(write, deadline)
+            if stored is None or stored.payload != write.payload:
                 raise
             return stored.seq
         except (BusError, BusUnavailable) as exc:
@@ -393,6 +393,19 @@ class Bus:
                 # A later try was refused or not sent at all, but an earlier one may have arrived.
                 raise BusTimeout(str(exc)) from exc
             raise
+
+    async def _after_loss(self, write: Write, deadline: float) -> Stored | None:
+        """Look whether a try that was not answered has arrived, now that a later one met a conflict.
+
+        :raises BusTimeout: nobody can say.
+        """
+        try:
+            return await self._until(deadline, lambda: self._last_of(write.subject))
+        except KeyMissing:
+            # The conflict is about another subject of the write's pattern.
+            return None
+        except (BusError, BusUnavailable) as exc:
+            raise BusTimeout(str(exc)) from exc
 
     async def _last_of_each(self, stream: str, subjects: Sequence[str]) -> list[Stored | None]:
         found: list[Stored | None] = []
