@@ -23,7 +23,7 @@ from pyoco_server.gateway.outputs import (
 from pyoco_server.gateway.outputs import Replayed as ReplayedDocument
 from pyoco_server.gateway.problems import problem_of
 from pyoco_server.gateway.queries import LetterListQuery, LetterRangeQuery
-from pyoco_server.operations.dead_letters import Range, Replayed
+from pyoco_server.operations.dead_letters import Replayed
 from pyoco_server.operations.submit import Submitted
 from pyoco_server.stores.deadletters import StoredLetter
 
@@ -59,8 +59,8 @@ def remove_letter(seq: int) -> LetterRemoved:
 @described()
 def remove_letters(query: LetterRangeQuery) -> LettersRemoved:
     """Remove all dead letters that match, or as many of them as one request may."""
-    count, left = gateway().dead_letters.remove_some(caller(), query.wanted, _there(query))
-    return {"deleted": count, "next_cursor": _cursor(left)}
+    count, left = gateway().dead_letters.remove_some(caller(), query.wanted, query.cursor)
+    return {"deleted": count, "next_cursor": None if left is None else str(left)}
 
 
 @blueprint.post(f"{_ONE}/replay")
@@ -77,22 +77,14 @@ def replay_letter(seq: int) -> tuple[ReplayAccepted, dict[str, str]]:
 @described()
 def replay_letters(query: LetterRangeQuery) -> LettersReplayed:
     """Submit the runs of all dead letters that match again, or of as many of them as one request may."""
-    results, left = gateway().dead_letters.replay_some(caller(), query.wanted, _there(query))
+    results, left = gateway().dead_letters.replay_some(caller(), query.wanted, query.cursor)
     submitted = [(item.seq, item.outcome) for item in results if isinstance(item.outcome, Submitted)]
     gateway().model.note_written(max([outcome.revision for _, outcome in submitted], default=0))
     return {
         "replayed": [_replayed(seq, outcome) for seq, outcome in submitted],
         "refused": [_refused(item) for item in results if not isinstance(item.outcome, Submitted)],
-        "next_cursor": _cursor(left),
+        "next_cursor": None if left is None else str(left),
     }
-
-
-def _there(query: LetterRangeQuery) -> Range:
-    return query.cursor or gateway().dead_letters.all_letters()
-
-
-def _cursor(left: Range | None) -> str | None:
-    return None if left is None else f"{left.first}-{left.last}"
 
 
 def _document(stored: StoredLetter) -> LetterDocument:

@@ -18,12 +18,11 @@ from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
 from pyoco_server.errors import InvalidListQuery, InvalidWorkersRequest
 from pyoco_server.gateway.inputs import Input, read_model
 from pyoco_server.gateway.wording import PRINTABLE_ASCII_PATTERN, TAG_OR_NOTHING_PATTERN
-from pyoco_server.operations.dead_letters import LetterFilter, Range
+from pyoco_server.operations.dead_letters import LetterFilter, Range, letter_number
 from pyoco_server.operations.worker_registry import WorkerQuery
 from pyoco_server.readmodel.queries import Cursor, RunQuery
 from pyoco_server.setting import parse_boolean
 from pyoco_server.states import RunStatus, WorkerState
-from pyoco_server.stores.deadletters import MAX_LETTER_SEQ
 
 MAX_LIST_LIMIT = 200
 MAX_EVENT_LIMIT = 500
@@ -68,18 +67,11 @@ def _boolean(text: str) -> bool:
 
 
 def _seq_cursor(text: str) -> int | None:
-    return _numbers(text, 1)[0] if text else None
+    return letter_number(text) if text else None
 
 
 def _range_cursor(text: str) -> Range | None:
-    return Range(*_numbers(text, 2)) if text else None
-
-
-def _numbers(cursor: str, count: int) -> list[int]:
-    numbers = [int(part) for part in cursor.split("-") if _INTEGER.fullmatch(part)]
-    if len(numbers) != cursor.count("-") + 1 or len(numbers) != count or max(numbers) > MAX_LETTER_SEQ:
-        raise ValueError("is not a cursor of this list; take next_cursor of the answer before as it is")
-    return numbers
+    return Range.parse(text) if text else None
 
 
 _Integer = BeforeValidator(_integer)

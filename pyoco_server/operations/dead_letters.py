@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ from pyoco_server.operations.again import request_again
 from pyoco_server.operations.authenticate import Caller
 from pyoco_server.operations.submit import Submission, Submitted
 from pyoco_server.service import Deadline
-from pyoco_server.stores.deadletters import DeadLetterStore, StoredLetter
+from pyoco_server.stores.deadletters import MAX_LETTER_SEQ, DeadLetterStore, StoredLetter
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workflows import WorkflowStore
 
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 #: How many letters a page may look at for those that match: half a second.
 _MAX_LOOKED_AT = 2_000
+_NUMBER = re.compile("[0-9]{1,19}")
 #: For how long a request goes on with letter after letter: clients wait for ten seconds, the published ones for five.
 _SLICE_SEC = 2.5
 
@@ -45,6 +47,29 @@ class Range:
 
     first: int
     last: int
+
+    def __str__(self) -> str:
+        """Give it as clients see it: opaque."""
+        return f"{self.first}-{self.last}"
+
+    @classmethod
+    def parse(cls, text: str) -> Range:
+        """Read a range.
+
+        :raises ValueError: it is not one of ours.
+        """
+        first, _, last = text.partition("-")
+        return cls(letter_number(first), letter_number(last))
+
+
+def letter_number(text: str) -> int:
+    """Read the number of a letter out of a cursor.
+
+    :raises ValueError: it is none.
+    """
+    if _NUMBER.fullmatch(text) is None or int(text) > MAX_LETTER_SEQ:
+        raise ValueError("is not a cursor of this list; take next_cursor of the answer before as it is")
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -124,13 +149,12 @@ class DeadLetters:
         """
         return self._letters.count() if caller.tenant_id is None else None
 
-    def all_letters(self) -> Range:
-        """Give the range of the letters that there are now."""
-        return Range(*self._letters.ends())
-
-    def replay_some(self, caller: Caller, wanted: LetterFilter, there: Range) -> tuple[list[Replayed], Range | None]:
+    def replay_some(
+        self, caller: Caller, wanted: LetterFilter, there: Range | None
+    ) -> tuple[list[Replayed], Range | None]:
         """Replay the letters that match, oldest first, for as long as a request may take.
 
+        :param there: ``None`` for all that there are now.
         :return: what became of each, and the range that is left; ``None`` at the end.
         :raises Unavailable: NATS stopped answering; safe to repeat.
         """
@@ -145,9 +169,10 @@ class DeadLetters:
                 done.append(Replayed(stored.seq, exc.without_frames()))
         return done, some.rest
 
-    def remove_some(self, caller: Caller, wanted: LetterFilter, there: Range) -> tuple[int, Range | None]:
+    def remove_some(self, caller: Caller, wanted: LetterFilter, there: Range | None) -> tuple[int, Range | None]:
         """Remove the letters that match, for as long as a request may take.
 
+        :param there: ``None`` for all that there are now.
         :return: how many were removed, and the range that is left; ``None`` at the end.
         :raises Unavailable: NATS stopped answering; safe to repeat.
         """
@@ -160,7 +185,7 @@ class DeadLetters:
 
     def _replay(self, caller: Caller, stored: StoredLetter) -> Submitted:
         seq, run_id = stored.seq, stored.letter.run_id
-        if run_id is None or stored.letter.reason == deadletters.INVALID_JOB:
+        if not isinstance(run_id, str) or stored.letter.reason == deadletters.INVALID_JOB:
             raise CannotRunAgain(
                 f"Dead letter {seq} is of a job that cannot be read, so nobody knows what to run again: submit what "
                 "was meant as a new run, and remove the letter."
@@ -181,11 +206,11 @@ class DeadLetters:
 class _Slice:
     """The letters of a range that match, oldest first, for as long as a request may take."""
 
-    def __init__(self, letters: DeadLetterStore, caller: Caller, wanted: LetterFilter, there: Range) -> None:
+    def __init__(self, letters: DeadLetterStore, caller: Caller, wanted: LetterFilter, there: Range | None) -> None:
         self._letters = letters
         self._caller = caller
         self._wanted = wanted
-        self._there = there
+        self._there = there or Range(*letters.ends())
         #: What is left; ``None`` when all have been gone through.
         self.rest: Range | None = None
 

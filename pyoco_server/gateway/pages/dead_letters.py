@@ -96,8 +96,7 @@ def replay() -> Response:
                 refused.append((_here_to(seq), exc.detail))
     else:
         query = read_query(LetterRangeQuery, request.form)
-        there = query.cursor or gateway().dead_letters.all_letters()
-        done, rest = gateway().dead_letters.replay_some(caller(), query.wanted, there)
+        done, rest = gateway().dead_letters.replay_some(caller(), query.wanted, query.cursor)
         for item in done:
             if isinstance(item.outcome, Submitted):
                 new.append(item.outcome)
@@ -118,8 +117,7 @@ def remove() -> AnyResponse:
             gateway().dead_letters.discard(caller(), seq)
         return redirect(list_address(_PATH), 303)
     query = read_query(LetterRangeQuery, request.form)
-    there = query.cursor or gateway().dead_letters.all_letters()
-    count, rest = gateway().dead_letters.remove_some(caller(), query.wanted, there)
+    count, rest = gateway().dead_letters.remove_some(caller(), query.wanted, query.cursor)
     title = page_words()("letters.removed", count=count)
     return outcome_page(title, [], [], list_address(_PATH), _rest("remove", rest))
 
@@ -141,7 +139,7 @@ def _rest(action: str, rest: Range | None) -> dict[str, str] | None:
     if rest is None:
         return None
     sent = {name: request.form.get(name, "") for name in (*_FILTERS, "all", "back")}
-    return {"action": f"{_PATH}/{action}", **sent, "cursor": f"{rest.first}-{rest.last}"}
+    return {"action": f"{_PATH}/{action}", **sent, "cursor": str(rest)}
 
 
 def _row(stored: StoredLetter) -> LetterRow:

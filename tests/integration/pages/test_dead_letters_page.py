@@ -128,6 +128,11 @@ def test_letters_of_hostile_texts_are_shown_as_they_are(office: Office, text: st
     office.parts.bus.write(Write(subject, DeadLetter(**{"flow_name": None, **odd}).to_bytes()))
     page = visit(office.gateway, f"{PATH}?tag={office.tag}")
     assert len(_picks(page)) == 2 and not page.all("img")
+    # Neither of them stops those behind it.
+    good = office.fail()
+    answer = read(_post(office, "replay", tag=office.tag, back=""))
+    assert answer.heading == "One run was submitted again"
+    assert good not in office.seqs() and len(_picks(visit(office.gateway, f"{PATH}?tag={office.tag}"))) == 2
 
 
 def test_each_tenant_sees_and_replays_its_own_letters(guarded: Guarded) -> None:
