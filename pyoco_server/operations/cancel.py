@@ -101,7 +101,7 @@ class Cancellation:
         ended = stored.snapshot.ended(RunStatus.CANCELLED, error=None, now=time.time())
         try:
             # Without a TTL: an expired key can come back in an older state after a crash of the server.
-            self._runs.update(ended, stored.revision)
+            self._runs.update_to_end(ended, stored.revision)
         except RevisionConflict:
             # It was ended meanwhile, or its holder lives after all: the next turn sees which.
             return False

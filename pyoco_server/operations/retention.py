@@ -14,7 +14,7 @@ import logging
 import time
 
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import RevisionConflict, RunNotFound, SnapshotTooLarge
+from pyoco_server.errors import RevisionConflict, RunNotFound
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import RunStore
@@ -90,7 +90,4 @@ class Retention:
         # As of then, so that it does not stand among those that have just ended.
         then = snapshot.updated_at
         ended = snapshot.ended(RunStatus.FAILED, error=_GHOST_ERROR, now=then)
-        try:
-            self._runs.update(ended, revision, ttl_sec=_GHOST_SEC)
-        except SnapshotTooLarge:
-            self._runs.update(ended.reduced(), revision, ttl_sec=_GHOST_SEC)
+        self._runs.update_to_end(ended, revision, ttl_sec=_GHOST_SEC)

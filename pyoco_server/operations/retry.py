@@ -13,7 +13,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from pyoco_server.errors import RevisionConflict, RunNotFound
+from pyoco_server.contract import deadletters
+from pyoco_server.errors import RevisionConflict, RunNotFound, SnapshotTooLarge
 from pyoco_server.operations.sweep import Sweep
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.stores.runs import RunStore, StoredRun
@@ -77,6 +78,10 @@ class Retries:
             revision = self._runs.update(snapshot, stored.revision)
         except RevisionConflict:
             # Another gateway was first, or somebody cancelled it.
+            return False
+        except SnapshotTooLarge as exc:
+            # Its operator has lowered the cap since.
+            self._sweep.fail(stored, deadletters.EXECUTION_ERROR, str(exc))
             return False
         logger.info("a failed run is tried again", extra={"run_id": run_id, "tag": snapshot.tag})
         return self._sweep.queue(StoredRun(snapshot, revision, stored.stored_at))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pyoco_server.contract import deadletters, names
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, FlowNotFound, RunNotFound
+from pyoco_server.logs import LogId
 from pyoco_server.operations.submit import job_of
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.states import RunStatus
@@ -166,7 +167,9 @@ class Sweep:
             if snapshot.workflow_yaml_sha256 is not None:
                 text = self._workflows.get(snapshot.workflow_yaml_sha256)
                 if text is None:
-                    self._fail(stored)
+                    reason = deadletters.FLOW_NOT_FOUND
+                    why = "the run has no job, and its workflow is not kept any more. Submit again."
+                    self.fail(stored, reason, f"{reason}: {why}")
                     return False
             self._queue.publish(job_of(snapshot, text), snapshot.attempt)
         except BusError as exc:
@@ -179,11 +182,11 @@ class Sweep:
         )
         return True
 
-    def _fail(self, stored: StoredRun) -> None:
-        """End a run that has no job and of which none can be made: its workflow is not kept any more."""
-        error = (
-            f"{deadletters.FLOW_NOT_FOUND}: the run has no job, and its workflow is not kept any more. Submit again."
-        )
+    def fail(self, stored: StoredRun, reason: str, error: str) -> None:
+        """End a run that is PENDING and for which no job can be made.
+
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
 
         def intent(snapshot: Snapshot) -> Snapshot | None:
             if snapshot.status is not RunStatus.PENDING:
@@ -194,9 +197,15 @@ class Sweep:
         if ended is None:
             return
         snapshot = ended.snapshot
-        self._dead_letters.publish_failed(snapshot, deadletters.FLOW_NOT_FOUND)
-        context = {"run_id": snapshot.run_id, "flow_name": snapshot.flow_name, "tag": snapshot.tag}
+        self._dead_letters.publish_failed(snapshot, reason)
         logger.error(
-            "a run had no job, and its workflow is not kept",
-            extra={**context, "err_id": FlowNotFound.err_id, "reason": deadletters.FLOW_NOT_FOUND},
+            "a run without a job cannot get one: %s",
+            error,
+            extra={
+                "run_id": snapshot.run_id,
+                "flow_name": snapshot.flow_name,
+                "tag": snapshot.tag,
+                "err_id": FlowNotFound.err_id if reason == deadletters.FLOW_NOT_FOUND else LogId.RUN_FAILED,
+                "reason": reason,
+            },
         )

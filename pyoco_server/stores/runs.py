@@ -90,6 +90,17 @@ class RunStore:
         """
         return self._bus.write(self._write(snapshot, revision, ttl_sec=ttl_sec), budget_sec=budget_sec)[0]
 
+    def update_to_end(self, ended: Snapshot, revision: int, *, ttl_sec: int | None = None) -> int:
+        """Replace the snapshot of a run that nobody executes by its end; see :meth:`update`.
+
+        One over the cap, as after its operator lowered it, is written without what makes it large: such a run must end,
+        too.
+        """
+        try:
+            return self.update(ended, revision, ttl_sec=ttl_sec)
+        except SnapshotTooLarge:
+            return self.update(ended.reduced(), revision, ttl_sec=ttl_sec)
+
     def change(
         self,
         stored: StoredRun,
@@ -104,27 +115,17 @@ class RunStore:
         :return: what was written; ``None`` when the intent gave up.
         :raises RunNotFound: the run has been removed meanwhile.
         """
-        while True:
-            snapshot = intent(stored.snapshot)
-            if snapshot is None:
-                return None
-            try:
-                revision = self.update(snapshot, stored.revision, budget_sec=budget_sec)
-                return StoredRun(snapshot, revision, stored.stored_at)
-            except RevisionConflict:
-                stored = self.get(stored.snapshot.run_id)
+        return self._change(
+            stored, intent, lambda snapshot, revision: self.update(snapshot, revision, budget_sec=budget_sec)
+        )
 
     def end(self, stored: StoredRun, intent: Callable[[Snapshot], Snapshot | None]) -> StoredRun | None:
-        """Apply an intent that ends a run nobody executes; see :meth:`change`.
+        """Apply an intent that ends a run nobody executes; see :meth:`change` and :meth:`update_to_end`.
 
-        :return: ``None`` also when the run has been removed. A snapshot over the cap, as after its operator lowered
-            it, is written without what makes it large: such a run must end, too.
+        :return: ``None`` also when the run has been removed.
         """
         try:
-            try:
-                return self.change(stored, intent)
-            except SnapshotTooLarge:
-                return self.change(stored, lambda snapshot: intent(snapshot.reduced()))
+            return self._change(stored, intent, self.update_to_end)
         except RunNotFound:
             return None
 
@@ -182,6 +183,21 @@ class RunStore:
     def server_time(self) -> float:
         """Give the time by the server's clock, unix seconds: what ``stored_at`` is to be compared with."""
         return self._bus.server_time(names.bucket_stream(self._bucket))
+
+    def _change(
+        self,
+        stored: StoredRun,
+        intent: Callable[[Snapshot], Snapshot | None],
+        update: Callable[[Snapshot, int], int],
+    ) -> StoredRun | None:
+        while True:
+            snapshot = intent(stored.snapshot)
+            if snapshot is None:
+                return None
+            try:
+                return StoredRun(snapshot, update(snapshot, stored.revision), stored.stored_at)
+            except RevisionConflict:
+                stored = self.get(stored.snapshot.run_id)
 
     def _write(
         self, snapshot: Snapshot, revision: int, *, reserved_bytes: int = 0, ttl_sec: int | None = None

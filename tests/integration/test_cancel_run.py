@@ -156,6 +156,15 @@ def test_mark_that_a_gateway_left_behind_is_completed_by_the_next_one(
     assert len(parts.jobs()) == 19
 
 
+def test_cancelled_run_that_has_become_too_large_to_be_written_is_ended(
+    serve: Callable[..., LocalGateway], parts: Parts
+) -> None:
+    parts.put("r", stored_run("r", status="CANCELLING", params={"x": "y" * 100_000}))
+    # Its operator has lowered the cap since.
+    gateway = serve(PYOCO_MAX_RUN_SNAPSHOT_BYTES="4096")
+    assert cancelled(gateway, "r")["params"] == {}
+
+
 @pytest.mark.parametrize("ahead_sec", [5, 1000])
 def test_job_is_found_also_when_the_clock_of_its_gateway_was_wrong(
     local: LocalGateway, parts: Parts, ahead_sec: float

@@ -13,6 +13,7 @@ from pyoco_server.errors import BusUnavailable
 from pyoco_server.operations.retry import Retries
 from pyoco_server.operations.sweep import Sweep
 from tests.support.gateway import LocalGateway
+from tests.support.nats import NatsServer
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
 
@@ -52,6 +53,20 @@ def test_a_due_run_gets_the_job_of_its_next_attempt(parts: Parts) -> None:
     assert message_ids(parts) == [f"{run_id}.2"]
     run = parts.snapshot(run_id)
     assert (run["status"], run.get("retry_at"), run["attempt"], len(run["errors"])) == ("PENDING", None, 1, 1)
+
+
+def test_a_due_run_that_has_become_too_large_to_be_written_is_failed(nats: NatsServer, parts: Parts) -> None:
+    run_id = wait(parts, params={"x": "y" * 100_000})
+    # Its operator has lowered the cap since.
+    with Parts(nats.url, PYOCO_MAX_RUN_SNAPSHOT_BYTES="4096") as lowered:
+        other = wait(parts)
+        gateway = retries(lowered)
+        eventually(lambda: gateway.queue_due() or parts.jobs(), what="the other's retry")
+        assert gateway.queue_due() == 0
+    run = parts.snapshot(run_id)
+    assert run["status"] == "FAILED" and "PYOCO_MAX_RUN_SNAPSHOT_BYTES" in run["error"]
+    assert len(parts.messages("PYOCO_DLQ")) == 1
+    assert message_ids(parts) == [f"{other}.2"]
 
 
 @pytest.mark.parametrize("off_sec", [-HOUR, 0.0, HOUR])
