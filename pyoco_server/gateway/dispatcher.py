@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.resources import ensure_resources
@@ -28,8 +29,20 @@ _LOOK_SEC = 0.5
 _CLEANING_SEC = 5.0
 #: How often it is looked for what uploads and deletes of wheels have left behind.
 _WHEELS_SEC = 600.0
-#: When a sweep that failed is tried again.
+#: When a duty that failed is tried again.
 _RETRY_SEC = 3.0
+
+
+@dataclass
+class _Duty:
+    """Something to be done again and again.
+
+    :param due_at: when next, ``time.monotonic()``.
+    """
+
+    do: Callable[[], object]
+    period_sec: float
+    due_at: float = 0.0
 
 
 class Dispatcher(Service):
@@ -57,42 +70,58 @@ class Dispatcher(Service):
         self._bus = bus
         self._config = config
         self._model = model
-        self._sweep = sweep
-        self._janitor = janitor
-        self._retention = retention
-        self._retirement = retirement
-        self._wheels = wheels
-        self._retries = retries
+        #: Comes first: the others need what it makes.
+        self._restoration = _Duty(self._restore_resources, MIN_AGE_SEC)
+        self._duties = [
+            _Duty(lambda: retries.queue_due(lambda: self.is_stopping), _LOOK_SEC),
+            _Duty(lambda: sweep.sweep(time.time(), lambda: self.is_stopping), MIN_AGE_SEC),
+            _Duty(lambda: retirement.remove_old(time.time()), MIN_AGE_SEC),
+            _Duty(janitor.clean, _CLEANING_SEC),
+            _Duty(retention.apply, _CLEANING_SEC),
+            _Duty(wheels.clean, _WHEELS_SEC),
+        ]
         self._log_limit = RateLimit()
 
     def run(self) -> None:
-        next_sweep = next_cleaning = next_wheels = time.monotonic()
         while not self.is_stopping:
             if self._bus.has_ended:
                 # nats-py has given up, so a new process must try: better than one that answers 503 for ever.
                 raise BusUnavailable(f"NATS has ended the connection for good: {self._bus.last_error}")
-            is_due = time.monotonic() >= next_sweep
             try:
-                if self._bus.is_connected and (is_due or not self._model.is_complete):
-                    self._restore_resources()
-                if self._bus.is_connected and self._model.is_complete:
-                    self._retries.queue_due(lambda: self.is_stopping)
-                if is_due and self._model.is_complete:
-                    self._sweep.sweep(time.time(), lambda: self.is_stopping)
-                    self._retirement.remove_old(time.time())
-                    next_sweep = time.monotonic() + MIN_AGE_SEC
-                if time.monotonic() >= next_cleaning and self._model.is_complete:
-                    next_cleaning = time.monotonic() + _CLEANING_SEC
-                    self._janitor.clean()
-                    self._retention.apply()
-                if time.monotonic() >= next_wheels and self._model.is_complete:
-                    next_wheels = time.monotonic() + _WHEELS_SEC
-                    self._wheels.clean()
-            except (BusError, Unavailable) as exc:
-                next_sweep = time.monotonic() + _RETRY_SEC
-                if self._log_limit.allows("sweep"):
-                    logger.warning("the housekeeping was cut short and goes on later: %s", exc)
+                self._do_what_is_due()
+            except Unavailable as exc:
+                # As it would be for every other duty: none of them spends its time on finding that out.
+                self._log_failure(exc)
             self.pause(_LOOK_SEC)
+
+    def _do_what_is_due(self) -> None:
+        if not self._bus.is_connected:
+            return
+        if not self._model.is_complete:
+            self._restoration.due_at = 0.0
+        self._do(self._restoration)
+        for duty in self._duties:
+            if self._model.is_complete and not self.is_stopping:
+                self._do(duty)
+
+    def _do(self, duty: _Duty) -> None:
+        """Do it if it is due; where NATS refuses it, those behind it go on.
+
+        :raises Unavailable: no answer.
+        """
+        if time.monotonic() < duty.due_at:
+            return
+        duty.due_at = time.monotonic() + _RETRY_SEC
+        try:
+            duty.do()
+        except BusError as exc:
+            self._log_failure(exc)
+        else:
+            duty.due_at = time.monotonic() + duty.period_sec
+
+    def _log_failure(self, exc: BusError | Unavailable) -> None:
+        if self._log_limit.allows("housekeeping"):
+            logger.warning("the housekeeping was cut short and goes on later: %s", exc)
 
     def _restore_resources(self) -> None:
         created = ensure_resources(self._bus, self._config)
