@@ -8,18 +8,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.config import Config
-from pyoco_server.contract import deadletters, names
-from pyoco_server.contract.deadletters import DeadLetter
-from pyoco_server.contract.jobs import decode_object
+from pyoco_server.contract import deadletters
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import BusError, BusUnavailable, FlowNotFound, InvalidJob, RunNotFound, SnapshotTooLarge
+from pyoco_server.errors import BusError, BusUnavailable, FlowNotFound, InvalidJob, SnapshotTooLarge
 from pyoco_server.logs import LogId
+from pyoco_server.operations.invalid_jobs import fail_run, report_invalid
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.runs import RunStore, StoredRun
@@ -98,35 +97,17 @@ class Finish:
 
     def reject(self, delivery: Delivery, error: InvalidJob, tag: str) -> None:
         """Take a job that cannot be read out of the queue, and fail its run where there is one."""
-        run_id = _readable_run_id(delivery.payload)
-        snapshot = self._fail(run_id, delivery, f"{deadletters.INVALID_JOB}: {error}") if run_id is not None else None
-        letter = DeadLetter(
-            reason=deadletters.INVALID_JOB,
-            error=str(error),
-            timestamp=time.time(),
-            # Whatever stands there: a letter that is too large could not be stored.
-            run_id=run_id and run_id[: names.MAX_NAME_CHARS],
-            flow_name=snapshot.flow_name if snapshot else None,
-            tag=tag,
-            tags=snapshot.tags if snapshot else [],
-            tenant_id=snapshot.tenant_id if snapshot else None,
-            api_key_id=snapshot.api_key_id if snapshot else None,
-            worker_id=self._worker_id,
-            subject=delivery.subject,
-            num_delivered=delivery.num_delivered,
-            payload=delivery.payload[: deadletters.MAX_PAYLOAD_BYTES].decode(errors="replace"),
-        )
-        self._dead_letters.publish(letter, key=f"invalid.{delivery.seq}")
+        report_invalid(self._runs, self._dead_letters, delivery, error, worker_id=self._worker_id)
         self._deliveries.term(delivery, deadletters.INVALID_JOB)
         logger.error(
             "a queued job cannot be read: %s",
             error,
-            extra={"err_id": error.err_id, "reason": letter.reason, "tag": tag},
+            extra={"err_id": error.err_id, "reason": deadletters.INVALID_JOB, "tag": tag},
         )
 
     def give_up(self, run_id: str, delivery: Delivery, reason: str, error: str) -> None:
         """End a run that no worker can begin: delivered for the last time, or too large to be claimed."""
-        ended = self._fail(run_id, delivery, error)
+        ended = fail_run(self._runs, run_id, delivery.seq, error)
         if ended is not None and _was_failed_by(delivery, ended):
             self._report(ended, Outcome(RunStatus.FAILED, reason, error))
         self._acknowledge(delivery)
@@ -178,24 +159,6 @@ class Finish:
             return
         self._dead_letters.publish_failed(snapshot, reason)
 
-    def _fail(self, run_id: str, delivery: Delivery, error: str) -> Snapshot | None:
-        """Write FAILED over a run that has not ended, and that it is this job which failed it.
-
-        :return: the run as it stands now; ``None`` when there is none.
-        """
-
-        def intent(snapshot: Snapshot) -> Snapshot | None:
-            if snapshot.status.is_terminal:
-                return None
-            ended = snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
-            return replace(ended, job_seq=delivery.seq)
-
-        try:
-            ended = self._runs.end(self._runs.get(run_id), intent)
-            return (ended or self._runs.get(run_id)).snapshot
-        except RunNotFound:
-            return None
-
 
 def _log_failure(snapshot: Snapshot, outcome: Outcome) -> None:
     """Say in the log what went wrong, where something did."""
@@ -217,11 +180,3 @@ def _log_failure(snapshot: Snapshot, outcome: Outcome) -> None:
 def _was_failed_by(delivery: Delivery, snapshot: Snapshot) -> bool:
     """Say whether this job is the one with which the run failed, and so owes its dead letter."""
     return snapshot.status is RunStatus.FAILED and snapshot.job_seq == delivery.seq
-
-
-def _readable_run_id(payload: bytes) -> str | None:
-    try:
-        run_id = decode_object(payload).get("run_id")
-    except InvalidJob:
-        return None
-    return run_id if isinstance(run_id, str) else None

@@ -12,13 +12,14 @@ import logging
 import time
 from dataclasses import replace
 
+from pyoco_server.bridge.messages import Delivery
 from pyoco_server.contract import deadletters
-from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import InvalidJob, RunNotFound
 from pyoco_server.logs import LogId
 from pyoco_server.operations.holder import Holders
+from pyoco_server.operations.invalid_jobs import report_invalid
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.advisories import AdvisoryStore
 from pyoco_server.stores.deadletters import DeadLetterStore
@@ -107,7 +108,8 @@ class Janitor:
         try:
             job = Job.from_bytes(queued.payload)
         except InvalidJob as exc:
-            self._report_invalid(queued.subject, queued.payload, job_seq, delivery_count, exc)
+            lost = Delivery(queued.subject, queued.payload, job_seq, delivery_count, reply="")
+            report_invalid(self._runs, self._dead_letters, lost, exc, worker_id=None)
         else:
             if not self._end_run(job, job_seq, delivery_count):
                 return False
@@ -165,17 +167,3 @@ class Janitor:
         if snapshot.status is not RunStatus.FAILED or not is_ours:
             return
         self._dead_letters.publish_failed(snapshot, deadletters.MAX_DELIVERIES)
-
-    def _report_invalid(self, subject: str, payload: bytes, job_seq: int, delivery_count: int, exc: InvalidJob) -> None:
-        letter = DeadLetter(
-            reason=deadletters.INVALID_JOB,
-            error=str(exc),
-            timestamp=time.time(),
-            run_id=None,
-            flow_name=None,
-            tag=subject.rpartition(".")[2],
-            subject=subject,
-            num_delivered=delivery_count,
-            payload=payload[: deadletters.MAX_PAYLOAD_BYTES].decode(errors="replace"),
-        )
-        self._dead_letters.publish(letter, key=f"invalid.{job_seq}")

@@ -160,6 +160,16 @@ def test_job_that_cannot_be_read_leaves_a_dead_letter(few: Parts) -> None:
     assert not few.jobs()
 
 
+def test_job_that_cannot_be_read_fails_its_run(few: Parts) -> None:
+    few.put("r1", stored_run("r1", tenant_id="acme"))
+    publish(few, json.dumps({"run_id": "r1"}).encode())
+    exhaust(few)
+    assert janitor(few).clean() == 1
+    assert few.snapshot("r1")["error"].startswith("invalid_job: ")
+    (letter,) = letters(few)
+    assert (letter["reason"], letter["run_id"], letter["tenant_id"]) == ("invalid_job", "r1", "acme")
+
+
 @pytest.mark.parametrize(("is_spent", "status"), [(True, "PENDING"), (False, "FAILED")])
 def test_of_a_run_that_is_tried_again_only_its_present_job_ends_it(few: Parts, is_spent: bool, status: str) -> None:
     seq = store(few, "r1")
