@@ -155,7 +155,7 @@ class Deliveries:
             try:
                 await self._bus.connection.publish(reply, b"+WPI")
             except (nats.errors.Error, OSError) as exc:
-                # The reconnect makes up for it.
+                # The next tick makes up for it, or the reconnect.
                 if self._log_limit.allows("tick"):
                     extra = {"err_id": LogId.LEASE_NOT_RENEWED}
                     logger.warning("the leases of jobs in work cannot be renewed: %s", exc, extra=extra)

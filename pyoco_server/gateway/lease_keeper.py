@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 _LOOK_SEC = 0.5
 
 
+#: How often a lease is renewed before it would end, at least.
+_TICKS_A_LEASE = 3
+
+
 class LeaseKeeper(Service):
     """Keeps the jobs of all such runs in progress, whichever gateway handed them out, and ends those that take too
     long.
@@ -42,7 +46,8 @@ class LeaseKeeper(Service):
         on_failure: Callable[[Service], None],
     ) -> None:
         super().__init__("pyoco-lease-keeper", on_failure)
-        self._interval_sec = config.ack_progress_interval_sec
+        # Workers refuse an interval that is too long; a gateway also serves those that never see the setting.
+        self._interval_sec = min(config.ack_progress_interval_sec, config.consumer_ack_wait_sec / _TICKS_A_LEASE)
         self._polled = polled
         self._runs = runs
         self._deliveries = deliveries

@@ -48,7 +48,9 @@ def test_a_run_whose_worker_is_silent_comes_back(serve: Callable[..., LocalGatew
 def test_a_silent_worker_keeps_its_run_for_as_long_as_its_lease_lasts_whichever_gateway_lives(
     serve: Callable[..., LocalGateway], parts: Parts
 ) -> None:
-    quick = {**QUICK, "PYOCO_POLL_LEASE_SEC": "600", "PYOCO_CONSUMER_ACK_WAIT_SEC": "2"}
+    # With an interval that no worker would be started with.
+    waits = {"PYOCO_CONSUMER_ACK_WAIT_SEC": "2", "PYOCO_ACK_PROGRESS_INTERVAL_SEC": "10"}
+    quick = {**QUICK, "PYOCO_POLL_LEASE_SEC": "600", **waits}
     first, second = serve(**quick), serve(**quick)
     second.wait_until_complete()
     run_id = first.submit("f")
