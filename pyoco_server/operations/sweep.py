@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from pyoco_server.contract import deadletters, names
@@ -98,21 +99,27 @@ class Sweep:
         return count
 
     def _sweep_doubtful(self, runs: list[tuple[str, int]], memory: QueueMemory, is_stopping: Callable[[], bool]) -> int:
-        in_queue = set()
-        for run_id in self._queue.run_ids():
+        in_queue = defaultdict[str | None, list[int]](list)
+        for job in self._queue.jobs():
             if is_stopping():
                 return 0
-            in_queue.add(run_id)
+            in_queue[job.run_id].append(job.seq)
         count = 0
         for run_id, attempt in runs:
             if is_stopping():
                 return count
-            if run_id in in_queue:
+            seqs = in_queue.get(run_id, [])
+            if seqs and not attempt:
                 self.note_queued(run_id, attempt)
                 continue
             stored = self._waiting(run_id, memory)
-            if stored is not None:
+            if stored is None:
+                continue
+            # What lies there may be the job of an attempt that has failed, which nobody will begin.
+            if all(stored.snapshot.has_spent(seq) for seq in seqs):
                 count += self.queue(stored)
+            else:
+                self.note_queued(run_id, attempt)
         return count
 
     def _candidates(self, now: float, queue_created: str) -> list[tuple[str, int]]:

@@ -133,15 +133,14 @@ class Queue:
         window_sec = info["config"].get("duplicate_window", 0) / 1e9
         return QueueMemory(info["created"], window_sec, unix_seconds(info["ts"]))
 
-    def run_ids(self) -> Iterator[str]:
-        """Read the run ids of all queued jobs, one request each: for the check at a gateway's start.
+    def jobs(self) -> Iterator[QueuedJob]:
+        """Read all queued jobs, one request each: for the check at a gateway's start.
 
         :raises BusUnavailable: no answer.
         """
         job = self.next_job(1)
         while job is not None:
-            if job.run_id is not None:
-                yield job.run_id
+            yield job
             job = self.next_job(job.seq + 1)
 
     def next_job(self, seq: int, subject: str | None = None) -> QueuedJob | None:

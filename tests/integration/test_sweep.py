@@ -191,6 +191,19 @@ def test_a_run_that_has_become_too_large_to_be_written_is_failed_all_the_same(na
     assert len(parts.messages("PYOCO_DLQ")) == 1
 
 
+@pytest.mark.parametrize("is_spent", [True, False])
+def test_the_job_of_an_attempt_that_failed_does_not_stand_for_the_next_one(parts: Parts, is_spent: bool) -> None:
+    job = new_job()
+    parts.queue.publish(job)
+    (spent,) = parts.jobs()
+    leave(parts, job, attempt=1, max_attempts=3, job_seq=spent.seq if is_spent else spent.seq + 1)
+    forget_messages(parts)
+    sweep = parts.sweep()
+    assert sweep.sweep(time.time() + 1) == is_spent
+    assert sweep.sweep(time.time() + 1) == 0
+    assert len(parts.jobs()) == 1 + is_spent
+
+
 def test_a_run_that_was_removed_is_forgotten(parts: Parts) -> None:
     (run_id,) = leave(parts, new_job())
     parts.runs.remove(run_id, parts.runs.get(run_id).revision)
