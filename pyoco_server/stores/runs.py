@@ -18,6 +18,9 @@ from pyoco_server.contract import names
 from pyoco_server.contract.runs import RESERVED_BYTES, Snapshot
 from pyoco_server.errors import KeyMissing, RevisionConflict, RunNotFound, SnapshotTooLarge
 
+#: Snapshots of so many runs are in memory at once, and on their way to the server within the time of one request.
+_STAMPED_TOGETHER = 50
+
 
 @dataclass(frozen=True)
 class StoredRun:
@@ -165,8 +168,12 @@ class RunStore:
         :return: how many were stamped; those that expire already, or were just written, are left.
         :raises BusUnavailable: no answer; safe to repeat.
         """
-        if not run_ids:
-            return 0
+        count = 0
+        for start in range(0, len(run_ids), _STAMPED_TOGETHER):
+            count += self._stamp(run_ids[start : start + _STAMPED_TOGETHER], retention_sec)
+        return count
+
+    def _stamp(self, run_ids: Sequence[str], retention_sec: float) -> int:
         now = self.server_time()
         subjects = [names.key_subject(self._bucket, run_id) for run_id in run_ids]
         writes = []
