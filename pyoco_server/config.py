@@ -19,9 +19,6 @@ from typing import Any
 from pyoco_server import setting
 from pyoco_server.errors import InvalidSetting
 
-#: NATS carries payloads up to this size unless its operator raised the limit.
-NATS_MAX_PAYLOAD_BYTES = 1024 * 1024
-
 #: These two say where the settings stand, so they cannot stand in the file themselves.
 LOAD_DOTENV = "PYOCO_LOAD_DOTENV"
 ENV_FILE = "PYOCO_ENV_FILE"

@@ -23,7 +23,6 @@ from pyoco_server.errors import Fault, InvalidInput
 CONTENT_TYPE = "application/octet-stream"
 TAGS_HEADER = "x-pyoco-wheel-tags"
 UPLOAD, DELETE = "upload", "delete"
-ACTIONS = (UPLOAD, DELETE)
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9._+-]+\.whl")
 #: Longer names make file systems and headers fail somewhere on their way.

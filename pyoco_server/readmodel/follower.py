@@ -14,6 +14,7 @@ from typing import Protocol
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.feed import Feed
 from pyoco_server.bridge.messages import Change
+from pyoco_server.bridge.subjects import subjects_of
 from pyoco_server.errors import BusError, BusUnavailable, KeyMissing, PyocoServerError
 from pyoco_server.logs import RateLimit
 from pyoco_server.service import Service
@@ -113,15 +114,10 @@ class Follower(Service):
         The list of subjects comes in pages and may change between them, so it only says which rows to ask about.
         """
         present: set[str] = set()
-        offset = 0
-        while not self.is_stopping:
-            body = {"subjects_filter": self._subject, "offset": offset}
-            info = self._bus.api(f"STREAM.INFO.{self._stream}", body)
-            page = info["state"].get("subjects") or {}
-            present.update(page)
-            offset += len(page)
-            if not page or offset >= info.get("total", 0):
-                break
+        for subject in subjects_of(self._bus, self._stream, self._subject):
+            if self.is_stopping:
+                return
+            present.add(subject)
         for subject in self._table.subjects() - present:
             if self.is_stopping:
                 return
