@@ -22,7 +22,7 @@ from typing import IO, Any
 from pyoco_server.bridge.answers import unix_seconds
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Stored, Write
-from pyoco_server.bridge.subjects import subjects_of
+from pyoco_server.bridge.streams import subjects_of
 from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, KeyMissing, PyocoServerError
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.feed import Feed
 from pyoco_server.bridge.messages import Change
-from pyoco_server.bridge.subjects import subjects_of
+from pyoco_server.bridge.streams import subjects_of
 from pyoco_server.errors import BusError, BusUnavailable, KeyMissing, PyocoServerError
 from pyoco_server.logs import RateLimit
 from pyoco_server.service import Service

@@ -12,9 +12,9 @@ import json
 from dataclasses import dataclass
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
+from pyoco_server.bridge.streams import remove_message
 from pyoco_server.contract import names
-from pyoco_server.errors import BusError, KeyMissing
+from pyoco_server.errors import KeyMissing
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,4 @@ class AdvisoryStore:
 
         :raises BusUnavailable: no answer; safe to repeat.
         """
-        try:
-            self._bus.api(f"STREAM.MSG.DELETE.{names.ADVISORIES_STREAM}", {"seq": word.seq, "no_erase": True})
-        except BusError as exc:
-            if exc.err_code not in (SEQUENCE_NOT_FOUND, STREAM_END):
-                raise
+        remove_message(self._bus, names.ADVISORIES_STREAM, word.seq)

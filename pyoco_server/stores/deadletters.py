@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Stored, Write
-from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
+from pyoco_server.bridge.streams import remove_message
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.deadletters import DeadLetter
@@ -139,12 +139,7 @@ class DeadLetterStore:
         :raises BusError: the stream's settings do not allow it.
         :raises BusUnavailable: no answer; safe to repeat.
         """
-        try:
-            self._bus.api(f"STREAM.MSG.DELETE.{self._stream}", {"seq": seq, "no_erase": True})
-        except BusError as exc:
-            # The second number is also that of a stream which denies all deletion.
-            if exc.err_code not in (SEQUENCE_NOT_FOUND, STREAM_END) or any(self.forward(None, seq, seq)):
-                raise
+        remove_message(self._bus, self._stream, seq)
 
 
 def _letter(stored: Stored) -> StoredLetter | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Write
-from pyoco_server.bridge.subjects import subjects_of
+from pyoco_server.bridge.streams import subjects_of
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.keys import ENTRY_PREFIX, KeyRecord

@@ -14,12 +14,12 @@ from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.hints import Hints
 from pyoco_server.bridge.messages import Delivery, Stored, Waiting, Write
 from pyoco_server.bridge.resources import ensure_consumer
-from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
+from pyoco_server.bridge.streams import remove_message
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import BusError, InvalidJob, KeyMissing
+from pyoco_server.errors import InvalidJob, KeyMissing
 
 
 @dataclass(frozen=True)
@@ -195,11 +195,7 @@ class Queue:
 
         :raises BusUnavailable: no answer; safe to repeat.
         """
-        try:
-            self._bus.api(f"STREAM.MSG.DELETE.{names.WORK_STREAM}", {"seq": seq, "no_erase": True})
-        except BusError as exc:
-            if exc.err_code not in (SEQUENCE_NOT_FOUND, STREAM_END):
-                raise
+        remove_message(self._bus, names.WORK_STREAM, seq)
 
     @property
     def _subjects(self) -> str:

@@ -1,0 +1,50 @@
+"""What is asked of a stream itself: which subjects it holds, and to remove a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
+from pyoco_server.errors import BusError, KeyMissing
+
+
+def subjects_of(bus: Bus, stream: str, pattern: str) -> Iterator[str]:
+    """Ask the server which subjects match, the keys of a bucket for instance; it tells so many at a time.
+
+    nats-py would leave a consumer behind for each such question (nats-facts, trap 1).
+
+    :raises ResourceMissing: there is no such stream.
+    :raises BusUnavailable: no answer.
+    """
+    count = 0
+    while True:
+        answer = bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": count})
+        page = answer["state"].get("subjects") or {}
+        yield from page
+        count += len(page)
+        if not page or count >= answer.get("total", 0):
+            return
+
+
+def remove_message(bus: Bus, stream: str, seq: int) -> None:
+    """Remove a message; one that is gone already is no error.
+
+    :raises BusError: the stream's settings do not allow it.
+    :raises BusUnavailable: no answer; safe to repeat.
+    """
+    try:
+        bus.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+    except BusError as exc:
+        if exc.err_code == SEQUENCE_NOT_FOUND:
+            return
+        # The second number is also that of a stream which denies all deletion.
+        if exc.err_code != STREAM_END or _is_there(bus, stream, seq):
+            raise
+
+
+def _is_there(bus: Bus, stream: str, seq: int) -> bool:
+    try:
+        return bus.following(stream, ">", seq).seq == seq
+    except KeyMissing:
+        return False
