@@ -26,9 +26,10 @@ def create_app(config: Config | None = None) -> Flask:
     """Connect to NATS, start a gateway's threads and give its WSGI application.
 
     The threads stop with this process: a server that forks calls this in each of its processes, after the fork. The
-    server gives each request a thread, and each watch one for as long as it is open (``PYOCO_MAX_WATCHES``), and it
-    notices clients that leave. Log lines go where the program says (:func:`configure_logging`). When one of the threads
-    dies every request is answered with 503, ``/health`` too, so that who looks after the process starts another one.
+    server gives each request a thread, and each watch one for as long as it is open (``PYOCO_MAX_WATCHES``); it reads
+    bodies before it calls, since large ones take turns; and it notices clients that leave. Log lines go where the
+    program says (:func:`configure_logging`). When one of the threads dies every request is answered with 503,
+    ``/health`` too, so that who looks after the process starts another one.
 
     :param config: the settings; read from the environment when ``None``.
     :raises BusUnavailable: NATS does not answer; nothing is left running.

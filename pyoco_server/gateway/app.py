@@ -107,7 +107,11 @@ def _limit_body() -> None:
 def _take_room() -> None:
     # The file of a wheel's form is kept on the disk, and what only reads, and may wait for long, does not read a body.
     if request.path not in WHEEL_PATHS and request.method not in READING:
-        g.room_bytes = gateway().room.take(request.content_length or 0)
+        size_bytes = request.content_length
+        if size_bytes is None and "Transfer-Encoding" in request.headers:
+            # In chunks, as another WSGI server may hand it on: as large as it may be.
+            size_bytes = request.max_content_length
+        g.room_bytes = gateway().room.take(size_bytes or 0)
 
 
 def _release_room(error: BaseException | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flask import request
@@ -57,7 +57,7 @@ class Description:
     media_type: str = JSON
     refuses: tuple[type[PyocoServerError], ...] = ()
     form: Form | None = None
-    also: tuple[int, ...] = field(default=())
+    also: tuple[int, ...] = ()
 
 
 _DESCRIPTIONS: dict[View, Description] = {}
@@ -75,7 +75,7 @@ def described(
 
     The parameters are those of :class:`Description`.
 
-    :param answer: where the function returns a response that is no JSON, and no text or bytes either.
+    :param answer: where the function returns a response that is no JSON, and no text.
     """
 
     def describe(view: View) -> View:

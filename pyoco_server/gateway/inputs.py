@@ -29,6 +29,7 @@ from pydantic_core import CoreSchema
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
 from pyoco_server.contract.policy import DEFAULT_RETRY_DELAY_SEC, MAX_ATTEMPTS, MAX_RETRY_DELAY_SEC, RunPolicy
 from pyoco_server.errors import Fault, InvalidInput, InvalidWorkersRequest
+from pyoco_server.gateway.texts import Boolean, Integer, Number
 from pyoco_server.gateway.wording import PRINTABLE_PATTERN, TAG_PATTERN, message_of
 from pyoco_server.states import RunStatus, TaskState
 
@@ -46,6 +47,8 @@ RoutingTag = Annotated[str, StringConstraints(max_length=MAX_TAG_CHARS, pattern=
 Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG_CHARS, pattern=PRINTABLE_PATTERN)]
 #: One wrong label is enough: a fault for each of a million would fill the memory.
 Labels = Annotated[list[Label], Field(fail_fast=True)]
+Attempts = Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)]
+RetryDelay = Annotated[float, Field(ge=0, le=MAX_RETRY_DELAY_SEC)]
 #: Thirty years; 0 = no limit.
 TimeLimit = Annotated[float, Field(ge=0, le=1e9)]
 
@@ -64,8 +67,8 @@ class Input(BaseModel):
 class PolicyInput(Input):
     """What every submission may say of how its runs are tried."""
 
-    max_attempts: int = Field(default=1, ge=1, le=MAX_ATTEMPTS)
-    retry_delay_sec: float = Field(default=DEFAULT_RETRY_DELAY_SEC, ge=0, le=MAX_RETRY_DELAY_SEC, allow_inf_nan=False)
+    max_attempts: Attempts = 1
+    retry_delay_sec: RetryDelay = DEFAULT_RETRY_DELAY_SEC
     timeout_sec: TimeLimit | None = None
     resume: bool = True
 
@@ -100,11 +103,15 @@ class RerunInput(Input):
 
 
 class WorkflowInput(PolicyInput):
-    """Fields of ``POST /runs/yaml`` beside the file."""
+    """Fields of ``POST /runs/yaml`` beside the file; all but ``params`` come as text."""
 
     flow_name: FlowName
     tag: RoutingTag | None = None
     params: dict[str, Any] = Field(default_factory=dict)
+    max_attempts: Annotated[Attempts, Integer] = 1
+    retry_delay_sec: Annotated[RetryDelay, Number] = DEFAULT_RETRY_DELAY_SEC
+    timeout_sec: Annotated[TimeLimit, Number] | None = None
+    resume: Boolean = True
 
 
 @dataclass(frozen=True)
@@ -220,15 +227,8 @@ def read_model(kind: type[ModelT], values: Any, where: str) -> ModelT:
 
 
 def _place(where: str, parts: Sequence[int | str]) -> str:
-    return ".".join([where, *(str(part) for part in parts)])
-
-
-def json_or_text(text: str) -> Any:
-    """Read a value out of a form or query: JSON where it is some, for the model to judge, else text."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
+    # A name that a client made up is not sent back to it whatever its length.
+    return ".".join([where, *(str(part)[:MAX_NAME_CHARS] for part in parts)])
 
 
 def read_json_object(payload: bytes, where: str) -> dict[str, Any]:

@@ -7,8 +7,6 @@ Source: contract, section 3.
 
 from __future__ import annotations
 
-import math
-import re
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_origin
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
@@ -17,11 +15,11 @@ from werkzeug.datastructures import Headers, MultiDict
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
 from pyoco_server.errors import InvalidListQuery, InvalidWorkersRequest
 from pyoco_server.gateway.inputs import Input, read_model
+from pyoco_server.gateway.texts import Boolean, Integer, Moment, Number
 from pyoco_server.gateway.wording import PRINTABLE_ASCII_PATTERN, TAG_OR_NOTHING_PATTERN
 from pyoco_server.operations.dead_letters import LetterFilter, Range, letter_number
 from pyoco_server.operations.worker_registry import WorkerQuery
 from pyoco_server.readmodel.queries import Cursor, RunQuery
-from pyoco_server.setting import parse_boolean
 from pyoco_server.states import RunStatus, WorkerState
 
 MAX_LIST_LIMIT = 200
@@ -34,37 +32,6 @@ MAX_LOG_TAIL = 1_000_000
 #: The longest watch.
 MAX_WATCH_SEC = 600
 
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-
-
-def _integer(text: str) -> int:
-    # int() also takes blanks, underscores and digits of other scripts.
-    if _INTEGER.fullmatch(text) is None:
-        raise ValueError("must be a whole number, such as 50")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    # float() also takes blanks, underscores, words and digits of other scripts.
-    if _NUMBER.fullmatch(text) is None:
-        raise ValueError("must be a number, such as 2.5")
-    return float(text)
-
-
-def _moment(text: str) -> float:
-    # "1e999" is infinity for float().
-    if _NUMBER.fullmatch(text) is None or math.isinf(float(text)):
-        raise ValueError("must be a time in unix seconds, such as 1767225600.5")
-    return float(text)
-
-
-def _boolean(text: str) -> bool:
-    try:
-        return parse_boolean(text)
-    except ValueError:
-        raise ValueError("must be true or false") from None
-
 
 def _seq_cursor(text: str) -> int | None:
     return letter_number(text) if text else None
@@ -74,11 +41,6 @@ def _range_cursor(text: str) -> Range | None:
     return Range.parse(text) if text else None
 
 
-_Integer = BeforeValidator(_integer)
-_Number = BeforeValidator(_number)
-#: Unix seconds.
-Moment = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_moment)]
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
 NameText = Annotated[str, StringConstraints(max_length=MAX_NAME_CHARS)]
 TagText = Annotated[str, StringConstraints(max_length=MAX_TAG_CHARS)]
 _CURSOR_SCHEMA = WithJsonSchema({"type": "string", "description": "`next_cursor` of the answer before."})
@@ -103,7 +65,7 @@ class RunListQuery(WithInclude):
     asking = ("full", "all")
 
     status: list[Annotated[RunStatus, Field(strict=False)]] = Field(default=[], max_length=MAX_STATUSES)
-    limit: Annotated[int, Field(ge=1, le=MAX_LIST_LIMIT), _Integer] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_LIST_LIMIT), Integer] = 50
     flow: NameText = ""
     tag: TagText = ""
     workflow_yaml_sha256: str = ""
@@ -138,7 +100,7 @@ class RunListQuery(WithInclude):
 class RunReadQuery(WithInclude):
     """Query of ``GET /runs/{run_id}``."""
 
-    wait: Annotated[float, Field(ge=0, le=MAX_WAIT_SEC), _Number] = Field(
+    wait: Annotated[float, Field(ge=0, le=MAX_WAIT_SEC), Number] = Field(
         default=0.0, description="Seconds to wait for the run's end before the answer."
     )
 
@@ -147,21 +109,21 @@ class LogQuery(Input):
     """Query of ``GET /runs/{run_id}/logs``; ``tail`` counts the entries of the task."""
 
     task: str = ""
-    tail: Annotated[int | None, Field(ge=1, le=MAX_LOG_TAIL), _Integer] = None
+    tail: Annotated[int | None, Field(ge=1, le=MAX_LOG_TAIL), Integer] = None
 
 
 class WatchQuery(WithInclude):
     """Query of ``GET /runs/{run_id}/watch``."""
 
     since: Moment | None = Field(default=None, description="Unix seconds; only a state that is not older is sent.")
-    timeout_sec: Annotated[int, Field(ge=1, le=MAX_WATCH_SEC), _Integer] = 60
+    timeout_sec: Annotated[int, Field(ge=1, le=MAX_WATCH_SEC), Integer] = 60
 
 
 class WatchHeaders(Input):
     """Headers of ``GET /runs/{run_id}/watch``; the revision that the client has seen, 0 = none."""
 
     last_event_id: Annotated[
-        int, Field(ge=0, alias="Last-Event-ID"), BeforeValidator(lambda text: _integer(text) if text else 0)
+        int, Field(ge=0, alias="Last-Event-ID"), Integer, BeforeValidator(lambda text: text or "0")
     ] = 0
 
 
@@ -184,7 +146,7 @@ class WorkerListQuery(Input):
         Annotated[WorkerState, Field(strict=False)] | None, BeforeValidator(lambda text: text.upper() or None)
     ] = None
     include_hidden: Boolean = False
-    limit: Annotated[int, Field(ge=1, le=MAX_WORKERS_LIMIT), _Integer] = 100
+    limit: Annotated[int, Field(ge=1, le=MAX_WORKERS_LIMIT), Integer] = 100
 
     def of_all(self) -> WorkerQuery:
         """Ask the registry for this."""
@@ -197,7 +159,7 @@ class WheelEventQuery(Input):
 
     refusal = InvalidListQuery
 
-    limit: Annotated[int, Field(ge=1, le=MAX_EVENT_LIMIT), _Integer] = 100
+    limit: Annotated[int, Field(ge=1, le=MAX_EVENT_LIMIT), Integer] = 100
     wheel_name: str = ""
     action: Annotated[Literal["upload", "delete"] | None, BeforeValidator(lambda text: text or None)] = None
 
@@ -225,7 +187,7 @@ class LetterQuery(Input):
 class LetterListQuery(LetterQuery):
     """Query of ``GET /dead-letters``."""
 
-    limit: Annotated[int, Field(ge=1, le=MAX_LIST_LIMIT), _Integer] = 50
+    limit: Annotated[int, Field(ge=1, le=MAX_LIST_LIMIT), Integer] = 50
     #: Only letters with smaller numbers.
     cursor: Annotated[int | None, BeforeValidator(_seq_cursor), _CURSOR_SCHEMA] = None
 

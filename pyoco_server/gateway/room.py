@@ -46,6 +46,9 @@ class Room:
 
     def release(self, size_bytes: int) -> None:
         """Give room back."""
+        if not size_bytes:
+            # As after most requests: nobody waits for that.
+            return
         with self._changed:
             self._free_bytes += size_bytes
             self._changed.notify_all()

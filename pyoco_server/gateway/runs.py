@@ -18,11 +18,9 @@ from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.description import Form, described
 from pyoco_server.gateway.inputs import (
-    PolicyInput,
     RerunInput,
     RunInput,
     WorkflowInput,
-    json_or_text,
     read_json_object,
     read_model,
 )
@@ -162,10 +160,9 @@ def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:
         text = request.get_data(cache=False)
         sent = request.args
         where = "query"
-    fields: dict[str, Any] = {name: sent[name] for name in ("flow_name", "tag") if sent.get(name)}
+    fields: dict[str, Any] = {name: sent[name] for name in WorkflowInput.model_fields if sent.get(name)}
     if sent.get("params"):
         fields["params"] = read_json_object(sent["params"].encode(), f"{where}.params")
-    fields.update({name: json_or_text(sent[name]) for name in PolicyInput.model_fields if sent.get(name)})
     return text, fields, where
 
 

@@ -134,10 +134,10 @@ class HttpServer(Service):
         """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left."""
         is_busy = False
         for channel in list(self._server.active_channels.values()):
-            if channel.requests or channel.total_outbufs_len:
-                is_busy = True
-            else:
+            if channel.is_waiting:
                 channel.handle_close()
+            else:
+                is_busy = True
         return is_busy
 
 

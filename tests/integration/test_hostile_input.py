@@ -67,6 +67,7 @@ def test_a_field_of_a_form_is_refused_by_its_place(shared: LocalGateway, name: s
         (BEAT, {"run_status": "RUNNING", "task_states": {str(number): "" for number in range(200_000)}}),
         (BEAT, {"run_status": "RUNNING", "task_states": {str(number): "" for number in range(9_000)}}),
         (BEAT, {"run_status": "RUNNING", "task_states": {}, "logs": [0] * 900_000}),
+        (BEAT, {"run_status": "RUNNING", "task_states": {"a" * 1_000_000: ""}}),
         (
             BEAT,
             {"run_status": "RUNNING", "task_states": {}, "task_records": dict.fromkeys(map(str, range(200_000)), 0)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from pyoco_server.errors import TooManyBodies
+from pyoco_server.gateway.app import create_app
+from pyoco_server.gateway.limits import MAX_BODY_BYTES
 from tests.integration.conftest import Guarded
 from tests.support.gateway import LocalGateway, problem
 
@@ -76,3 +80,26 @@ def test_fields_of_a_form_beside_a_wheel_are_not_kept_in_memory_beyond_a_little(
     key = guarded.known_key("acme")
     form = {"wheel": ("a-1-py3-none-any.whl", b"x"), "tags": (None, "a" * 1_000_000)}
     problem(guarded.gateway.with_key(key, "POST", "/wheels", files=form), 413)
+
+
+def test_a_body_in_chunks_takes_the_room_of_the_largest(local: LocalGateway) -> None:
+    """As under a WSGI server that hands chunks on as they come, and so cannot say how many there will be."""
+    client = create_app(local.parts).test_client()
+    sent = {"wsgi.input_terminated": True, "wsgi.input": io.BytesIO(json.dumps(RUN).encode()), "CONTENT_LENGTH": ""}
+    chunked = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+
+    def status() -> int:
+        sent["wsgi.input"].seek(0)
+        return client.post("/runs", headers=chunked, environ_overrides=sent).status_code
+
+    assert status() == 200
+    room = local.parts.room
+    room._wait_sec = 0.1
+    held = []
+    with pytest.raises(TooManyBodies):
+        while True:
+            held.append(room.take(MAX_BODY_BYTES))
+    assert status() == 503
+    for size_bytes in held:
+        room.release(size_bytes)
+    assert status() == 200
