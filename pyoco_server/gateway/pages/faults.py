@@ -16,6 +16,7 @@ _TITLES = {
     403: ("fault.refused", "fault.refused_hint"),
     404: ("fault.missing", "fault.missing_hint"),
     405: ("fault.method", "fault.method_hint"),
+    409: ("fault.conflict", "fault.conflict_hint"),
     413: ("fault.large", "fault.large_hint"),
     422: ("fault.invalid", "fault.invalid_hint"),
     503: ("fault.away", "fault.away_hint"),

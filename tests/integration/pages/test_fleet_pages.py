@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
-from tests.support.pages import Page, visit
+from tests.support.pages import Page, read, visit
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
 
@@ -136,4 +136,5 @@ def test_a_worker_is_drained_by_a_form(nats: NatsServer, serve: Callable[..., Lo
     assert (answer.status_code, answer.headers["Location"]) == (303, "/ui/workers#here")
     page = visit(gateway, "/ui/workers")
     assert "Idle Draining here" in page.words and path not in page.html
-    assert gateway.ask("POST", "/ui/workers/gone/drain", headers=own).status_code == 409
+    refused = read(gateway.ask("POST", "/ui/workers/gone/drain", headers=own), status=409)
+    assert refused.heading == "This cannot be done as things stand" and "ERR-PYOCO-0027" in refused.words
