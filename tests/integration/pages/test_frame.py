@@ -84,7 +84,9 @@ def test_every_other_path_answers_programs_whatever_the_browser_accepts(shared: 
     problem(shared.get(path, headers={"Accept": "text/html"}), 404)
 
 
-def test_without_nats_a_page_says_so_and_tries_again(nats: NatsServer, serve: Callable[..., LocalGateway]) -> None:
+def test_without_nats_a_page_says_so_and_tries_again_and_a_form_does_not(
+    nats: NatsServer, serve: Callable[..., LocalGateway]
+) -> None:
     gateway = serve()
     gateway.wait_until_complete()
     nats.stop()
@@ -93,6 +95,12 @@ def test_without_nats_a_page_says_so_and_tries_again(nats: NatsServer, serve: Ca
     page = read(answer, lang="ja", status=503)
     assert "ERR-PYOCO-0003" in page.words
     assert answer.headers["Refresh"] == "5" and answer.headers["Retry-After"]
+    for lang, hint in (("en", "It may or may not have been done."), ("ja", "処理されたかどうかは不明です。")):
+        headers = {"Accept-Language": lang, "Sec-Fetch-Site": "same-origin"}
+        answer = gateway.ask("POST", "/ui/runs/any/cancel", headers=headers)
+        page = read(answer, lang=lang, status=503)
+        assert hint in page.words and not page.all("section", aria_labelledby="safe")
+        assert "Refresh" not in answer.headers and answer.headers["Retry-After"]
     nats.start()
     gateway.wait_until_complete()
     visit(gateway, "/ui/runs")
