@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from pyoco_server.contract.workers import WorkerRecord, effective_state
+from pyoco_server.contract.workers import WHEELS_SHOWN, WorkerRecord, effective_state
 from pyoco_server.readmodel.reports import WaitingTag
 from pyoco_server.states import WorkerState
 
@@ -48,23 +49,27 @@ class WorkerView:
 
     @property
     def syncs_wheels(self) -> bool:
-        return isinstance(self.record.wheel_sync, dict) and self.record.wheel_sync.get("enabled") is True
+        return self._sync.get("enabled") is True
 
-    @property
+    @cached_property
     def wheel_names(self) -> set[str]:
         """The wheels that it has installed, as far as its record shows them."""
-        sync = self.record.wheel_sync if isinstance(self.record.wheel_sync, dict) else {}
-        installed = sync.get("installed_wheels")
-        items = installed if isinstance(installed, list) else []
-        return {str(item.get("wheel_name")) for item in items if isinstance(item, dict)}
+        return self._names("installed_wheels")
+
+    @cached_property
+    def skipped_names(self) -> set[str]:
+        """The wheels that its interpreter cannot use, as far as its record shows them."""
+        return self._names("skipped_incompatible")
+
+    @property
+    def lists_all_wheels(self) -> bool:
+        """Whether its record shows all that it has and skips: a wheel that it does not name is not there."""
+        return all(len(self._entries(key)) < WHEELS_SHOWN for key in ("installed_wheels", "skipped_incompatible"))
 
     @property
     def wheel_sync_error(self) -> str | None:
         """Why its last try to sync wheels has failed; ``None`` where it has not."""
-        sync = self.record.wheel_sync
-        if not isinstance(sync, dict) or sync.get("last_result") != "error":
-            return None
-        return str(sync.get("last_error") or "")
+        return str(self._sync.get("last_error") or "") if self._sync.get("last_result") == "error" else None
 
     @property
     def slot_count(self) -> int:
@@ -74,6 +79,17 @@ class WorkerView:
     @property
     def busy_count(self) -> int:
         return len(self.run_ids) if self.is_alive else 0
+
+    @property
+    def _sync(self) -> dict[str, Any]:
+        return self.record.wheel_sync if isinstance(self.record.wheel_sync, dict) else {}
+
+    def _entries(self, key: str) -> list[Any]:
+        entries = self._sync.get(key)
+        return entries if isinstance(entries, list) else []
+
+    def _names(self, key: str) -> set[str]:
+        return {str(entry.get("wheel_name")) for entry in self._entries(key) if isinstance(entry, dict)}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class WheelRow:
     :param is_newest: whether it is the version that workers take.
     :param having_count: live workers that have it, of ``meant_count`` that should have it.
     :param missing: those that do not have it.
+    :param unsaid_count: those whose record has no room for all their wheels and does not name this one.
     """
 
     name: str
@@ -52,6 +53,7 @@ class WheelRow:
     having_count: int
     meant_count: int
     missing: list[str]
+    unsaid_count: int
 
 
 @blueprint.get(WHEELS_PAGE)
@@ -116,21 +118,28 @@ def _row(
     wheel: StoredWheel, name: WheelName | None, newest: dict[str, Version], workers: Sequence[WorkerView]
 ) -> WheelRow:
     is_newest = name is not None and newest[name.package] == name.version
-    meant = [worker for worker in workers if is_newest and serves(wheel.tags, worker.tags)]
-    missing = [worker.record.worker_id for worker in meant if wheel.info.name not in worker.wheel_names]
+    file_name = wheel.info.name
+    meant = [
+        worker
+        for worker in workers
+        if is_newest and serves(wheel.tags, worker.tags) and file_name not in worker.skipped_names
+    ]
+    others = [worker for worker in meant if file_name not in worker.wheel_names]
+    missing = [worker.record.worker_id for worker in others if worker.lists_all_wheels]
     return WheelRow(
-        name=wheel.info.name,
-        package=name.package if name is not None else name_of(wheel.info.name),
+        name=file_name,
+        package=name.package if name is not None else name_of(file_name),
         version=name.version if name is not None else None,
-        fits="-".join(wheel.info.name.removesuffix(".whl").split("-")[-3:]) if name is not None else "",
+        fits="-".join(file_name.removesuffix(".whl").split("-")[-3:]) if name is not None else "",
         tags=wheel.tags,
         size_bytes=wheel.info.size,
         sha256_hex=wheel.info.sha256_hex or "",
         uploaded_at=wheel.info.modified_at,
         is_newest=is_newest,
-        having_count=len(meant) - len(missing),
+        having_count=len(meant) - len(others),
         meant_count=len(meant),
         missing=missing,
+        unsaid_count=len(others) - len(missing),
     )
 
 

@@ -68,6 +68,24 @@ def test_an_uploaded_wheel_is_listed_with_who_has_it_and_what_was_done(
     assert _rows(visit(shared, PATH, lang="ja"), "acme")
 
 
+def test_a_worker_lacks_no_wheel_that_it_skips_or_has_no_room_to_name(
+    shared: LocalGateway, shared_parts: Parts
+) -> None:
+    for package in ("skipped", "unnamed"):
+        assert _send(shared, package, tags="full").status_code == 303
+    skips = [{"wheel_name": file_name("skipped"), "reason": "it is for another interpreter"}]
+    many = [{"wheel_name": file_name(f"other{number}")} for number in range(49)]
+    for worker_id, installed in {"full": [*many, {"wheel_name": file_name("own")}], "not-full": many}.items():
+        sync = {"enabled": True, "installed_wheels": installed, "skipped_incompatible": skips}
+        shared_parts.put(worker_id, _worker(worker_id, tags=["full"], wheel_sync=sync), bucket="pyoco_workers")
+    known = {"full", "not-full"}
+    eventually(lambda: known <= {record.worker_id for record in shared.parts.model.workers()}, what="the workers known")
+    page = visit(shared, PATH)
+    (skipped,), (unnamed,) = _rows(page, "skipped"), _rows(page, "unnamed")
+    assert "full no worker syncs it" in skipped
+    assert "0 of 2 not on not-full One worker does not name all its wheels." in unnamed
+
+
 def test_a_refused_wheel_is_answered_with_the_page_and_the_reason(shared: LocalGateway) -> None:
     assert _send(shared, "twice").status_code == 303
     again = read(_send(shared, "twice"), status=409)
