@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, redirect, request
+from markupsafe import Markup
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -13,6 +15,7 @@ from pyoco_server.errors import Fault, InvalidInput, PyocoServerError, Unavailab
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import address, here, page_words, render
+from pyoco_server.gateway.pages.i18n import Words
 from pyoco_server.gateway.pages.marks import Mark, letter_mark, letter_marks
 from pyoco_server.gateway.pages.outcome import outcome_page
 from pyoco_server.gateway.pages.picks import list_address, picked
@@ -56,16 +59,16 @@ def letters() -> Response:
     """Show the letters that match, newest first."""
     query = read_query(LetterListQuery, MultiDict({name: request.args.get(name, "") for name in _SHOWN}))
     found, before = gateway().dead_letters.page(caller(), query.wanted, before=query.cursor, limit=_PAGE_ROWS)
-    count = gateway().dead_letters.count(caller())
-    text = page_words()
+    given = {name: request.args.get(name, "") for name in _FILTERS}
     return render(
         "dead_letters.html",
         refresh_sec=0,
-        title=text("letters.title") if count is None else text("letters.title_of", count=count),
+        title=_title(page_words(), given),
         rows=[_row(stored) for stored in found],
         older=here(cursor=str(before)) if before else None,
         newest=here(cursor=None) if request.args.get("cursor") else None,
-        given={name: request.args.get(name, "") for name in _FILTERS},
+        given=given,
+        is_filtered=any(given.values()),
         reasons=[(reason, mark.word, here(reason=reason, cursor=None)) for reason, mark in letter_marks().items()],
         every_reason=here(reason=None, cursor=None),
         query=request.query_string.decode("ascii", errors="replace"),
@@ -120,6 +123,17 @@ def remove() -> AnyResponse:
     count, rest = gateway().dead_letters.remove_some(caller(), query.wanted, query.cursor)
     title = page_words()("letters.removed", count=count)
     return outcome_page(title, [], [], list_address(_PATH), _rest("remove", rest))
+
+
+def _title(text: Words, given: Mapping[str, str]) -> Markup:
+    """Say what the list shows: how many letters there are, or by what they are chosen."""
+    parts = [text(letter_mark(given["reason"]).word)] if given["reason"] else []
+    if given["tag"]:
+        parts.append(text("runs.of_tag", tag=given["tag"]))
+    if parts:
+        return text("letters.title_by", parts=Markup(" · ").join(parts))
+    count = gateway().dead_letters.count(caller())
+    return text("letters.title") if count is None else text("letters.title_of", count=count)
 
 
 def _numbers() -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -38,11 +39,16 @@ def _picks(page: Page) -> list[int]:
 def test_letters_are_read_newest_first_and_by_reason_and_tag(office: Office) -> None:
     failed, late = office.fail(), office.fail(reason="timeout", flow_name="slow")
     page = visit(office.gateway, f"{PATH}?tag={office.tag}")
-    assert page.heading.startswith("Dead letters: ") and "kept 7 d" in page.words
+    assert page.heading == f"Dead letters: tag {office.tag}" and "kept 7 d" in page.words
+    assert PATH in [link.attributes["href"] for link in page.all("a") if link.words == "Reset"]
     assert _picks(page) == [late, failed]
     assert "Over its time limit timeout" in page.words and "it broke" in page.words and "slow" in page.words
     (link,) = [link for link in page.links() if link.startswith(PATH) and "reason=timeout" in link]
     assert _picks(visit(office.gateway, link)) == [late]
+    assert visit(office.gateway, link).heading == f"Dead letters: Over its time limit · tag {office.tag}"
+    everything = visit(office.gateway, PATH)
+    assert re.fullmatch(r"Dead letters: \d+ jobs that could not be done", everything.heading)
+    assert "Reset" not in everything.words
     empty = visit(office.gateway, f"{PATH}?tag={office.tag}&reason=invalid_job", lang="ja")
     assert "該当するデッドレターはありません" in empty.words
     assert "query.tag" in visit(office.gateway, f"{PATH}?tag=a+b", status=422).words
@@ -53,6 +59,22 @@ def test_more_letters_than_a_page_has_are_paged(office: Office) -> None:
     first = visit(office.gateway, f"{PATH}?tag={office.tag}")
     (older,) = [link.attributes["href"] for link in first.all("a", rel="next")]
     assert _picks(first) + _picks(visit(office.gateway, older)) == seqs
+
+
+def test_a_page_on_which_none_matches_leads_to_older_ones_and_to_all_that_match(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = office.fail(reason="timeout")
+    for _ in range(4):
+        office.fail()
+    monkeypatch.setattr(dead_letters, "_MAX_LOOKED_AT", 3)
+    page = visit(office.gateway, f"{PATH}?tag={office.tag}&reason=timeout")
+    assert _picks(page) == [] and "None among the letters of this page" in page.words
+    assert "Replay all that match" in page.one("section", aria_labelledby="all").words
+    (older,) = [link.attributes["href"] for link in page.all("a", rel="next")]
+    assert _picks(visit(office.gateway, older)) == [wanted]
+    last = visit(office.gateway, f"{PATH}?tag={office.tag}&reason=invalid_job&cursor={wanted}", lang="ja")
+    assert not last.all("section", aria_labelledby="all") and "該当するデッドレターはありません" in last.words
 
 
 def test_ticked_letters_are_replayed_once_and_refusals_have_their_reason(office: Office) -> None:
