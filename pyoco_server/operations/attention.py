@@ -156,8 +156,10 @@ def out_of_sync(workers: Iterable[WorkerView]) -> list[WorkerView]:
 
 
 def is_overdue(took_sec: float | None, usual_sec: float | None) -> bool:
-    """Say whether a run that goes on takes far longer than usual."""
-    return took_sec is not None and usual_sec is not None and took_sec > OVERDUE_FACTOR * usual_sec
+    """Say whether a run that goes on takes far longer than usual; nothing is, where that is no time at all."""
+    if took_sec is None or not usual_sec:
+        return False
+    return took_sec > OVERDUE_FACTOR * usual_sec
 
 
 def overdue_first(runs: Sequence[Any], usual: Mapping[str, float]) -> list[Any]:
@@ -168,10 +170,10 @@ def overdue_first(runs: Sequence[Any], usual: Mapping[str, float]) -> list[Any]:
     """
 
     def excess(run: Any) -> float:
-        usual_sec = usual.get(run.flow_name)
-        if usual_sec is None or not is_overdue(run.took_sec, usual_sec):
+        usual_sec = usual.get(run.flow_name, 0.0)
+        if not is_overdue(run.took_sec, usual_sec):
             return 0.0
         took_sec: float = run.took_sec
-        return took_sec / max(usual_sec, 0.001)
+        return took_sec / usual_sec
 
     return sorted(runs, key=excess, reverse=True)

@@ -79,7 +79,7 @@ def run(run_id: str) -> Response:
         run=snapshot,
         mark=run_mark(snapshot.status),
         is_terminal=snapshot.status.is_terminal,
-        submitted_at=snapshot.submitted_at or snapshot.start_time or snapshot.updated_at,
+        submitted_at=next(filter(is_moment, (snapshot.submitted_at, snapshot.start_time, snapshot.updated_at)), None),
         took_sec=took,
         usual_sec=usual.get(snapshot.flow_name),
         error=snapshot.error if isinstance(snapshot.error, str) else "",

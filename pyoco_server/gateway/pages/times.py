@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 from typing import Any, TypeGuard
 
@@ -36,7 +37,9 @@ def duration(words: Words, sec: float) -> Markup:
 
 
 def span(words: Words, sec: float) -> Markup:
-    """Say how long ago something was, with one unit."""
+    """Say how long ago something was, with one unit; what another program calls a time may be without end."""
+    if not math.isfinite(sec):
+        return words("time.unknown")
     if sec < _MIN:
         return words("time.sec", n=max(0, int(sec)))
     if sec < _HOUR:
@@ -53,8 +56,10 @@ def ago(words: Words, moment: Any, now: float) -> Markup:
     return _time(moment, words("time.ago", span=span(words, now - moment)))
 
 
-def clock(moment: Any) -> Markup:
+def clock(words: Words, moment: Any) -> Markup:
     """Give a ``<time>`` with the time of day."""
+    if not is_moment(moment):
+        return words("time.unknown")
     return _time(moment, datetime.fromtimestamp(moment, timezone.utc).strftime("%H:%M:%S UTC"))
 
 

@@ -131,6 +131,20 @@ def test_a_run_of_hostile_texts_is_shown_as_it_is(hostile: LocalGateway, kind: s
             assert "<script>alert(1)</script>" in page.words and "{{7*7}}" in page.words
 
 
+@pytest.mark.parametrize("moment", [1e18, -1e12, float("nan"), float("inf"), -float("inf"), "soon", [7]])
+def test_a_moment_that_is_none_is_called_unknown(shared: LocalGateway, shared_parts: Parts, moment: Any) -> None:
+    times = dict.fromkeys(("submitted_at", "start_time"), moment)
+    shared_parts.put("timeless", stored_run("timeless", updated_at=float("nan"), **times))
+    assert "unknown" in visit(shared, "/ui/runs/timeless").words
+
+
+# None of them is in the past, or the gateway would begin the next attempt meanwhile.
+@pytest.mark.parametrize("moment", [1e18, float("nan"), float("inf")])
+def test_a_next_attempt_at_no_moment_is_called_unknown(shared: LocalGateway, shared_parts: Parts, moment: Any) -> None:
+    shared_parts.put("retried", stored_run("retried", retry_at=moment))
+    assert "Next attempt unknown" in visit(shared, "/ui/runs/retried").words
+
+
 def test_hostile_addresses_are_answered_as_texts(hostile: LocalGateway) -> None:
     for name in ("flow", "tag", "q", "error"):
         page = visit(hostile, "/ui/runs", params={name: SCRIPT})

@@ -110,6 +110,24 @@ def test_a_full_stream_and_a_worker_out_of_sync_need_somebody(
     visit(gateway, "/", lang="ja")
 
 
+def test_a_flow_that_takes_no_time_at_all_is_never_overdue(
+    nats: NatsServer, serve: Callable[..., LocalGateway]
+) -> None:
+    now = time.time()
+    with Parts(nats.url) as parts:
+        parts.put_many(
+            [
+                *[_ended(now, f"done-{number}", "COMPLETED", 60.0, took_sec=0.0) for number in range(6)],
+                stored_run("goes-on", status="RUNNING", start_time=now - 30, submitted_at=now - 30),
+            ]
+        )
+    gateway = serve()
+    gateway.wait_until_complete()
+    page = visit(gateway, "/")
+    assert page.heading == "All is well"
+    assert page.one("div", class_="age").attributes["class"] == "age is-running"
+
+
 def test_failures_are_grouped_by_error_each_with_its_list(busy: LocalGateway) -> None:
     page = visit(busy, "/")
     rows = [row.words for row in page.all("tr") if page.one("section", aria_labelledby="errors") in row.outer][1:]
