@@ -8,10 +8,12 @@ from __future__ import annotations
 import uuid
 
 from flask import Blueprint, Response, redirect, request
+from pydantic import Field
 from werkzeug.wrappers import Response as AnyResponse
 
-from pyoco_server.errors import Fault, InvalidInput, PyocoServerError, Unavailable
+from pyoco_server.errors import PyocoServerError, Unavailable
 from pyoco_server.gateway.admission import require_run
+from pyoco_server.gateway.inputs import RerunInput, read_model
 from pyoco_server.gateway.pages.frame import page_words, run_address
 from pyoco_server.gateway.pages.outcome import outcome_page
 from pyoco_server.gateway.pages.picks import list_address, picked
@@ -19,9 +21,12 @@ from pyoco_server.gateway.runs import rerun
 
 blueprint = Blueprint("rerun_page", __name__)
 
-#: Where a rerun can begin.
-_BEGINNINGS = ("all", "failed")
-_MAX_KEY_CHARS = 64
+
+class _RerunForm(RerunInput):
+    """Fields of a page's form."""
+
+    #: The key that the page has given.
+    once: str = Field(min_length=1, max_length=64)
 
 
 def form_key() -> str:
@@ -32,18 +37,19 @@ def form_key() -> str:
 @blueprint.post("/ui/runs/<run_id>/rerun")
 def rerun_run(run_id: str) -> AnyResponse:
     """Submit a run again, and show the new one."""
-    return redirect(run_address(_rerun(run_id)), 303)
+    return redirect(run_address(_rerun(run_id, _sent())), 303)
 
 
 @blueprint.post("/ui/rerun")
 def rerun_picked() -> Response:
     """Submit the ticked runs again, and say what became of each."""
+    sent = _sent()
     new: list[str] = []
     refused: list[tuple[str, str]] = []
     for run_id in picked("run"):
         try:
             require_run(run_id)
-            new.append(_rerun(run_id))
+            new.append(_rerun(run_id, sent))
         except Unavailable:
             # Sent again, the form begins none of them twice.
             raise
@@ -53,16 +59,12 @@ def rerun_picked() -> Response:
     return outcome_page(title, new, refused, list_address("/ui/runs"))
 
 
-def _rerun(run_id: str) -> str:
-    begins_at = request.form.get("from", "")
-    key = request.form.get("once", "")
-    faults = []
-    if begins_at not in _BEGINNINGS:
-        faults.append(Fault("form.from", f"must be one of {', '.join(_BEGINNINGS)}"))
-    if not 0 < len(key) <= _MAX_KEY_CHARS:
-        faults.append(Fault("form.once", "must be the key that the page has given"))
-    if faults:
-        raise InvalidInput(faults=faults)
+def _sent() -> _RerunForm:
+    return read_model(_RerunForm, {name: request.form.get(name, "") for name in ("from", "once")}, "form")
+
+
+def _rerun(run_id: str, sent: _RerunForm) -> str:
     # No client can send such a key.
-    submitted = rerun(run_id, from_failed=begins_at == "failed", key=f"form\n{key}\n{begins_at}\n{run_id}")
+    key = f"form\n{sent.once}\n{sent.begins_at}\n{run_id}"
+    submitted = rerun(run_id, from_failed=sent.begins_at == "failed", key=key)
     return submitted.run_id

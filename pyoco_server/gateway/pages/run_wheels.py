@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyoco_server.contract.runs import Snapshot
-
-#: What a page shows of one text.
-_MAX_CHARS = 128
+from pyoco_server.gateway.pages.rows import name_of
 
 
 @dataclass(frozen=True)
@@ -29,5 +27,4 @@ def wheel_views(snapshot: Snapshot) -> list[WheelView] | None:
 
 
 def _view(wheel: dict[str, Any]) -> WheelView:
-    name, version, sha256 = (str(wheel.get(field) or "")[:_MAX_CHARS] for field in ("name", "version", "sha256"))
-    return WheelView(name, version, sha256)
+    return WheelView(name_of(wheel.get("name")), name_of(wheel.get("version")), name_of(wheel.get("sha256")))

@@ -109,8 +109,9 @@ def test_what_no_page_of_ours_sends_begins_nothing(ended: LocalGateway) -> None:
         read(_post(ended, "/ui/runs/broke/rerun", headers, **fields), status=403)
         read(_post(ended, "/ui/rerun", headers, **fields), status=403)
     for wrong in ({"once": ""}, {"once": "k" * 65}, {"from": "there"}):
-        words = read(_post(ended, "/ui/runs/broke/rerun", **{**fields, **wrong}), status=422).words
-        assert f"form.{next(iter(wrong))}" in words
+        for path in ("/ui/runs/broke/rerun", "/ui/rerun"):
+            words = read(_post(ended, path, **{**fields, **wrong}), status=422).words
+            assert f"form.{next(iter(wrong))}" in words
     read(_post(ended, "/ui/runs/nobody/rerun", **fields), status=404)
 
 
