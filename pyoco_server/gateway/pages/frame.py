@@ -17,7 +17,7 @@ from pyoco_server import __version__
 from pyoco_server.errors import Fault, InvalidListQuery
 from pyoco_server.gateway.admission import SESSION_COOKIE, is_admitted
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.pages import marks, times
+from pyoco_server.gateway.pages import times
 from pyoco_server.gateway.pages.i18n import Words, choose_language, words
 from pyoco_server.gateway.pages.static import static_url
 from pyoco_server.gateway.paths import WHEELS_PAGE
@@ -65,7 +65,6 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
         ago=partial(_ago, text, now),
         took=partial(times.duration, text),
         span=partial(times.span, text),
-        run_mark=marks.run_mark,
         static_url=static_url,
         address=address,
         quoted=quoted,
