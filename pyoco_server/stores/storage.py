@@ -5,7 +5,9 @@ Source: NATS, JetStream API, ``$JS.API.INFO`` and ``$JS.API.STREAM.LIST``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.resources import stream_names
@@ -41,8 +43,20 @@ def nearly_full(bus: Bus, config: Config) -> list[Storage]:
     account = bus.api("INFO")
     found = [Storage(ACCOUNT, account["storage"], account["limits"]["max_storage"])]
     ours = stream_names(config)
-    for info in bus.api("STREAM.LIST").get("streams") or []:
+    for info in _streams(bus):
         if info["config"]["name"] in ours:
             found.append(Storage(info["config"]["name"], info["state"]["bytes"], info["config"]["max_bytes"]))
     full = [storage for storage in found if 0 < storage.limit_bytes * _NEARLY_FULL <= storage.used_bytes]
     return sorted(full, key=lambda storage: storage.percent, reverse=True)
+
+
+def _streams(bus: Bus) -> Iterator[dict[str, Any]]:
+    """Ask for all streams of the account; the server tells so many at a time."""
+    count = 0
+    while True:
+        answer = bus.api("STREAM.LIST", {"offset": count})
+        page = answer.get("streams") or []
+        yield from page
+        count += len(page)
+        if not page or count >= answer.get("total", 0):
+            return

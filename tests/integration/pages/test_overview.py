@@ -97,6 +97,10 @@ def test_a_full_stream_and_a_worker_out_of_sync_need_somebody(
     with Parts(nats.url) as parts:
         parts.put("stale", _worker(now, "stale", ["default"], wheel_sync=failed), bucket="pyoco_workers")
         parts.put("odd", _worker(now, "odd", ["default"], wheel_sync="none"), bucket="pyoco_workers")
+        # NATS lists 256 streams at a time, by name: ours are not among the first.
+        for number in range(260):
+            name = f"A{number}"
+            parts.bus.api(f"STREAM.CREATE.{name}", {"name": name, "subjects": [name], "storage": "memory"})
         settings = parts.info("PYOCO_DLQ")["config"]
         parts.bus.api("STREAM.UPDATE.PYOCO_DLQ", {**settings, "max_bytes": 2000})
         eventually(lambda: len(gateway.parts.model.workers()) == 2, what="the workers known")
