@@ -5,7 +5,7 @@ Source: contract, section 3, "pyoco's own client and worker".
 
 from __future__ import annotations
 
-from flask import Blueprint, request
+from flask import Blueprint
 
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
@@ -13,6 +13,7 @@ from pyoco_server.gateway.description import described
 from pyoco_server.gateway.inputs import HeartbeatInput, PollInput
 from pyoco_server.gateway.outputs import HandedOut, Heard, RunOutput
 from pyoco_server.gateway.queries import LogQuery
+from pyoco_server.gateway.watch import client_has_left
 from pyoco_server.operations.heartbeats import Heartbeat
 
 blueprint = Blueprint("polling", __name__)
@@ -25,7 +26,7 @@ def poll(body: PollInput) -> HandedOut:
     tags = list(dict.fromkeys(body.tags or [gateway().config.default_tag]))
     polling = gateway().polling
     claimed = polling.take(caller(), body.worker_id, tags)
-    if claimed is not None and request.environ.get("waitress.client_disconnected", lambda: False)():
+    if claimed is not None and client_has_left()():
         polling.give_back(claimed)
         claimed = None
     if claimed is None:

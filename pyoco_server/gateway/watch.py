@@ -74,9 +74,15 @@ def wait_for_end(parts: Gateway, run_id: str, timeout_sec: float) -> None:
         raise ApiKeyInvalid
 
 
+def client_has_left() -> Callable[[], bool]:
+    """Make what says whether the client of this request has left, where the HTTP server notices that."""
+    has_left: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
+    return has_left
+
+
 def _reader_is_gone(parts: Gateway) -> Callable[[], bool]:
     """Make what says whether the client of this request has left, or may read no more."""
-    has_left = request.environ.get("waitress.client_disconnected", lambda: False)
+    has_left = client_has_left()
     reader = caller()
     return lambda: has_left() or not parts.authentication.may_stay(reader)
 
