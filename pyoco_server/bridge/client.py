@@ -1,4 +1,4 @@
-"""The connection to NATS, for threads: every call blocks, has a deadline and raises our errors.
+"""Requests to JetStream, for threads: every call blocks, has a deadline and raises our errors.
 
 Requests speak the JetStream API as JSON (``$JS.API.…``) and not through nats-py's own wrappers: those drop
 settings that they do not know, leave consumers behind and retry in ways of their own (nats-facts, traps 1 to 7).
@@ -9,21 +9,14 @@ Source: design, section 2.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import logging
-import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-import nats
-import nats.aio.msg
-import nats.errors
-
 from pyoco_server.bridge.answers import rfc3339, stored_message, unix_seconds
-from pyoco_server.bridge.loop import LoopThread
+from pyoco_server.bridge.connection import TRY_TIMEOUT_SEC, Connection
 from pyoco_server.bridge.messages import Stored, Write
-from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, api_answer, is_retryable, translate
+from pyoco_server.bridge.translate import api_answer, is_retryable
 from pyoco_server.contract import names
 from pyoco_server.errors import (
     BusError,
@@ -33,15 +26,9 @@ from pyoco_server.errors import (
     PyocoServerError,
     RevisionConflict,
 )
-from pyoco_server.logs import RateLimit
-from pyoco_server.service import Deadline
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: One try of a request; a leader that has just moved answers the next one.
-TRY_TIMEOUT_SEC = 2.0
 _RETRY_PAUSE_SEC = 0.1
 #: Messages that are asked for at the same time when many are read.
 _READS_AT_A_TIME = 50
@@ -51,91 +38,23 @@ WORKER_BUDGET_SEC = 15.0
 GATEWAY_BUDGET_SEC = 4.0
 
 
-class Bus:
-    """A connection to NATS that reconnects for ever.
+class Bus(Connection):
+    """A connection with the requests that stores and operations make; idempotent ones are repeated within a budget.
 
-    :param urls: servers of one cluster, separated by commas; user, password or token may stand in them.
+    :param urls: see :class:`Connection`.
     :param budget_sec: seconds that an idempotent call may spend on retries.
     :param waits_when_down: whether calls wait for a lost connection within the budget (worker) or fail at once
         (gateway).
     """
 
     def __init__(self, urls: str, *, name: str, budget_sec: float, waits_when_down: bool) -> None:
-        self._urls = [url.strip() for url in urls.split(",") if url.strip()]
-        self._name = name
+        super().__init__(urls, name=name)
         self._budget_sec = budget_sec
         self._waits_when_down = waits_when_down
-        self._loop = LoopThread()
-        self._client = nats.NATS()
-        self._log_limit = RateLimit()
-        self._reconnected: list[Callable[[], None]] = []
-        self._disconnected: list[Callable[[], None]] = []
-        self._last_error: str | None = None
-        self._has_connected = False
-
-    # -- life -------------------------------------------------------------------------------------------------
-
-    def connect(self, timeout_sec: float) -> None:
-        """Connect, or give up after ``timeout_sec``; afterwards the connection mends itself.
-
-        :raises BusUnavailable: no server answered in time; the message names the addresses that were tried.
-        """
-        self._loop.start()
-        try:
-            self._loop.call(self._connect(timeout_sec), timeout_sec=timeout_sec + 5)
-        except BaseException:
-            self._loop.stop(Deadline(2))
-            raise
-
-    def close(self, deadline: Deadline) -> None:
-        """Flush, disconnect and stop the loop thread; works twice."""
-        with contextlib.suppress(PyocoServerError):
-            self._loop.call(self._close(), timeout_sec=max(0.1, deadline.remaining_sec))
-        self._loop.stop(deadline)
-
-    @property
-    def is_connected(self) -> bool:
-        return self._client.is_connected
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the connection is closed for good, as after :meth:`close` or when NATS ended it with a reason.
-
-        nats-py does not reconnect after every reason: an expired login, for one, is final.
-        """
-        return self._client.is_closed
 
     def stop_waiting(self) -> None:
         """Have calls fail at once from now on while the connection is lost: a stop must not wait for NATS."""
         self._waits_when_down = False
-
-    @property
-    def last_error(self) -> str | None:
-        """What the connection last complained about, for ``/ready`` and messages."""
-        return self._last_error
-
-    @property
-    def is_clustered(self) -> bool:
-        """Say whether the server belongs to a cluster."""
-        return bool(self._client._server_info.get("cluster"))
-
-    def accepts(self, write: Write) -> bool:
-        """Say whether the message is small enough for the server."""
-        return len(write.payload) + _header_bytes(write.headers) <= self._client.max_payload
-
-    @property
-    def max_payload_bytes(self) -> int:
-        return self._client.max_payload
-
-    def on_reconnect(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called, on the loop thread, after each reconnect; it must not block."""
-        self._reconnected.append(callback)
-
-    def on_disconnect(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called, on the loop thread, whenever the connection is lost; it must not block."""
-        self._disconnected.append(callback)
-
-    # -- requests ---------------------------------------------------------------------------------------------
 
     def api(
         self, endpoint: str, body: dict[str, Any] | None = None, *, budget_sec: float | None = None
@@ -213,106 +132,11 @@ class Bus:
         """Give the time by the clock of the stream's leader, unix seconds."""
         return unix_seconds(self.api(f"STREAM.INFO.{stream}")["ts"])
 
-    # -- for this package -------------------------------------------------------------------------------------
-
-    async def subscribe(self, inbox: str, take: Callable[[nats.aio.msg.Msg], Awaitable[None]]) -> Any:
-        """Subscribe without a limit on what waits: a feed asks for bounded batches."""
-        return await self._client.subscribe(inbox, cb=take, pending_msgs_limit=-1, pending_bytes_limit=-1)
-
-    def new_inbox(self) -> str:
-        return self._client.new_inbox()
-
-    async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
-        try:
-            await self._client.publish(subject, payload, reply=reply)
-        except nats.errors.Error as exc:
-            raise translate(exc, subject) from exc
-
-    async def request(
-        self, subject: str, payload: bytes, headers: dict[str, str] | None = None, timeout_sec: float = TRY_TIMEOUT_SEC
-    ) -> nats.aio.msg.Msg:
-        """Ask once, for answers that come under the inbox's own subject."""
-        if not self._client.is_connected:
-            # nats-py would refuse it, too, but keep what waits for the answer: a little more memory with each try.
-            raise BusUnavailable(f"There is no connection to NATS for {subject}.")
-        size = len(payload) + _header_bytes(headers)
-        if size > self._client.max_payload:
-            # nats-py looks at the payload alone, and the server ends the connection of whoever sends more: for good.
-            raise BusError(f"NATS accepts no message of {size} bytes on {subject}.", err_code=PAYLOAD_TOO_LARGE)
-        try:
-            return await self._client.request(subject, payload, timeout=timeout_sec, headers=headers)
-        except (nats.errors.Error, OSError) as exc:
-            raise translate(exc, subject) from exc
-
-    @property
-    def connection(self) -> nats.NATS:
-        """The connection itself, for what this package asks of it in another way."""
-        return self._client
-
-    def call(self, work: Coroutine[Any, Any, T], *, timeout_sec: float) -> T:
-        """Run a coroutine of this package on the loop."""
-        return self._loop.call(work, timeout_sec=timeout_sec)
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Start a coroutine of this package on the loop."""
-        self._loop.spawn(work)
-
     def patiently(self, attempt: Callable[[], Awaitable[T]], budget_sec: float | None = None) -> T:
         """Repeat an idempotent request until it is answered or the budget is spent, and wait for that."""
         return self._loop.call(self._patiently(attempt, budget_sec), timeout_sec=self._net(budget_sec))
 
     # -- on the loop ------------------------------------------------------------------------------------------
-
-    async def _connect(self, timeout_sec: float) -> None:
-        options: dict[str, Any] = {
-            "name": self._name,
-            "max_reconnect_attempts": -1,
-            "reconnect_time_wait": 0.5,
-            "connect_timeout": 2,
-            "ping_interval": 10,
-            "max_outstanding_pings": 2,
-            # Without this a call that failed while disconnected is sent after the reconnect, behind our back.
-            "pending_size": -1,
-            "error_cb": self._on_error,
-            "disconnected_cb": self._on_disconnect,
-            "reconnected_cb": self._on_reconnect,
-        }
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_sec
-        attempt = loop.create_task(self._client.connect(self._urls, **options))
-        while not attempt.done() and loop.time() < deadline:
-            await asyncio.sleep(0.01)
-        if not attempt.done():
-            attempt.cancel()
-            reason = f" ({self._last_error})" if self._last_error else ""
-            raise BusUnavailable(f"No NATS server answered at {', '.join(_public(self._urls))}{reason}.")
-        if attempt.exception() is not None:
-            error = attempt.exception()
-            raise BusUnavailable(f"NATS at {', '.join(_public(self._urls))} refused the connection: {error}")
-        self._has_connected = True
-
-    async def _close(self) -> None:
-        if self._client.is_connected:
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await self._client.flush(timeout=1)
-        await self._client.close()
-
-    async def _on_error(self, exc: Exception) -> None:
-        self._last_error = str(exc) or type(exc).__name__
-        # What keeps the first connection from being made is told by the error of connect().
-        if self._has_connected and self._log_limit.allows(self._last_error):
-            logger.warning("NATS: %s", self._last_error, extra={"err_id": BusUnavailable.err_id})
-
-    async def _on_disconnect(self) -> None:
-        for callback in self._disconnected:
-            callback()
-        if not self._client.is_closed and self._log_limit.allows("disconnected"):
-            logger.warning("the connection to NATS was lost; reconnecting", extra={"err_id": BusUnavailable.err_id})
-
-    async def _on_reconnect(self) -> None:
-        logger.info("connected to NATS again")
-        for callback in self._reconnected:
-            callback()
 
     def _net(self, budget_sec: float | None) -> float:
         """Seconds after which even a coroutine that lost its own deadline is given up."""
@@ -425,15 +249,3 @@ class Bus:
         kind, bucket = subject.split(".", 2)[:2]
         stream = names.object_stream(bucket) if kind == names.OBJECT_ROOT else names.bucket_stream(bucket)
         return stored_message(await self._api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}))
-
-
-def _header_bytes(headers: dict[str, str] | None) -> int:
-    """Count what headers take on the wire, at most."""
-    if not headers:
-        return 0
-    return 16 + sum(len(name) + len(value) + 4 for name, value in headers.items())
-
-
-def _public(urls: list[str]) -> list[str]:
-    """Give the addresses without the user and password that may stand in them."""
-    return [re.sub(r"//[^@/]*@", "//", url) for url in urls]

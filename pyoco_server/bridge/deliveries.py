@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import nats.aio.msg
 import nats.errors
 
-from pyoco_server.bridge.client import TRY_TIMEOUT_SEC, Bus
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.connection import TRY_TIMEOUT_SEC
 from pyoco_server.bridge.messages import Delivery, Waiting, delivery_counts
 from pyoco_server.bridge.translate import api_answer, translate
 from pyoco_server.contract import names

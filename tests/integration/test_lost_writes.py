@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pyoco_server.bridge.client import TRY_TIMEOUT_SEC, Bus
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.connection import TRY_TIMEOUT_SEC
 from pyoco_server.bridge.messages import Write
 from pyoco_server.errors import BusTimeout, PyocoServerError, RevisionConflict
 from pyoco_server.service import Deadline
