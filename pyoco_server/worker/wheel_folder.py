@@ -21,7 +21,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_NAME = re.compile(r"[0-9a-f]{64}|\.(new|old)-.*")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(rf"{_HASH.pattern}|\.(new|old)-.*")
 #: Says what the folder holds; written last. Not a name that a package can have in a wheel.
 _MANIFEST = ".pyoco-wheel"
 
@@ -64,8 +65,11 @@ class WheelFolder:
         self._root = root.absolute()
 
     def find(self, sha256: str) -> Unpacked | None:
-        """Give a wheel that is there as a whole; ``None`` when it is not."""
-        path = self._root / sha256
+        """Give a wheel that is there as a whole; ``None`` when it is not.
+
+        :raises ValueError: this is no hash of a wheel.
+        """
+        path = self._place(sha256)
         lock = _locked(path, fcntl.LOCK_SH)
         if lock is None:
             return None
@@ -81,9 +85,10 @@ class WheelFolder:
 
         :param fill: writes the wheel's files into an empty folder; what it raises leaves nothing behind.
         :raises OSError: the disk is full, for instance.
+        :raises ValueError: this is no hash of a wheel.
         """
         # There may be one that is not whole.
-        self._remove(self._root / sha256)
+        self._remove(self._place(sha256))
         folder, lock = self._new_folder()
         try:
             manifest = fill(folder)
@@ -96,7 +101,7 @@ class WheelFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _name(self, folder: Path, lock: int, manifest: Manifest, sha256: str) -> Unpacked:
-        path = self._root / sha256
+        path = self._place(sha256)
         while True:
             try:
                 folder.rename(path)
@@ -116,6 +121,12 @@ class WheelFolder:
             for path in list(self._root.iterdir()):
                 if _NAME.fullmatch(path.name):
                     self._remove(path)
+
+    def _place(self, sha256: str) -> Path:
+        # Of an empty text it would be the whole folder, of others one that nobody would remove.
+        if not _HASH.fullmatch(sha256):
+            raise ValueError(f"{sha256!r} is not a SHA-256")
+        return self._root / sha256
 
     def _remove(self, path: Path) -> None:
         lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -220,7 +220,7 @@ class WheelSync(Service):
         """Give the unpacked wheel, fetched where it is not on this machine yet.
 
         :raises WheelInvalid: the check refuses it.
-        :raises WheelSyncFailed: it took too long, or the worker stops.
+        :raises WheelSyncFailed: it has no hash, it took too long, or the worker stops.
         """
         info, deadline = candidate.stored.info, Deadline(self._config.wheel_install_timeout_sec)
 
@@ -239,7 +239,9 @@ class WheelSync(Service):
             python, requires = str(wheel.requires_python), list(wheel.requires)
             return Manifest(name.file_name, name.package, str(name.version), python, requires, time.time(), sizes)
 
-        found = self._folder.find(info.sha256_hex) if info.sha256_hex else None
+        if not info.sha256_hex:
+            raise WheelSyncFailed("its description in the registry says no hash")
+        found = self._folder.find(info.sha256_hex)
         # Bytes that were stored under another name are judged by the name that they have now.
         if found is not None and found.manifest.wheel_name == candidate.name.file_name:
             return found

@@ -16,7 +16,7 @@ from pyoco_server.stores.wheels import StoredWheel, WheelStore
 from pyoco_server.worker.wheelsync import WheelSync
 from tests.support.parts import Parts
 from tests.support.waiting import eventually
-from tests.support.wheels import Registry, file_name
+from tests.support.wheels import Registry, file_name, wheel
 
 INTERVAL_SEC = 0.05
 
@@ -98,3 +98,17 @@ def test_a_stop_ends_an_installation_and_leaves_nothing_of_it(parts: Parts, foll
     assert [item.name for item in follower.sync.refresh().selected] == [file_name("first")]
     assert follower.status["last_result"] == "ok"
     assert len(list((tmp_path / "wheels").iterdir())) == 1
+
+
+def test_an_object_without_a_hash_is_a_fault_and_costs_no_wheel_that_is_in_use(
+    parts: Parts, follower: Follower
+) -> None:
+    registry = Registry(parts.bus)
+    registry.upload()
+    (folder,) = follower.sync.refresh().paths
+    registry.put_without_hash(file_name(version="2.0"), wheel(version="2.0"))
+    assert follower.sync.refresh().paths == [folder]
+    assert (Path(folder) / "demo" / "__init__.py").exists()
+    assert (follower.status["last_result"], follower.status["selected_wheels"]) == ("error", [file_name()])
+    reason = "demo-2.0-py3-none-any.whl cannot be installed: its description in the registry says no hash"
+    assert follower.status["last_error"] == reason

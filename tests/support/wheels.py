@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Write
 from pyoco_server.bridge.objects import Listing, ObjectStore
 from pyoco_server.config import Config
 from pyoco_server.contract import names
@@ -104,10 +106,12 @@ class Registry:
 
     def __init__(self, bus: Bus) -> None:
         config = Config.from_env({})
+        self._bus = bus
+        self._bucket = config.wheel_object_store_bucket
         self._registry = WheelRegistry(
             WheelStore(bus, config), WheelHistory(bus, config), max_bytes=config.wheel_max_bytes
         )
-        self._objects = ObjectStore(bus, config.wheel_object_store_bucket)
+        self._objects = ObjectStore(bus, self._bucket)
 
     def upload(
         self, package: str = "demo", version: str = "1.0", *, tags: Sequence[str] = (), **options: object
@@ -123,6 +127,13 @@ class Registry:
         content = self._objects.store(io.BytesIO(data))
         headers = wheel_headers(content.digest.hex(), tags)
         self._objects.publish(name, content, headers, revision=self.listing().revision)
+
+    def put_without_hash(self, name: str, data: bytes) -> None:
+        """Store whatever as a program does that says no hash of it."""
+        self.put_unchecked(name, data)
+        subject = names.object_subject(self._bucket, name)
+        document = json.loads(self._bus.last(names.object_stream(self._bucket), subject).payload)
+        self._bus.write(Write(subject, json.dumps({**document, "digest": ""}).encode(), is_rollup=True))
 
     def delete(self, name: str) -> None:
         self._registry.delete(name, Actor(), Source())

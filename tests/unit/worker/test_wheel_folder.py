@@ -1,0 +1,36 @@
+"""The folder of unpacked wheels, whatever it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pyoco_server.worker.wheel_folder import Manifest, WheelFolder
+
+SHA256 = "0123456789abcdef" * 4
+
+
+def manifest(**sizes: int) -> Manifest:
+    return Manifest("demo-1.0-py3-none-any.whl", "demo", "1.0", "", [], 1.5, sizes)
+
+
+def filled(folder: Path) -> Manifest:
+    (folder / "demo").write_text("print()")
+    return manifest(demo=7)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "demo", f"{SHA256}0", SHA256.upper()])
+@pytest.mark.parametrize("ask", [WheelFolder.find, lambda folder, name: folder.add(name, filled)], ids=["find", "add"])
+def test_what_is_no_hash_is_refused_and_touches_nothing(
+    tmp_path: Path, name: str, ask: Callable[[WheelFolder, str], object]
+) -> None:
+    folder = WheelFolder(tmp_path / "wheels")
+    path = folder.add(SHA256, filled).path
+    with pytest.raises(ValueError, match="is not a SHA-256"):
+        ask(folder, name)
+    assert list(path.parent.iterdir()) == [path]
+    found = folder.find(SHA256)
+    assert found is not None
+    assert found.manifest == manifest(demo=7)
