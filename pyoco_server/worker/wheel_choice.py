@@ -14,6 +14,7 @@ from typing import Any
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import sys_tags
+from packaging.version import InvalidVersion
 
 from pyoco_server.contract.wheels import WheelName, normalised, serves
 from pyoco_server.errors import InvalidInput
@@ -92,8 +93,17 @@ def _is_met(text: str, selected: dict[str, str]) -> bool:
     except (InvalidRequirement, UndefinedComparison, UndefinedEnvironmentName, RecursionError):
         # What nobody can understand nobody can meet.
         return False
+    except InvalidVersion:
+        # Packaging 22 to 25, of a kernel's release "6.1.0-13-amd64"; in 26 such a marker does not hold.
+        return True
     version = selected.get(normalised(requirement.name)) or _installed_version(requirement.name)
-    return version is not None and requirement.specifier.contains(version, prereleases=True)
+    if version is None:
+        return False
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except InvalidVersion:
+        # Packaging 22 to 25, of Debian's "1.1build1"; 26 says this.
+        return not requirement.specifier
 
 
 def _installed_version(package: str) -> str | None:

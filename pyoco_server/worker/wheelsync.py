@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import platform
+import sys
 import tempfile
 import threading
 import time
@@ -33,6 +34,8 @@ from pyoco_server.worker.wheel_folder import Manifest, Unpacked, WheelFolder
 
 logger = logging.getLogger(__name__)
 
+#: As pip compares it: a Python of somebody's own build calls itself "3.13.0a1+", which is no version.
+_PYTHON = ".".join(map(str, sys.version_info[:3]))
 #: What the worker's record shows of everything that is wrong.
 _MAX_ERROR_CHARS = 4_000
 #: A wheel that cannot be installed is fetched again each time: after delays that double, so often at most.
@@ -204,13 +207,14 @@ class WheelSync(Service):
             info = candidate.stored.info
             try:
                 unpacked = in_use[info.sha256_hex].unpacked if info.sha256_hex in in_use else self._install(candidate)
+                python = unpacked.manifest.requires_python
+                fits = SpecifierSet(python).contains(_PYTHON)
             except Exception as exc:
                 # Whatever an archive that nobody checked makes of the libraries: a worker must not end of it.
                 logger.debug("a wheel cannot be installed", exc_info=True)
                 choice.faults.append(f"{candidate.name.file_name} cannot be installed: {exc}")
                 continue
-            python = unpacked.manifest.requires_python
-            if SpecifierSet(python).contains(platform.python_version(), prereleases=True):
+            if fits:
                 return Selected(unpacked, info.nuid)
             reason = f"it needs Python {python}, and this is {platform.python_version()}"
             choice.skipped.append(candidate.skipped(reason))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,3 +113,18 @@ def test_an_object_without_a_hash_is_a_fault_and_costs_no_wheel_that_is_in_use(
     assert (follower.status["last_result"], follower.status["selected_wheels"]) == ("error", [file_name()])
     reason = "demo-2.0-py3-none-any.whl cannot be installed: its description in the registry says no hash"
     assert follower.status["last_error"] == reason
+
+
+def test_an_unpacked_wheel_whose_manifest_makes_no_sense_is_a_fault_once_and_then_unpacked_anew(
+    parts: Parts, tmp_path: Path
+) -> None:
+    Registry(parts.bus).upload(metadata="Requires-Python: >=3\n")
+    (path,) = Follower(parts, tmp_path / "first").sync.refresh().paths
+    # A copy is not in use.
+    shutil.copytree(tmp_path / "first", tmp_path / "wheels")
+    manifest = tmp_path / "wheels" / Path(path).name / ".pyoco-wheel"
+    manifest.write_text(manifest.read_text().replace('">=3"', '"some"'))
+    later = Follower(parts, tmp_path / "wheels")
+    assert later.sync.refresh().selected == ()
+    assert "cannot be installed: Invalid specifier" in later.status["last_error"]
+    eventually(lambda: later.sync.refresh().paths == [str(manifest.parent)], what="the wheel unpacked anew")
