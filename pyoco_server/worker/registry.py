@@ -120,7 +120,7 @@ class Registry(Service):
         self._changed.set()
 
     def wheels_synced(self, status: dict[str, Any]) -> None:
-        """Note what wheel sync has done."""
+        """Note what has changed in wheel sync."""
         with self._lock:
             self._record = replace(self._record, wheel_sync={**self._record.wheel_sync, **status})
         self._changed.set()

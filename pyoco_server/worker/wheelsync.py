@@ -95,7 +95,7 @@ NO_WHEELS = WheelSet(None)
 class WheelSync(Service):
     """Follows the registry for the slots of one worker.
 
-    :param report: takes the ``wheel_sync`` of the worker's record whenever it has changed.
+    :param report: takes what has changed in the ``wheel_sync`` of the worker's record.
     :param changed: called when runners are to import other wheels; must not block.
     """
 
@@ -124,9 +124,8 @@ class WheelSync(Service):
         #: Syncs in a row that have failed for the registry as it is.
         self._failure_count = 0
         self._faults: list[str] = []
-        self._status: dict[str, Any] = {"enabled": config.wheel_sync_enabled}
         if config.wheel_sync_enabled:
-            self._tell(last_result="idle")
+            self._tell(enabled=True, last_result="idle")
 
     @property
     def current(self) -> WheelSet:
@@ -156,9 +155,10 @@ class WheelSync(Service):
             with contextlib.suppress(OSError):
                 # What runners have let go of since the last sync.
                 self._folder.tidy()
-            if not self._faults:
-                now = time.time()
-                self._tell(last_attempt_at=now, last_success_at=now)
+            with self._lock:
+                if not self._faults:
+                    now = time.time()
+                    self._tell(last_attempt_at=now, last_success_at=now)
 
     def _sync(self) -> None:
         began = time.time()
@@ -268,8 +268,7 @@ class WheelSync(Service):
         self._tell(last_result="error", last_attempt_at=time.time(), last_error=text)
 
     def _tell(self, **status: Any) -> None:
-        self._status = {**self._status, **status}
-        self._report(self._status)
+        self._report(status)
 
 
 def _shown(word: str, names: list[str]) -> dict[str, Any]:

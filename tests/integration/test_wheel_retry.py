@@ -51,7 +51,7 @@ class Follower:
         self.sync = WheelSync(self.store, config, [], report=self._note, changed=_nothing, on_failure=_nothing)
 
     def _note(self, status: dict[str, Any]) -> None:
-        self.status = status
+        self.status |= status
 
     def wait_for_fetches(self, count: int) -> list[float]:
         """Ask, as before claims, until so many attempts were made; gives the seconds between them."""
