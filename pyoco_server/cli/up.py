@@ -56,7 +56,7 @@ def _worker_command(args: argparse.Namespace, config: Config) -> list[str] | Non
     if args.worker_flow_resolver is not None:
         from pyoco_server.worker.supervisor import check_resolver
 
-        check_resolver(args.worker_flow_resolver, config.run_memory_bytes)
+        check_resolver(args.worker_flow_resolver, config)
         words += ["--flow-resolver", args.worker_flow_resolver]
     if args.worker_id is not None:
         words += ["--worker-id", args.worker_id]

@@ -177,9 +177,7 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     from pyoco_server.worker.supervisor import Worker, check_resolver
     from pyoco_server.worker.work import OneRun
 
-    if not config.wheel_sync_enabled:
-        # Else it may stand in a wheel.
-        check_resolver(options.resolver, config.run_memory_bytes)
+    check_resolver(options.resolver, config)
     signals = StopSignals()
     worker = Worker(config, options, on_failure=signals.service_failed, on_drain=signals.drain)
     if not _connect(worker, options, signals):

@@ -85,9 +85,8 @@ class PyocoNatsWorker:
         if callable(flow_resolver):
             _check_local(config)
             start_runner = functools.partial(LocalRunner, flow_resolver)
-        elif not config.wheel_sync_enabled:
-            # Else it may stand in a wheel.
-            check_resolver(options.resolver, config.run_memory_bytes)
+        else:
+            check_resolver(options.resolver, config)
         worker = cls(config, options, start_runner)
         worker._worker.connect(CONNECT_SEC)
         try:

@@ -238,12 +238,16 @@ class Worker:
         return child
 
 
-def check_resolver(resolver: str | None, memory_bytes: int) -> None:
+def check_resolver(resolver: str | None, config: Config) -> None:
     """Boot a runner once, to know that runs can be executed before the first job is fetched.
+
+    Not with wheel sync: the resolver may stand in a wheel.
 
     :raises InvalidCommand: it cannot boot; says why.
     """
-    child = Child(resolver, memory_bytes)
+    if config.wheel_sync_enabled:
+        return
+    child = Child(resolver, config.run_memory_bytes)
     try:
         child.wait_ready(Deadline(60))
     except ChildBootFailed as exc:

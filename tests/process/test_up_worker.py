@@ -14,6 +14,7 @@ from tests.conftest import HELLO_FLOW
 from tests.process.conftest import Up
 from tests.support.processes import Family
 from tests.support.waiting import eventually
+from tests.support.wheels import file_name, wheel
 
 RESOLVER = """\
 from pyoco import Flow, task
@@ -50,6 +51,15 @@ def test_its_flags_reach_the_worker(up: Up, tmp_path: Path, family: Family) -> N
     assert "--poll-timeout 0.5" in worker.command
     assert daemon.stop() == 0
     assert family.members() == []
+
+
+def test_the_resolver_of_a_worker_with_wheel_sync_may_stand_in_a_wheel(up: Up) -> None:
+    env = {"PYOCO_WHEEL_SYNC_ENABLED": "1", "PYOCO_WHEEL_SYNC_INTERVAL_SEC": "0.1"}
+    up.serve("--with-worker", "--worker-flow-resolver", "demo:resolve", **env)
+    with PyocoHttpClient(up.url) as client:
+        client.upload_wheel(filename=file_name(), data=wheel(files={"demo/__init__.py": RESOLVER.encode()}))
+        run = ended(client, client.submit_run("main")["run_id"])
+    assert run["task_records"]["greet"]["output"] == "hello you"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
