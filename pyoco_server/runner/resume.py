@@ -15,6 +15,8 @@ from pyoco.core.models import Flow, Task
 
 #: Why nothing is restored, in the words that the run shows.
 CONTROL_FLOW_NOTE = "It began again from the start: its flow has loops or switches."
+#: A folder that pyoco makes in the working directory of every run.
+_ARTIFACTS = "artifacts"
 
 
 def restorable(flow: Flow, finished: Collection[str]) -> set[str]:
@@ -43,9 +45,15 @@ def stand_in(task: Task, result: Any) -> Task:
 def leaves_more_than_its_result(task: Task, ctx: Context, scratch: str) -> bool:
     """Say whether another task may rely on something of this one that its result does not hold.
 
-    That is a file in the run's folder, or what a task that is given the context has put there. What the tasks beside
-    it have left counts, too, since nobody knows whose it is.
+    That is whatever lies in the run's folder, be it an empty folder or a link, or what a task that is given the context
+    has put there. What the tasks beside it have left counts, too, since nobody knows whose it is.
     """
-    if any(files for _, _, files in os.walk(scratch)):
+    if _holds_anything(scratch):
         return True
     return "ctx" in inspect.signature(task.func).parameters and bool(ctx.scratch or ctx._vars or ctx.artifacts)
+
+
+def _holds_anything(scratch: str) -> bool:
+    of_pyoco = os.path.join(scratch, _ARTIFACTS)
+    left = (os.path.join(place, name) for place, folders, files in os.walk(scratch) for name in (*folders, *files))
+    return any(path != of_pyoco for path in left)

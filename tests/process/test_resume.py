@@ -56,7 +56,7 @@ def test_a_take_over_leaves_out_what_is_finished(plant: Plant) -> None:
     assert (run["attempt"], plant.begun(name, "one")) == (2, 1)
 
 
-@pytest.mark.parametrize("first", ["pair", "with_file", "with_context", "much"])
+@pytest.mark.parametrize("first", ["pair", "with_file", "with_folder", "with_link", "with_context", "much"])
 def test_what_its_stored_result_does_not_wholly_replace_is_done_again_with_all_that_follows(
     plant: Plant, first: str
 ) -> None:

@@ -103,6 +103,18 @@ def with_file(name):
     return 1
 
 
+def with_folder(name):
+    _note_begin(f"{name}.one")
+    Path("for_later").mkdir()
+    return 1
+
+
+def with_link(name):
+    _note_begin(f"{name}.one")
+    Path("home").symlink_to(Path.home(), target_is_directory=True)
+    return 1
+
+
 def with_context(name, ctx):
     _note_begin(f"{name}.one")
     ctx.set_var("x", 1)
