@@ -6,12 +6,13 @@ not share process ids.)
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 import threading
 from pathlib import Path
+
+from pyoco_server.worker.folder_lock import ALONE, locked
 
 _PREFIX = "pyoco-worker-"
 
@@ -50,7 +51,7 @@ class Scratch:
     def _make_root(self) -> None:
         while True:
             self._root = tempfile.mkdtemp(prefix=_PREFIX)
-            self._lock = _locked(self._root)
+            self._lock = locked(self._root, ALONE)
             if self._lock is not None and os.path.isdir(self._root):
                 return
             # Another worker that has just started took it for an abandoned one.
@@ -63,21 +64,7 @@ class Scratch:
 
 
 def _remove_if_abandoned(path: Path) -> None:
-    lock = _locked(str(path))
+    lock = locked(path, ALONE)
     if lock is not None:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
-
-
-def _locked(path: str) -> int | None:
-    """Lock a folder; ``None`` when somebody holds it, or it is gone or not ours."""
-    try:
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        return None
-    return lock

@@ -10,7 +10,6 @@ Source: design, section 10.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -20,6 +19,8 @@ import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pyoco_server.worker.folder_lock import ALONE, SHARED, locked
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(rf"{_HASH.pattern}|\.(new|old)-.*")
@@ -70,7 +71,7 @@ class WheelFolder:
         :raises ValueError: this is no hash of a wheel.
         """
         path = self._place(sha256)
-        lock = _locked(path, fcntl.LOCK_SH)
+        lock = locked(path, SHARED)
         if lock is None:
             return None
         manifest = _read_manifest(path)
@@ -129,7 +130,7 @@ class WheelFolder:
         return self._root / sha256
 
     def _remove(self, path: Path) -> None:
-        lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = locked(path, ALONE)
         if lock is None:
             return
         try:
@@ -146,27 +147,13 @@ class WheelFolder:
         self._root.mkdir(parents=True, exist_ok=True)
         while True:
             folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
-            lock = _locked(folder, fcntl.LOCK_SH)
+            lock = locked(folder, SHARED)
             if lock is not None and _is_there(folder, lock):
                 folder.chmod(0o755)
                 return folder, lock
             # Another worker took it for one that was left behind.
             if lock is not None:
                 os.close(lock)
-
-
-def _locked(path: Path, how: int) -> int | None:
-    """Lock a folder; ``None`` when it is not there, not ours, or in use."""
-    try:
-        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, how)
-    except OSError:
-        os.close(lock)
-        return None
-    return lock
 
 
 def _is_there(path: Path, lock: int) -> bool:
