@@ -55,7 +55,7 @@ class SubmitCalls(Transport):
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
         """
         body = {"flow_name": flow_name, "params": dict(params or {}), **given(tag=tag, tags=tags)}
-        body |= _policy(max_attempts, retry_delay_sec, timeout_sec, resume)
+        body |= policy_of(max_attempts, retry_delay_sec, timeout_sec, resume)
         headers = {**_JSON, **_key_header(idempotency_key)}
         return self._object("POST", "/runs", data=json_body(body), headers=headers)
 
@@ -89,7 +89,7 @@ class SubmitCalls(Transport):
             for too large, 503 while NATS is away.
         :raises GatewayUnreachable: no answer; the run may have been submitted, so look before you repeat.
         """
-        policy = _policy(max_attempts, retry_delay_sec, timeout_sec, resume)
+        policy = policy_of(max_attempts, retry_delay_sec, timeout_sec, resume)
         fields: dict[str, str | bytes] = {name: json.dumps(value) for name, value in policy.items()}
         fields["flow_name"] = flow_name
         if tag is not None:
@@ -141,7 +141,7 @@ class SubmitCalls(Transport):
         :raises GatewayRefused: all errors as for :meth:`submit_batch`; a fault in the file is one of the whole batch.
         """
         body = {"workflow": workflow_yaml, "flow_name": flow_name, "params": [dict(one) for one in params]}
-        body |= given(tag=tag, tags=tags) | _policy(max_attempts, retry_delay_sec, timeout_sec, resume)
+        body |= given(tag=tag, tags=tags) | policy_of(max_attempts, retry_delay_sec, timeout_sec, resume)
         return self._batch(body, len(params))
 
     def _batch(self, body: dict[str, Any], count: int) -> list[dict[str, Any]]:
@@ -167,7 +167,7 @@ class SubmitCalls(Transport):
         return self._object("POST", f"/runs/{segment(run_id)}/rerun", data=body, headers=headers)
 
 
-def _policy(
+def policy_of(
     max_attempts: int | None, retry_delay_sec: float | None, timeout_sec: float | None, resume: bool | None
 ) -> dict[str, Any]:
     """Give what was said of how a run is tried, by the names that the API has for it."""

@@ -110,9 +110,7 @@ def run_request(
     policy: RunPolicy | None = None,
 ) -> RunRequest:
     """Make the caller's request for a run out of checked input."""
-    tag = tag or gateway().config.default_tag
-    # An empty list counts as none, as in 0.5.1.
-    return RunRequest(caller(), flow_name, tag, tags or [tag], params, workflow, policy or RunPolicy())
+    return RunRequest.of(caller(), gateway().config.default_tag, flow_name, tag, tags, params, workflow, policy)
 
 
 def rerun(run_id: str, *, from_failed: bool, key: str | None) -> Submitted:

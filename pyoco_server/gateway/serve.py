@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable
 
 from waitress.server import create_server
@@ -41,7 +39,7 @@ from pyoco_server.operations.job_search import JobSearch
 from pyoco_server.operations.polling import Polling
 from pyoco_server.operations.retention import Retention
 from pyoco_server.operations.retry import Retries
-from pyoco_server.operations.submit import Submission
+from pyoco_server.operations.submit import Submission, new_origin
 from pyoco_server.operations.sweep import Sweep
 from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.operations.worker_registry import WorkerRetirement
@@ -198,7 +196,6 @@ class GatewayServer:
             Queue(self._bus, self._config),
             WorkflowStore(self._bus),
         )
-        origin = f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         model = ReadModel(self._bus, self._config, self._on_failure)
         letters, logs = DeadLetterStore(self._bus, self._config), LogStore(self._bus)
         instruments = Instruments(model, runs, letters, self._config)
@@ -209,7 +206,7 @@ class GatewayServer:
             queue,
             workflows,
             IdempotencyStore(self._bus),
-            origin=origin,
+            origin=new_origin(),
             published=sweep.note_queued,
             withdrawn=model.withdraw,
         )

@@ -5,23 +5,20 @@ Source: contract, section 5, "Python API".
 
 from __future__ import annotations
 
-import os
-import socket
-import uuid
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from pyoco_server.bridge import resources
 from pyoco_server.bridge.client import Bus
-from pyoco_server.client.submit import json_body
+from pyoco_server.client.submit import json_body, policy_of
 from pyoco_server.client.transport import given
 from pyoco_server.config import Config
 from pyoco_server.gateway.inputs import RunInput, read_json_object, read_model
 from pyoco_server.gateway.queries import SubmitHeaders
 from pyoco_server.library.connection import CLOSE_SEC, connected_bus
 from pyoco_server.operations.authenticate import ANYBODY
-from pyoco_server.operations.submit import RunRequest, Submission
+from pyoco_server.operations.submit import RunRequest, Submission, new_origin
 from pyoco_server.service import Deadline
 from pyoco_server.stores.idempotency import IdempotencyStore
 from pyoco_server.stores.queue import Queue
@@ -47,8 +44,8 @@ class PyocoNatsClient:
             Queue(bus, config),
             WorkflowStore(bus),
             IdempotencyStore(bus),
-            # With an origin, so that any gateway completes what this process leaves half done.
-            origin=f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}",
+            # So that any gateway completes what this process leaves half done.
+            origin=new_origin(),
             published=lambda run_id: None,
             withdrawn=lambda run_id, revision: None,
         )
@@ -109,14 +106,14 @@ class PyocoNatsClient:
         :raises BusUnavailable: NATS does not answer; nothing was accepted, unless it is a ``SubmissionUncertain``,
             whose ``run_id`` may have been. With an idempotency key it is safe to repeat all the same.
         """
-        policy = given(
-            max_attempts=max_attempts, retry_delay_sec=retry_delay_sec, timeout_sec=timeout_sec, resume=resume
-        )
+        policy = policy_of(max_attempts, retry_delay_sec, timeout_sec, resume)
         values = {"flow_name": flow_name, "params": dict(params or {}), **given(tag=tag, tags=tags), **policy}
         # The same checks as of POST /runs, for the same workers read it.
         asked = read_model(RunInput, read_json_object(json_body(values), "run"), "run")
-        to = asked.tag or self._config.default_tag
-        wanted = RunRequest(ANYBODY, asked.flow_name, to, asked.tags or [to], asked.params, policy=asked.policy)
+        default_tag = self._config.default_tag
+        wanted = RunRequest.of(
+            ANYBODY, default_tag, asked.flow_name, asked.tag, asked.tags, asked.params, policy=asked.policy
+        )
         sent = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         key = read_model(SubmitHeaders, sent, "header").idempotency_key
         submission = self._submission

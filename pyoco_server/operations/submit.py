@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -72,6 +74,23 @@ class RunRequest:
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
     wheels: list[dict[str, str]] | None = None
 
+    @classmethod
+    def of(
+        cls,
+        caller: Caller,
+        default_tag: str,
+        flow_name: str,
+        tag: str | None,
+        tags: list[str] | None,
+        params: dict[str, Any],
+        workflow: Workflow | None = None,
+        policy: RunPolicy | None = None,
+    ) -> RunRequest:
+        """Make a request of checked input, in which a user may have left out what is ``None`` here."""
+        tag = tag or default_tag
+        # An empty list counts as none, as in 0.5.1.
+        return cls(caller, flow_name, tag, tags or [tag], params, workflow, policy or RunPolicy())
+
     @property
     def digest(self) -> str:
         """Tell this request from others: a hash of all that decides what is run."""
@@ -112,10 +131,16 @@ class _Prepared:
     is_keyed: bool = False
 
 
+def new_origin() -> str:
+    """Give a name for one life of this process as a writer of snapshots."""
+    return f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+
+
 class Submission:
     """Accepts runs.
 
-    :param origin: names this gateway in the snapshots that it writes; only runs with an origin are repaired.
+    :param origin: names who writes the snapshots, see :func:`new_origin`; only runs with an origin are repaired, by
+        any gateway.
     :param published: told of every run whose job is known to be queued, so that the sweep leaves it alone.
     :param withdrawn: told of every run whose snapshot was stored, as this revision, and removed again.
     """
