@@ -32,13 +32,12 @@ _MANIFEST = ".pyoco-wheel"
 class Manifest:
     """What is known of a wheel that was unpacked.
 
+    :param wheel_name: the name under which it was checked.
     :param installed_at: unix seconds.
     :param sizes: path -> bytes of every file.
     """
 
     wheel_name: str
-    package: str
-    version: str
     requires_python: str
     requires: list[str]
     installed_at: float

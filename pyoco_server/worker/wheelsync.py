@@ -23,6 +23,7 @@ from typing import IO, Any
 from packaging.specifiers import SpecifierSet
 
 from pyoco_server.config import Config
+from pyoco_server.contract.wheels import WheelName
 from pyoco_server.contract.workers import WHEELS_SHOWN
 from pyoco_server.errors import BusError, Unavailable, WheelSyncFailed
 from pyoco_server.service import Deadline, Service
@@ -46,15 +47,22 @@ _MAX_DOUBLINGS = 6
 class Selected:
     """A wheel that runners can import.
 
-    :param nuid: of the object that it was fetched from.
+    :param wheel: what the registry calls it; the same bytes may have been unpacked under another name.
+    :param nuid: of the object that the registry has.
     """
 
     unpacked: Unpacked
+    wheel: WheelName
     nuid: str
 
     @property
     def name(self) -> str:
-        return self.unpacked.manifest.wheel_name
+        return self.wheel.file_name
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others: the same bytes under another name are another wheel."""
+        return self.unpacked.sha256, self.name
 
 
 class WheelSet:
@@ -83,9 +91,8 @@ class WheelSet:
         if not self._is_synced:
             return None
         return [
-            {"name": wheel.package, "version": wheel.version, "sha256": item.unpacked.sha256}
+            {"name": item.wheel.package, "version": str(item.wheel.version), "sha256": item.unpacked.sha256}
             for item in self.selected
-            for wheel in (item.unpacked.manifest,)
         ]
 
 
@@ -173,8 +180,8 @@ class WheelSync(Service):
         if revision != self._revision:
             self._failure_count = 0
         self._set, self._revision = WheelSet(after), revision
-        known = {item.unpacked.sha256 for item in before}
-        updated = [item.name for item in after if item.unpacked.sha256 not in known]
+        known = {item.key for item in before}
+        updated = [item.name for item in after if item.key not in known]
         removed = sorted({item.name for item in before} - {item.name for item in after})
         del before, selected
         self._folder.tidy()
@@ -202,11 +209,11 @@ class WheelSync(Service):
 
     def _select(self, candidates: list[Candidate], choice: Choice) -> Selected | None:
         """Install the newest wheel of a package that fits and can be installed."""
-        in_use = {item.unpacked.sha256: item for item in self._set.selected}
+        in_use = {item.key: item.unpacked for item in self._set.selected}
         for candidate in candidates:
             info = candidate.stored.info
             try:
-                unpacked = in_use[info.sha256_hex].unpacked if info.sha256_hex in in_use else self._install(candidate)
+                unpacked = in_use.get((info.sha256_hex, candidate.name.file_name)) or self._install(candidate)
                 python = unpacked.manifest.requires_python
                 fits = SpecifierSet(python).contains(_PYTHON)
             except Exception as exc:
@@ -215,7 +222,7 @@ class WheelSync(Service):
                 choice.faults.append(f"{candidate.name.file_name} cannot be installed: {exc}")
                 continue
             if fits:
-                return Selected(unpacked, info.nuid)
+                return Selected(unpacked, candidate.name, info.nuid)
             reason = f"it needs Python {python}, and this is {platform.python_version()}"
             choice.skipped.append(candidate.skipped(reason))
         return None
@@ -239,9 +246,8 @@ class WheelSync(Service):
                 self._fetch(candidate, file, pulse)
                 wheel = check_wheel(file, candidate.name, pulse)
                 sizes = unpack(file, wheel, folder, pulse)
-            name = candidate.name
             python, requires = str(wheel.requires_python), list(wheel.requires)
-            return Manifest(name.file_name, name.package, str(name.version), python, requires, time.time(), sizes)
+            return Manifest(candidate.name.file_name, python, requires, time.time(), sizes)
 
         if not info.sha256_hex:
             raise WheelSyncFailed("its description in the registry says no hash")
@@ -276,21 +282,19 @@ def _shown(word: str, names: list[str]) -> dict[str, Any]:
 
 
 def _installed(item: Selected) -> dict[str, Any]:
-    wheel = item.unpacked.manifest
     return {
-        "wheel_name": wheel.wheel_name,
-        "package_name": wheel.package,
-        "package_version": wheel.version,
-        "installed_at": wheel.installed_at,
+        "wheel_name": item.name,
+        "package_name": item.wheel.package,
+        "package_version": str(item.wheel.version),
+        "installed_at": item.unpacked.manifest.installed_at,
         "nuid": item.nuid,
     }
 
 
 def _missing(selected: Sequence[Selected]) -> list[dict[str, str]]:
-    wheels = [item.unpacked.manifest for item in selected]
-    versions = {wheel.package: wheel.version for wheel in wheels}
+    versions = {item.wheel.package: str(item.wheel.version) for item in selected}
     return [
-        {"wheel_name": wheel.wheel_name, "requirement": requirement}
-        for wheel in wheels
-        for requirement in missing_requirements(wheel.requires, versions)
+        {"wheel_name": item.name, "requirement": requirement}
+        for item in selected
+        for requirement in missing_requirements(item.unpacked.manifest.requires, versions)
     ]

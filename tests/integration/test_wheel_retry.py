@@ -128,3 +128,20 @@ def test_an_unpacked_wheel_whose_manifest_makes_no_sense_is_a_fault_once_and_the
     assert later.sync.refresh().selected == ()
     assert "cannot be installed: Invalid specifier" in later.status["last_error"]
     eventually(lambda: later.sync.refresh().paths == [str(manifest.parent)], what="the wheel unpacked anew")
+
+
+def test_a_wheel_in_use_that_gets_another_name_is_told_by_that_and_judged_by_it(
+    parts: Parts, follower: Follower
+) -> None:
+    registry, renamed = Registry(parts.bus), "demo-1.0-2-py3-none-any.whl"
+    registry.upload()
+    paths = follower.sync.refresh().paths
+    registry.put_unchecked(renamed, wheel())
+    registry.delete(file_name())
+    # What it holds is no version 2.0.
+    registry.put_unchecked(file_name(version="2.0"), wheel())
+    assert follower.sync.refresh().paths == paths
+    status = follower.status
+    assert (status["selected_wheels"], status["removed_wheels"]) == ([renamed], [file_name()])
+    assert (status["updated_wheels"], status["installed_wheels"][0]["wheel_name"]) == ([renamed], renamed)
+    assert "demo-2.0-py3-none-any.whl cannot be installed: " in status["last_error"]

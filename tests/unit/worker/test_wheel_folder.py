@@ -13,7 +13,7 @@ SHA256 = "0123456789abcdef" * 4
 
 
 def manifest(**sizes: int) -> Manifest:
-    return Manifest("demo-1.0-py3-none-any.whl", "demo", "1.0", "", [], 1.5, sizes)
+    return Manifest("demo-1.0-py3-none-any.whl", "", [], 1.5, sizes)
 
 
 def filled(folder: Path) -> Manifest:
