@@ -24,7 +24,7 @@ from pyoco_server.worker.folder_lock import ALONE, SHARED, locked
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(rf"{_HASH.pattern}|\.(new|old)-.*")
-#: Says what the folder holds; written last. Not a name that a package can have in a wheel.
+#: Says what the folder holds; written last.
 _MANIFEST = ".pyoco-wheel"
 
 
@@ -84,7 +84,7 @@ class WheelFolder:
         """Unpack a wheel.
 
         :param fill: writes the wheel's files into an empty folder; what it raises leaves nothing behind.
-        :raises OSError: the disk is full, for instance.
+        :raises OSError: the disk is full, for instance, or the wheel brings a file that has the manifest's name.
         :raises ValueError: this is no hash of a wheel.
         """
         # There may be one that is not whole.
@@ -92,7 +92,9 @@ class WheelFolder:
         folder, lock = self._new_folder()
         try:
             manifest = fill(folder)
-            (folder / _MANIFEST).write_text(json.dumps(asdict(manifest)))
+            # "x": a wheel that brings a file of this name must not have it replaced.
+            with (folder / _MANIFEST).open("x") as file:
+                json.dump(asdict(manifest), file)
             return self._name(folder, lock, manifest, sha256)
         except BaseException:
             os.close(lock)

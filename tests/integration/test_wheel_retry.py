@@ -1,4 +1,4 @@
-"""Attempts to install a wheel: how often they are repeated, how long they may take, and that a stop ends them."""
+"""Attempts to install a wheel: what they refuse, how often they are repeated, their time, and what a stop does."""
 
 from __future__ import annotations
 
@@ -145,3 +145,14 @@ def test_a_wheel_in_use_that_gets_another_name_is_told_by_that_and_judged_by_it(
     assert (status["selected_wheels"], status["removed_wheels"]) == ([renamed], [file_name()])
     assert (status["updated_wheels"], status["installed_wheels"][0]["wheel_name"]) == ([renamed], renamed)
     assert "demo-2.0-py3-none-any.whl cannot be installed: " in status["last_error"]
+
+
+def test_a_wheel_that_brings_the_file_in_which_the_worker_says_what_it_is_cannot_be_installed(
+    parts: Parts, follower: Follower, tmp_path: Path
+) -> None:
+    Registry(parts.bus).upload(files={".pyoco-wheel": b"{}", "demo.py": b""})
+    assert follower.sync.refresh().paths == []
+    error = follower.status["last_error"]
+    assert error.startswith(f"{file_name()} cannot be installed: ")
+    assert ".pyoco-wheel" in error
+    assert list((tmp_path / "wheels").iterdir()) == []
