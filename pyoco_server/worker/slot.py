@@ -178,18 +178,20 @@ class Slot(Service):
 
     def _take(self, work: Work) -> None:
         """Deal with a job; whatever goes wrong, its lease ends with it and this slot goes on."""
-        # From here on, and not from the claim: that may have to wait for NATS.
-        with self._lease(work.delivery) as lease:
-            try:
-                child = self._fitting_child(lease)
-                if child is None:
-                    lease.hand_back(0.0)
-                else:
-                    work.run_id = self._do(lease, work.tag, child)
-            except Exception:
-                logger.exception("a job cannot be dealt with", extra={"tag": work.tag})
-                lease.hand_back()
-        work.is_done.set()
+        try:
+            # From here on, and not from the claim: that may have to wait for NATS.
+            with self._lease(work.delivery) as lease:
+                try:
+                    child = self._fitting_child(lease)
+                    if child is None:
+                        lease.hand_back(0.0)
+                    else:
+                        work.run_id = self._do(lease, work.tag, child)
+                except Exception:
+                    logger.exception("a job cannot be dealt with", extra={"tag": work.tag})
+                    lease.hand_back()
+        finally:
+            work.is_done.set()
 
     def _fitting_child(self, lease: Lease) -> RunnerLink | None:
         """Give a living runner that imports what the registry has now; ``None`` when the job is to go back.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import queue
 import threading
 import time
 from dataclasses import replace
@@ -9,9 +11,15 @@ from dataclasses import replace
 import pytest
 
 from pyoco_server import PyocoNatsWorker
+from pyoco_server.contract.runner_protocol import Message
 from pyoco_server.errors import WorkerClosed
+from pyoco_server.library.local_runner import LocalRunner
+from pyoco_server.service import Service
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.workers import WorkerStore
+from pyoco_server.worker.runner_link import Died
+from pyoco_server.worker.supervisor import Worker, WorkerOptions
+from pyoco_server.worker.work import OneRun
 from tests.support.library import PATIENCE_SEC, Desk, Notes
 from tests.support.waiting import eventually
 
@@ -121,6 +129,28 @@ def test_a_run_over_its_time_ends_although_its_thread_goes_on_and_the_next_run_i
     assert not notes.may_end.is_set()
     assert (at.run(held)["status"], str(at.run(held)["error"])[:8]) == ("FAILED", "timeout:")
     assert at.run(quick)["status"] == "COMPLETED"
+
+
+class BrokenRunner(LocalRunner):
+    """Ends the thread that asks it for news, as a fault of ours would."""
+
+    def receive(self, timeout_sec: float) -> list[Message | Died]:
+        raise SystemExit("a fault")
+
+
+def test_a_slot_that_dies_with_a_job_in_hand_keeps_nobody_waiting_for_it(at: Desk, notes: Notes) -> None:
+    failed: queue.SimpleQueue[Service] = queue.SimpleQueue()
+    options = WorkerOptions(f"dies-{at.tag}", [at.tag], once=True, is_embedded=True)
+    runner = functools.partial(BrokenRunner, notes.resolve)
+    worker = Worker(at.config, options, on_failure=failed.put, on_drain=lambda: None, start_runner=runner)
+    worker.connect(PATIENCE_SEC)
+    worker.start()
+    wait_is_over = threading.Event()
+    worker.take_one(OneRun(10 * PATIENCE_SEC, wait_is_over.set))
+    at.submit("f", 1)
+    assert failed.get(timeout=PATIENCE_SEC).name == "pyoco-slot-1"
+    worker.stop(0)
+    assert wait_is_over.wait(PATIENCE_SEC)
 
 
 def _run_threads() -> list[str]:
