@@ -44,7 +44,7 @@ examples:
 
 """
 _EXIT_STATUS = {
-    "0": "it was stopped by a signal; with --run-once: one run was executed, or there was none",
+    "0": "it was stopped by a signal or drained; with --run-once: one run was executed, or there was none",
     "1": "it could not start, or a part of it has failed, or with --run-once no NATS server answers in ten seconds; "
     "stderr says why",
 }
