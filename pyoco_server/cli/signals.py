@@ -62,7 +62,8 @@ class StopSignals:
 
     def drain(self) -> None:
         """Have the command end as by a first signal, which may still come, from any thread."""
-        self._first_may_come = True
+        # After one that has come, the next is the second all the same: whoever sends it means now.
+        self._first_may_come = not self.was_asked
         self._stop()
 
     def _stop(self) -> None:
