@@ -150,7 +150,8 @@ class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
         if not wait or run.get("status") in TERMINAL:
             return run
         wait_sec = CANCEL_WAIT_SEC if timeout_sec is None else timeout_sec
-        with closing(self.watch_run(run_id, timeout_sec=wait_sec, until_terminal=True)) as events:
+        watch = self.watch_run(run_id, timeout_sec=wait_sec, until_terminal=True, is_known=True)
+        with closing(watch) as events:
             for event in events:
                 run = event["data"].get("snapshot") or run
         if run.get("status") not in TERMINAL:

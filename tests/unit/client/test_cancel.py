@@ -29,6 +29,14 @@ def test_with_wait_a_run_that_had_ended_is_not_watched(gateway: FakeGateway, cli
     assert len(gateway.requests) == 1
 
 
+def test_with_wait_a_restart_of_the_gateway_after_the_request_is_sat_out(
+    gateway: FakeGateway, client: PyocoHttpClient
+) -> None:
+    away = json_answer({"detail": "NATS does not answer."}, 503)
+    gateway.answers = [json_answer(MARKED), away, stream_answer(snapshot_event("CANCELLED", 2.0))]
+    assert client.cancel_run("r1", wait=True)["status"] == "CANCELLED"
+
+
 def test_a_wait_that_has_passed_is_a_timeout_error_as_in_0_5_1(gateway: FakeGateway, client: PyocoHttpClient) -> None:
     gateway.answers = [json_answer(MARKED), stream_answer(snapshot_event("CANCELLING", 1.0))]
     with pytest.raises(TimeoutError, match="Run r1 is still CANCELLING after 1 s") as caught:
