@@ -105,7 +105,7 @@ class PyocoServerError(Exception):
     #: The exit status of a command (contract 5: 1 is everything that the user can mend).
     exit_code: ClassVar[int] = 1
     #: Whether the same call may succeed later without any change.
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     #: Lines that a command prints below the error: how it is done.
     hints: tuple[str, ...] = ()
 
@@ -416,6 +416,10 @@ class ResourceMissing(BusError):
     """There is no such stream, bucket or consumer."""
 
 
+#: Answers that say "not now": too many requests, a restart behind a proxy, NATS away, a gateway that is slow.
+PASSING_STATUS = frozenset({429, 502, 503, 504})
+
+
 class GatewayUnreachable(PyocoServerError):
     """The gateway cannot be reached."""
 
@@ -437,6 +441,7 @@ class GatewayRefused(PyocoServerError):
     def __init__(self, status: int, method: str, path: str, detail: str, problem: dict[str, Any] | None = None) -> None:
         super().__init__(f"HTTP {status} {method} {path}: {detail}")
         self.status = status
+        self.retryable = status in PASSING_STATUS
         self.problem = problem or {}
 
 

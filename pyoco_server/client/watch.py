@@ -26,8 +26,6 @@ WATCH_SILENCE_SEC = 15.0
 WATCH_STREAM_MAX_SEC = 600
 #: How long a watch until the run's end puts up with a gateway that is away; a restart takes less.
 WATCH_OUTAGE_MAX_SEC = 30.0
-#: Answers that say "not now": a restart behind a proxy, NATS away, all places for watches taken.
-_PASSING_STATUS = frozenset({429, 502, 503, 504})
 #: Shortest and longest pause before a watch opens its next stream.
 _PAUSE_MIN_SEC, _PAUSE_MAX_SEC = 0.2, 2.0
 
@@ -106,7 +104,7 @@ class WatchCalls(Transport):
                 if is_silent and since is not None and self._ended_until(run_id, since):
                     return
             except (GatewayUnreachable, GatewayRefused) as exc:
-                if reached_at is None or not _is_passing(exc):
+                if reached_at is None or not exc.retryable:
                     raise
                 if time.monotonic() - reached_at > WATCH_OUTAGE_MAX_SEC:
                     raise
@@ -153,7 +151,3 @@ class WatchCalls(Transport):
                 ) from exc
             except ValueError as exc:
                 raise self._nonsense("GET", path, "an event's data is not a JSON object") from exc
-
-
-def _is_passing(exc: GatewayUnreachable | GatewayRefused) -> bool:
-    return isinstance(exc, GatewayUnreachable) or exc.status in _PASSING_STATUS

@@ -62,8 +62,14 @@ def _errors() -> Iterator[str]:
         kind = getattr(errors, name)
         bases = ", ".join(f"`{base.__name__}`" for base in kind.__bases__)
         err_id = f"`{kind.err_id}`" if kind.err_id else ""
-        yield f"| `{name}` | {bases} | {err_id} | {'yes' if kind.retryable else 'no'} | {kind.title()} |"
+        yield f"| `{name}` | {bases} | {err_id} | {_retryable(kind)} | {kind.title()} |"
     yield ""
+
+
+def _retryable(kind: type[errors.PyocoServerError]) -> str:
+    if kind is errors.GatewayRefused:
+        return f"with {', '.join(map(str, sorted(errors.PASSING_STATUS)))}"
+    return "yes" if kind.retryable else "no"
 
 
 def _sections() -> Iterator[str]:

@@ -50,6 +50,19 @@ def test_both_shapes_of_a_0_5_1_error_are_read(
         client.get_run("nope")
 
 
+@pytest.mark.parametrize(
+    ("status", "is_for_now"),
+    [(404, False), (409, False), (429, True), (500, False), (502, True), (503, True), (504, True)],
+)
+def test_a_refusal_says_whether_another_try_may_succeed(
+    gateway: FakeGateway, client: PyocoHttpClient, status: int, is_for_now: bool
+) -> None:
+    gateway.answers = [json_answer({"detail": "no"}, status)]
+    with pytest.raises(GatewayRefused) as caught:
+        client.get_run("r1")
+    assert caught.value.retryable is is_for_now
+
+
 def test_an_error_that_is_no_json_is_shown_in_part(gateway: FakeGateway, client: PyocoHttpClient) -> None:
     gateway.answers = [text_answer("<h1>Bad\n Gateway</h1>" + "x" * 1000, 502)]
     with pytest.raises(GatewayRefused) as caught:
