@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import waitress.utilities
 from pydantic.fields import FieldInfo
 
 from pyoco_server import errors
 from pyoco_server.contract import deadletters, policy, runs, workers
-from pyoco_server.gateway import inputs, limits
+from pyoco_server.gateway import channel, inputs, limits
 from pyoco_server.gateway.inputs import Input
 from tests.support.documents import DOCS, Table, section, table, words
 from tests.support.spec_routes import SpecRoutes
@@ -106,6 +107,21 @@ def test_what_a_route_refuses_is_documented(routes: SpecRoutes, route: str) -> N
     assert {pair for pair in written - refused if pair[0] not in FOR_ALL} == set()
 
 
+def kinds(kind: type[Any]) -> Iterator[type[Any]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from kinds(child)
+
+
+def test_statuses_that_hold_for_all_routes_are_those_that_a_gateway_answers() -> None:
+    rows = table(HTTP, "status")
+    told = [int(status) for row in rows for status in row["status"].split(", ")]
+    ours = {kind.http_status for kind in kinds(errors.PyocoServerError)}
+    unread = {kind.code for kind in kinds(waitress.utilities.Error)}
+    # A conflict is one of single routes, which name it; a wrong method is found by Flask.
+    assert sorted(told) == sorted((ours | unread | {405}) - {409})
+
+
 @pytest.mark.parametrize("route", [route for route in ROUTES if " to " in str(told(route, "query"))])
 def test_documented_ranges_of_a_query_hold_at_both_ends(routes: SpecRoutes, route: str) -> None:
     for row in told(route, "query"):
@@ -156,6 +172,7 @@ def test_an_event_of_a_watch_is_as_documented(routes: SpecRoutes) -> None:
     "words_of_it",
     [
         f"{limits.MAX_BODY_BYTES // 2**20} MiB; a batch 8 MiB",
+        f"longer to come than {channel.GRACE_SEC:g} s and a second for each kilobyte",
         f"a heartbeat {limits.MAX_HEARTBEAT_BYTES // 2**20} MiB",
         f"list of tags, {inputs.MAX_POLLED_TAGS} at most",
         f"nested {inputs.MAX_NESTING} levels",
