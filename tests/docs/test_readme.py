@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_reference import commands
 from tests.support.commands import Daemon, clean_env
+from tests.support.documents import table
 from tests.support.nats import free_port
 from tests.support.wheels import PLUGIN, write_wheel
 
@@ -46,6 +48,13 @@ def carry_out(line: str, folder: Path, address: str, run_id: str = "") -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_readme_names_every_subcommand_of_the_client() -> None:
+    (row,) = [row for row in table(README.read_text(), "command") if row["command"] == "pyoco-client"]
+    (client,) = [command for command in commands() if command.words == "pyoco-client"]
+    told = re.findall("`([^`]+)`", row["what it does"])
+    assert sorted(told) == sorted(each.words.partition(" ")[2] for each in client.subcommands)
 
 
 def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
