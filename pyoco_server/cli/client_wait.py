@@ -18,10 +18,15 @@ from pyoco_server.errors import RunNotCompleted
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
 
+#: What a snapshot is printed without: the records of its tasks, and what is known of its worker by now.
+_LEFT_OUT = frozenset(
+    {"task_records", "worker_alive", "worker_state", "worker_heartbeat_at", "worker_hidden", "worker_tags"}
+)
+
 WAIT_NOTE = """\
-With --wait the run is printed when it has ended, and the exit status is 0 if it is COMPLETED, else 1. If --wait-sec is
-over first it is printed as it is, and the status is 1. A terminal that is stderr shows its progress. Ctrl-C ends the
-command and not the run: what was answered, with its run_id, is printed."""
+With --wait the snapshot of the run is printed when it has ended, and the exit status is 0 if it is COMPLETED, else 1.
+If --wait-sec is over first it is printed as it is, and the status is 1. A terminal that is stderr shows its progress.
+Ctrl-C ends the command and not the run: what was answered, with its run_id, is printed."""
 
 
 def add_wait(parser: CommandParser) -> None:
@@ -29,7 +34,7 @@ def add_wait(parser: CommandParser) -> None:
     parser.add_argument(
         "--wait",
         action="store_true",
-        help="wait until the run has ended, then print it as get does; the exit status is 0 if it is COMPLETED, else 1",
+        help="wait until the run has ended, then print its snapshot; the exit status is 0 if it is COMPLETED, else 1",
     )
     parser.add_argument(
         "--wait-sec",
@@ -79,11 +84,12 @@ def run_at_end(client: PyocoHttpClient, run_id: str, wait_sec: float | None, *, 
             from pyoco_server.cli.progress import show_events
 
             run = show_events(events, stream=sys.stderr, live=True)
-        for event in events:
-            run = event["data"].get("snapshot") or run
+        else:
+            for event in events:
+                run = event["data"].get("snapshot") or run
     if run is None:
         run = client.get_run(run_id)
-    return {name: value for name, value in run.items() if name != "task_records"}
+    return {name: value for name, value in run.items() if name not in _LEFT_OUT}
 
 
 def check_completed(run: dict[str, Any]) -> None:
