@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.client_cancel import add_cancel
-from pyoco_server.cli.client_command import PROG, add_command, add_connection, api_key_of
+from pyoco_server.cli.client_command import PROG, add_command, add_connection, api_key_of, print_page
 from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_worker_drain, add_workers
 from pyoco_server.cli.client_policy import add_idempotency_key, add_policy, policy_of
@@ -310,12 +310,7 @@ def _list_vnext(args: argparse.Namespace, client: PyocoHttpClient) -> None:
         cursor=args.cursor,
         workflow_yaml_sha256=args.workflow_yaml_sha256,
     )
-    if args.output == "json":
-        print_json(page)
-        return
-    _print_runs(page["items"])
-    if page["next_cursor"]:
-        print(f"next_cursor: {page['next_cursor']}")
+    print_page(page, args.output, _print_runs)
 
 
 def _print_runs(runs: Sequence[Mapping[str, Any]]) -> None:

@@ -6,9 +6,9 @@ Source: contract, section 5.
 from __future__ import annotations
 
 import argparse
-import math
 from typing import TYPE_CHECKING
 
+from pyoco_server.cli import arguments
 from pyoco_server.cli.client_command import PROG, add_command
 from pyoco_server.cli.exits import CommandParser
 from pyoco_server.cli.subcommands import print_json
@@ -32,19 +32,8 @@ def add_cancel(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser.add_argument("--run-id", required=True, metavar="RUN_ID", help="the run")
     parser.add_argument("--wait", action="store_true", help="wait until it has ended")
     parser.add_argument(
-        "--timeout-sec", type=_seconds, default=30.0, metavar="SEC", help="how long --wait waits (default: 30)"
+        "--timeout-sec", type=arguments.seconds, default=30.0, metavar="SEC", help="how long --wait waits (default: 30)"
     )
-
-
-def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be more than 0 seconds, not {text}")
-    return number
-
-
-# argparse names the type in its message for text that is no number.
-_seconds.__name__ = "number of seconds"
 
 
 def _cancel(args: argparse.Namespace, client: PyocoHttpClient) -> None:

@@ -6,12 +6,12 @@ Source: contract, section 5.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pyoco_server.cli.exits import CommandParser
 from pyoco_server.cli.params import read_text
-from pyoco_server.cli.subcommands import add_subcommand
+from pyoco_server.cli.subcommands import add_subcommand, print_json
 
 if TYPE_CHECKING:
     from pyoco_server.client.http import PyocoHttpClient
@@ -83,3 +83,20 @@ def at_least(low: int) -> Callable[[str], int]:
     # argparse names the type in its message for text that is no number.
     whole.__name__ = "whole number"
     return whole
+
+
+def print_page(
+    page: Mapping[str, Any], output: str, print_items: Callable[[Sequence[Mapping[str, Any]]], None]
+) -> None:
+    """Print a page of a list, as JSON or as a table with the cursor of the next page below it.
+
+    :param page: ``{items, next_cursor}``.
+    :param output: ``json`` or ``table``.
+    :param print_items: prints the table.
+    """
+    if output == "json":
+        print_json(page)
+        return
+    print_items(page["items"])
+    if page["next_cursor"]:
+        print(f"next_cursor: {page['next_cursor']}")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pyoco_server.cli.client_command import PROG, add_command, at_least
+from pyoco_server.cli.client_command import PROG, add_command, at_least, print_page
 from pyoco_server.cli.exits import CommandParser
 from pyoco_server.cli.subcommands import print_json
 from pyoco_server.errors import RunsRefused
@@ -94,12 +95,7 @@ def _add_output(parser: CommandParser) -> None:
 
 def _list(args: argparse.Namespace, client: PyocoHttpClient) -> None:
     page = client.list_dead_letters(tag=args.tag, reason=args.reason, limit=args.limit, cursor=args.cursor)
-    if args.output == "json":
-        print_json(page)
-        return
-    _print_table(page["items"])
-    if page["next_cursor"]:
-        print(f"next_cursor: {page['next_cursor']}")
+    print_page(page, args.output, _print_table)
 
 
 def _show(args: argparse.Namespace, client: PyocoHttpClient) -> None:
@@ -138,7 +134,7 @@ def _names_one(args: argparse.Namespace) -> bool:
     return args.seq is not None
 
 
-def _print_table(letters: list[dict[str, Any]]) -> None:
+def _print_table(letters: Sequence[Mapping[str, Any]]) -> None:
     from pyoco_server.cli.tables import print_table
 
     print_table(letters, _COLUMNS, sys.stdout, whole=("seq", "reason", "run_id"))
