@@ -8,6 +8,7 @@ Source: contract, section 5.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -265,7 +266,7 @@ def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
         options = {**policy_of(args), "idempotency_key": args.idempotency_key}
         answer = client.submit_run_yaml(text, flow_name=args.flow_name, tag=args.tag, params=params, **options)
         for warning in answer.get("warnings", []):
-            print(f"{PROG}: warning: {args.workflow_file}: {Fault(**warning)}", file=sys.stderr)
+            print(f"{PROG}: warning: {args.workflow_file}: {_fault(warning)}", file=sys.stderr)
         print_run(answer, args, client)
         return
     from pyoco_server.cli.submit_each import ParameterSets, print_ends, print_results, submit_each
@@ -281,6 +282,12 @@ def _submit_yaml(args: argparse.Namespace, client: PyocoHttpClient) -> None:
             print_ends(client, batches, args.wait_sec)
         else:
             print_results(batches)
+
+
+def _fault(warning: Mapping[str, Any]) -> Fault:
+    """Give a warning with the fields that are known here: a newer gateway may tell more."""
+    known = (field.name for field in dataclasses.fields(Fault))
+    return Fault(**{name: warning[name] for name in known if name in warning})
 
 
 def _get(args: argparse.Namespace, client: PyocoHttpClient) -> None:
