@@ -19,7 +19,7 @@ _NOW = time.time()
 
 def _worker(worker_id: str, state: str, tags: Any, **fields: Any) -> dict[str, Any]:
     record = {"worker_id": worker_id, "instance_id": "i", "state": state, "hidden": False, "tags": tags}
-    return {**record, "last_seen_at": _NOW + 1000, "updated_at": _NOW, **fields}
+    return {**record, "last_seen_at": _NOW + 100_000, "updated_at": _NOW, **fields}
 
 
 @pytest.fixture(scope="module")
