@@ -247,6 +247,11 @@ def is_alive(pid: int) -> bool:
 
 def runners_of(worker: Daemon) -> list[int]:
     """Give the process ids of a worker's runners."""
+    return children_of(worker, "pyoco_server.runner")
+
+
+def children_of(worker: Daemon, word: str) -> list[int]:
+    """Give the process ids of the processes that a worker has started whose command line has the word in it."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -255,7 +260,7 @@ def runners_of(worker: Daemon) -> list[int]:
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if parent == worker.process.pid and b"pyoco_server.runner" in command and is_alive(int(folder.name)):
+            if parent == worker.process.pid and word.encode() in command and is_alive(int(folder.name)):
                 found.append(int(folder.name))
     return found
 

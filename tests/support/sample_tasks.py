@@ -378,12 +378,3 @@ def take_memory(name, size):
     block = bytearray(size)
     _note(f"{name}.taken", len(block))
     return len(block)
-
-
-# -- what is told apart by its time
-
-
-def nap(name, seconds):
-    _note_begin(name)
-    time.sleep(seconds)
-    return os.getpid()
