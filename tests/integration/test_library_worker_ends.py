@@ -122,7 +122,7 @@ def test_a_cancelled_run_begins_no_other_task_and_one_that_does_not_heed_it_ends
 def test_a_run_over_its_time_ends_although_its_thread_goes_on_and_the_next_run_is_executed(
     at: Desk, notes: Notes
 ) -> None:
-    config = replace(at.config, run_timeout_sec=0.2)
+    config = replace(at.config, run_timeout_sec=2.0)
     with PyocoNatsWorker.connect(config=config, flow_resolver=notes.resolve) as worker:
         held, quick = at.submit("held"), at.submit("f", 1)
         assert [worker.run_once(timeout=PATIENCE_SEC) for _ in range(2)] == [held, quick]

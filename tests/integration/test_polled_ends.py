@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -105,11 +104,11 @@ def test_a_run_that_waits_for_its_retry_is_not_handed_out(shared: LocalGateway) 
 def test_a_run_that_takes_too_long_fails_and_its_worker_is_told_to_stop(
     shared: LocalGateway, shared_parts: Parts
 ) -> None:
-    run_id = begun(shared, "limit", timeout_sec=0.5)
+    run_id = begun(shared, "limit", timeout_sec=2)
     assert beat(shared, run_id, task_states={"a": "RUNNING"}) is False
     eventually(lambda: read(shared, run_id)["status"] == "FAILED", what="the end of its time")
     run = read(shared, run_id)
-    assert (run["error"], run["tasks"]) == ("timeout: the run took longer than its 0.5 s.", {"a": "FAILED"})
+    assert (run["error"], run["tasks"]) == ("timeout: the run took longer than its 2 s.", {"a": "FAILED"})
     assert beat(shared, run_id, task_states={"a": "RUNNING"}) is True
     assert beat(shared, run_id, "COMPLETED", task_states={"a": "SUCCEEDED"}) is False
     assert read(shared, run_id) == run
@@ -121,7 +120,7 @@ def test_a_run_that_takes_too_long_fails_and_its_worker_is_told_to_stop(
 def test_the_gateways_own_time_limit_holds_where_the_submission_names_none(
     serve: Callable[..., LocalGateway],
 ) -> None:
-    local = serve(PYOCO_RUN_TIMEOUT_SEC="0.5")
+    local = serve(PYOCO_RUN_TIMEOUT_SEC="2")
     local.wait_until_complete()
     limited, free = begun(local, "a"), begun(local, "b", timeout_sec=0)
     eventually(lambda: read(local, limited)["status"] == "FAILED", what="the end of its time")
@@ -130,12 +129,13 @@ def test_the_gateways_own_time_limit_holds_where_the_submission_names_none(
 
 
 def test_a_run_that_took_too_long_is_tried_again_by_its_policy(shared: LocalGateway) -> None:
-    run_id = begun(shared, "limits", timeout_sec=0.5, max_attempts=2, retry_delay_sec=0)
+    run_id = begun(shared, "limits", timeout_sec=2, max_attempts=2, retry_delay_sec=0)
     again = eventually(lambda: poll(shared, "limits")["run_id"], what="the next attempt")
-    run = read(shared, run_id)
-    assert (again, run["attempt"]) == (run_id, 2)
-    assert run["timeout_at"] > time.time() - 30
+    assert (again, read(shared, run_id)["attempt"]) == (run_id, 2)
     eventually(lambda: read(shared, run_id)["status"] == "FAILED", what="the end of its last attempt")
+    run = read(shared, run_id)
+    # Which had as much time again.
+    assert run["end_time"] - run["errors"][0]["ended_at"] >= 2
 
 
 def test_a_rerun_is_handed_out_like_any_run(shared: LocalGateway) -> None:
