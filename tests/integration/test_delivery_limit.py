@@ -48,14 +48,25 @@ def deliver(parts: Parts) -> Delivery:
     return eventually(lambda: parts.queue.pull("default", wait_sec=0.2), what="a delivery")
 
 
-def exhaust(parts: Parts) -> None:
-    """Have the next job handed out as often as it may be, and handed back each time."""
+def exhaust(parts: Parts, *, is_told: bool = True) -> None:
+    """Have the next job handed out as often as it may be, and handed back each time.
+
+    :param is_told: whether the queue's word of it is kept.
+    """
+    before = last_advisory(parts)
     for number in range(1, DELIVERIES + 1):
         delivery = deliver(parts)
         assert delivery.num_delivered == number
         parts.queue.deliveries.nak(delivery)
     # Only now the queue finds that it has handed the job out too often.
     assert parts.queue.pull("default", wait_sec=0.2) is None
+    if is_told:
+        eventually(lambda: last_advisory(parts) > before, what="the queue's word of it")
+
+
+def last_advisory(parts: Parts) -> int:
+    """Give the number of the last word that was kept of jobs which were handed out too often."""
+    return int(parts.info(names.ADVISORIES_STREAM)["state"]["last_seq"])
 
 
 def letters(parts: Parts) -> list[dict[str, Any]]:
@@ -95,7 +106,7 @@ def test_run_whose_job_was_delivered_too_often_fails_with_one_dead_letter_and_th
 def test_run_is_ended_although_no_word_of_it_was_kept(few: Parts) -> None:
     few.configure(names.ADVISORIES_STREAM, subjects=["somewhere.else"])
     store(few, "lost")
-    exhaust(few)
+    exhaust(few, is_told=False)
     store(few, "waits")
     store(few, "in-hand")
     held = [deliver(few), deliver(few)]
