@@ -41,6 +41,14 @@ def ttl(parts: Parts, run_id: str) -> str | None:
     return stored.headers.get(TTL)
 
 
+def expires_at_once(parts: Parts, run_id: str) -> bool:
+    """Say whether a run has the shortest expiry that there is, or has expired since."""
+    try:
+        return ttl(parts, run_id) == "1s"
+    except KeyMissing:
+        return True
+
+
 def listed(model: ReadModel) -> list[str]:
     return [document["run_id"] for document in model.list_runs(RunQuery(limit=50, tenant_id=None)).documents]
 
@@ -60,7 +68,7 @@ def test_gateway_has_ended_runs_expire_whoever_ended_them_and_no_others(local: L
 def test_ended_run_expires_in_its_time_and_its_row_is_not_stamped_again(parts: Parts) -> None:
     parts.put("done", stored_run("done", status="FAILED"))
     parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
-    with keeping(parts, 2.0) as (retention, model):
+    with keeping(parts, 5.0) as (retention, model):
         assert retention.apply() == 1
         eventually(lambda: not model.unstamped_runs(10), what="the stamped run being seen")
         revision = parts.runs.get("done").revision
@@ -75,10 +83,10 @@ def test_ended_run_expires_in_its_time_and_its_row_is_not_stamped_again(parts: P
 def test_run_that_ended_longer_ago_than_runs_are_kept_expires_at_once(parts: Parts) -> None:
     parts.put("done", stored_run("done", status="CANCELLED"))
     moment = parts.runs.get("done").stored_at
-    eventually(lambda: parts.runs.server_time() > moment + 0.5, what="its time being over")
-    with keeping(parts, 0.3) as (retention, _):
+    eventually(lambda: parts.runs.server_time() > moment + 2.5, what="its time being over")
+    with keeping(parts, 2.5) as (retention, _):
         assert retention.apply() == 1
-        assert ttl(parts, "done") == "1s"
+        assert expires_at_once(parts, "done")
 
 
 def test_runs_are_kept_for_ever_where_the_operator_says_so(parts: Parts) -> None:
@@ -113,7 +121,7 @@ def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended
     ghost = parts.runs.get("ghost")
     parts.runs.update(replace(ghost.snapshot, status=RunStatus.COMPLETED), ghost.revision, ttl_sec=1)
     parts.end("done")
-    with keeping(parts, 1.0) as (retention, _):
+    with keeping(parts, 6.0) as (retention, _):
         retention.apply()
         eventually(lambda: parts.keys() == {"first"}, what="the expiry")
     nats.stop(signal.SIGKILL)
@@ -122,13 +130,13 @@ def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended
     # As they were before they were given their expiry: ours had ended already.
     assert [parts.snapshot(run_id)["status"] for run_id in ("done", "ghost")] == ["COMPLETED", "RUNNING"]
     moment = parts.runs.get("first").stored_at
-    eventually(lambda: parts.runs.server_time() > moment + 4, what="their time being over")
+    eventually(lambda: parts.runs.server_time() > moment + 7, what="their time being over")
     parts.put("alive", stored_run("alive", status="RUNNING"))
-    with keeping(parts, 3.0) as (retention, model):
+    with keeping(parts, 6.0) as (retention, model):
         assert sorted(listed(model)) == ["alive", "done"]
         # Both from long ago, and the one that was there all along.
         assert retention.apply() == 3
-        assert ttl(parts, "done") == "1s" and ttl(parts, "alive") is None
+        assert expires_at_once(parts, "done") and ttl(parts, "alive") is None
         ended = parts.snapshot("ghost")
         assert ended["status"] == "FAILED" and ended["error"].startswith("expired: ")
         assert ttl(parts, "ghost") == "60s"
@@ -136,12 +144,12 @@ def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended
 
 
 def test_run_that_nobody_has_written_for_longer_than_runs_are_kept_is_ended(parts: Parts) -> None:
-    with keeping(parts, 1.0) as (retention, model):
+    with keeping(parts, 4.0) as (retention, model):
         parts.put("silent", stored_run("silent", status="PENDING", updated_at=time.time() - 60))
         eventually(lambda: listed(model) == ["silent"], what="the run in the list")
         # Its own clock says so; the server's does not yet.
         assert retention.apply() == 0
         moment = parts.runs.get("silent").stored_at
-        eventually(lambda: parts.runs.server_time() > moment + 1.0, what="its time being over")
+        eventually(lambda: parts.runs.server_time() > moment + 4.0, what="its time being over")
         assert retention.apply() == 1
     assert parts.snapshot("silent")["status"] == "FAILED"
