@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -39,12 +40,17 @@ def test_worker_waits_for_nats_and_serves_when_it_comes_unless_it_is_stopped(cre
 @pytest.mark.parametrize("accepts", [False, True])
 def test_worker_that_waits_for_nats_stops_at_once(tmp_path: Path, accepts: bool) -> None:
     # Nobody there, or somebody who takes connections and says nothing.
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with ExitStack() as stack, socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
         port = silent.getsockname()[1] if accepts else free_port()
         worker = Daemon("pyoco-worker", "--nats-url", f"nats://127.0.0.1:{port}", cwd=tmp_path, log=tmp_path / "log")
         try:
-            worker.wait_for_log("waiting for NATS")
-            assert worker.stop(timeout_sec=1) == 0
+            if accepts:
+                # The stop comes in the midst of an attempt, which may take five seconds.
+                stack.enter_context(silent.accept()[0])
+            else:
+                worker.wait_for_log("waiting for NATS")
+            assert worker.stop(timeout_sec=4) == 0
         finally:
             worker.kill()
         assert "Traceback" not in worker.log
