@@ -24,7 +24,8 @@ def test_job_goes_to_another_worker_when_no_runner_can_boot_here(town_crew: Crew
     run_id = crew.submit(flow("quick"))
     broken.wait_for_log("a runner cannot boot")
     whole = crew.hire("whole")
-    run = fleet.ended(run_id, timeout_sec=8)
+    # The lease of a job that was kept lasts 30 s.
+    run = fleet.ended(run_id, timeout_sec=20)
     assert (run["attempt"], run["worker_id"]) == (1, whole.worker_id)
     # It goes on trying, and serves again when it can.
     resolver.write_text(_RESOLVER)
