@@ -9,7 +9,7 @@ import pytest
 
 from pyoco_server.client.http import PyocoHttpClient
 from tests.support.commands import Daemon
-from tests.support.nats import NatsServer
+from tests.support.nats import NatsServer, free_port
 from tests.support.peer import VERSION, Peer
 
 #: The sample of the documents: two tasks in a row.
@@ -61,16 +61,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
 
 class Gateway:
-    """A gateway process and its address.
-
-    :param port: 0 = a free one, which then stays the same over restarts.
-    """
+    """A gateway process and its address, which stays the same over restarts."""
 
     def __init__(self, start: Callable[..., Daemon], nats: NatsServer, **env: str) -> None:
         self._start = start
         self._nats = nats
         self._env = env
-        self._port = 0
+        # The kernel gives it to nobody while the gateway is down.
+        self._port = free_port()
         self.restart()
 
     def restart(self) -> None:
@@ -79,7 +77,6 @@ class Gateway:
             "pyoco-server", "up", "--port", str(self._port), "--nats-url", self._nats.url, **self._env
         )
         self.url = self.daemon.wait_for_log(r"serves at (http://[\d.:]+)")[1]
-        self._port = int(self.url.rpartition(":")[2])
 
 
 @pytest.fixture
