@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyoco_server.client.http import PyocoHttpClient
-from tests.support.commands import Daemon
+from tests.support.commands import Daemon, Daemons
 from tests.support.nats import NatsServer, free_port
 from tests.support.peer import VERSION, Peer
 
@@ -47,17 +47,9 @@ def peer(pytestconfig: pytest.Config) -> Peer:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Starts long-lived commands in the test's folder, and ends them after the test."""
-    daemons: list[Daemon] = []
-
-    def start_one(*command: str, **env: str) -> Daemon:
-        log = tmp_path / f"{command[0]}-{len(daemons)}.log"
-        daemons.append(Daemon(*command, cwd=tmp_path, log=log, **env))
-        return daemons[-1]
-
-    yield start_one
-    for daemon in reversed(daemons):
-        if daemon.process.poll() is None:
-            daemon.kill()
+    daemons = Daemons(tmp_path)
+    yield daemons.start
+    daemons.close()
 
 
 class Gateway:

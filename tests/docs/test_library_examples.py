@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 import pyoco_server
 from pyoco_server import PyocoHttpClient
-from tests.support.commands import Daemon, clean_env
+from tests.support.commands import Daemons, clean_env, is_ready
 from tests.support.library_reference import DOCUMENT, MARK
 from tests.support.nats import NatsServer, free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 from tests.support.wheels import write_wheel
 
-PATIENCE_SEC = 60.0
 #: Of each block its language, its text, and the output that follows it.
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 TEXT = DOCUMENT.read_text().partition(MARK)[0]
@@ -36,49 +34,44 @@ ENDING = [(body, printed) for language, body, printed in BLOCKS if language == "
 TYPED = [body for body in PROGRAMS if "from pyoco import" not in body]
 
 
-class Site:
+class Stage:
     """What the documents take for granted: a NATS, a gateway and a worker with ``tasks.py`` at hand."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.nats = NatsServer(folder / "nats").start()
-        self._daemons: list[Daemon] = []
+        self._daemons = Daemons(folder, PYOCO_NATS_URL=self.nats.url)
+        self.start = self._daemons.start
         (folder / "tasks.py").write_text(TASKS)
         write_wheel(folder / "dist", "my_tasks", "1.2")
         gateway = self.start("pyoco-server", "up", "--with-worker", "--port", "0", "--nats-url", self.nats.url)
         self.url = gateway.wait_for_log(r"serves at (http://[\d.:]+)")[1]
 
-    def start(self, *command: str) -> Daemon:
-        log = self.folder / f"{Path(command[0]).name}-{len(self._daemons)}.log"
-        self._daemons.append(Daemon(*command, cwd=self.folder, log=log, PYOCO_NATS_URL=self.nats.url))
-        return self._daemons[-1]
-
     def put_in(self, text: str) -> str:
-        """Put the addresses of this site into a program."""
+        """Put the addresses of this stage into a program."""
         return text.replace("http://127.0.0.1:8000", self.url).replace("nats://127.0.0.1:4222", self.nats.url)
 
     def close(self) -> None:
-        for daemon in reversed(self._daemons):
-            daemon.stop()
+        self._daemons.close()
         self.nats.stop()
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("stage")
     (folder / "dist").mkdir()
-    found = Site(folder)
+    found = Stage(folder)
     yield found
     found.close()
 
 
 @pytest.mark.parametrize("number", range(len(ENDING)))
-def test_an_example_prints_what_stands_below_it(site: Site, number: int) -> None:
+def test_an_example_prints_what_stands_below_it(stage: Stage, number: int) -> None:
     body, printed = ENDING[number]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", site.put_in(body)],
-        cwd=site.folder,
-        env=clean_env(PYOCO_NATS_URL=site.nats.url),
+        [sys.executable, "-W", "error", "-c", stage.put_in(body)],
+        cwd=stage.folder,
+        env=clean_env(PYOCO_NATS_URL=stage.nats.url),
         capture_output=True,
         text=True,
         timeout=2 * PATIENCE_SEC,
@@ -87,12 +80,12 @@ def test_an_example_prints_what_stands_below_it(site: Site, number: int) -> None
 
 
 @pytest.mark.parametrize("how", ["signal", "drain"])
-def test_the_program_that_serves_executes_runs_until_it_is_told_to_stop(site: Site, how: str) -> None:
+def test_the_program_that_serves_executes_runs_until_it_is_told_to_stop(stage: Stage, how: str) -> None:
     (body,) = [program for program in PROGRAMS if "while not stop.is_set()" in program]
     tag = f"greeter-{how}"
-    (site.folder / "greeter.py").write_text(body.replace("connect(", f'connect(tags=["{tag}"], worker_id="{tag}", '))
-    program = site.start(sys.executable, "greeter.py")
-    with PyocoHttpClient(site.url) as client:
+    (stage.folder / "greeter.py").write_text(body.replace("connect(", f'connect(tags=["{tag}"], worker_id="{tag}", '))
+    program = stage.start(sys.executable, "greeter.py")
+    with PyocoHttpClient(stage.url) as client:
         run_id = client.submit_run("greet", {"name": "Anna"}, tag=tag)["run_id"]
         assert client.get_run(run_id, wait_sec=PATIENCE_SEC)["status"] == "COMPLETED"
         assert client.get_tasks(run_id)["task_records"]["greet"]["output"] == "Hello, Anna!"
@@ -104,17 +97,10 @@ def test_the_program_that_serves_executes_runs_until_it_is_told_to_stop(site: Si
     assert '"service": "greeter"' in program.log
 
 
-def test_the_application_is_served_as_it_is_written_there(site: Site) -> None:
+def test_the_application_is_served_as_it_is_written_there(stage: Stage) -> None:
     ((command, port),) = [(body.strip(), free_port()) for language, body, _ in BLOCKS if language == "sh"]
-    site.start("/bin/sh", "-c", f"exec env {command.replace('8000', str(port))}")
-    eventually(lambda: _is_ready(f"http://127.0.0.1:{port}/ready"), what="the gateway", timeout_sec=PATIENCE_SEC)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return requests.get(url, timeout=5).status_code == 200
-    except requests.ConnectionError:
-        return False
+    stage.start("/bin/sh", "-c", f"exec env {command.replace('8000', str(port))}")
+    eventually(lambda: is_ready(f"http://127.0.0.1:{port}"), what="the gateway", timeout_sec=PATIENCE_SEC)
 
 
 def test_mypy_accepts_the_programs_as_a_user_runs_it_and_finds_slips_of_the_pen(tmp_path: Path) -> None:
@@ -186,9 +172,9 @@ def _letter(client: PyocoHttpClient) -> int:
     return int(found[0]["seq"])
 
 
-def test_the_fields_that_are_told_of_each_answer_are_there(site: Site) -> None:
-    with PyocoHttpClient(site.url) as client:
-        for path in (site.folder / "dist").glob("*.whl"):
+def test_the_fields_that_are_told_of_each_answer_are_there(stage: Stage) -> None:
+    with PyocoHttpClient(stage.url) as client:
+        for path in (stage.folder / "dist").glob("*.whl"):
             client.upload_wheel(filename=path.name, data=path.read_bytes())
         results = client.submit_batch_yaml(FLOW, [{"x": 2}, {"x": "a"}, {"x": "b"}], flow_name="shapes")
         ended = [client.get_run(result["run_id"], wait_sec=PATIENCE_SEC) for result in results]

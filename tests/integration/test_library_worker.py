@@ -26,9 +26,9 @@ from pyoco_server.errors import (
 from pyoco_server.library import nats_worker
 from pyoco_server.worker import supervisor
 from pyoco_server.worker.consumer import Consumer
-from tests.support.library import PATIENCE_SEC, Desk, Notes, desk
+from tests.support.library import Desk, Notes, desk
 from tests.support.nats import NatsServer, free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 
 def test_a_closure_resolves_and_executes_runs_in_this_very_process(at: Desk, notes: Notes) -> None:

@@ -20,8 +20,8 @@ from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.worker.runner_link import Died
 from pyoco_server.worker.supervisor import Worker, WorkerOptions
 from pyoco_server.worker.work import OneRun
-from tests.support.library import PATIENCE_SEC, Desk, Notes
-from tests.support.waiting import eventually
+from tests.support.library import Desk, Notes
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 
 def test_a_close_from_another_thread_ends_a_wait_and_lets_a_run_end(at: Desk, notes: Notes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import HELLO_FLOW, Gateway
-from tests.support.commands import Daemon, reason, run
+from tests.support.commands import Daemon, Daemons, reason, run
 from tests.support.nats import NatsServer, free_port
 from tests.support.waiting import eventually
 
@@ -28,28 +28,15 @@ class Town:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._daemons: list[Daemon] = []
+        self._daemons = Daemons(folder)
         self.nats = NatsServer(folder / "nats").start()
         (folder / "flow.yaml").write_text(HELLO_FLOW)
-        self.gateway = Gateway(self._start, self.nats)
-        self._start(
-            "pyoco-worker",
-            "--nats-url",
-            self.nats.url,
-            "--tags",
-            "hello",
-            "--flow-resolver",
-            f"{RESOLVER}:resolve_flow",
-        ).wait_for_log("the worker serves")
-
-    def _start(self, *command: str, **env: str) -> Daemon:
-        log = self.folder / f"{command[0]}-{len(self._daemons)}.log"
-        self._daemons.append(Daemon(*command, cwd=self.folder, log=log, **env))
-        return self._daemons[-1]
+        self.gateway = Gateway(self._daemons.start, self.nats)
+        flags = ("--nats-url", self.nats.url, "--tags", "hello", "--flow-resolver", f"{RESOLVER}:resolve_flow")
+        self._daemons.start("pyoco-worker", *flags).wait_for_log("the worker serves")
 
     def close(self) -> None:
-        for daemon in reversed(self._daemons):
-            daemon.stop()
+        self._daemons.close()
         self.nats.stop()
 
     def client(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:

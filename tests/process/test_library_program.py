@@ -15,9 +15,9 @@ from tests.support.commands import clean_env
 from tests.support.crew import Crew
 from tests.support.fleet import Fleet, is_alive
 from tests.support.processes import MARK
+from tests.support.waiting import PATIENCE_SEC
 
 #: Longer than what is waited for takes on a machine that does much else.
-PATIENCE_SEC = 60.0
 
 #: What all programs have in common: flow ``held`` says when it begins and waits until the test lets it go.
 HEAD = """

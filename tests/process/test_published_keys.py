@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.conftest import HELLO_FLOW
-from tests.support.commands import Daemon, run
+from tests.support.commands import Daemon, is_serving, run
 from tests.support.keys import GuardedGateway, key_id_of
 from tests.support.nats import NatsServer, free_port
 from tests.support.peer import Peer
@@ -73,18 +73,10 @@ def theirs(
     daemon = peer.start("pyoco-server", "up", "--port", port, "--nats-url", nats.url, folder=folder, **AUTH)
     url = f"http://127.0.0.1:{port}"
     try:
-        eventually(lambda: serves(url, daemon), what="the published gateway serving")
+        eventually(lambda: is_serving(url, daemon), what="the published gateway serving")
         yield url
     finally:
         daemon.stop()
-
-
-def serves(url: str, daemon: Daemon) -> bool:
-    assert daemon.process.poll() is None, daemon.log
-    try:
-        return requests.get(f"{url}/health", timeout=5).ok
-    except requests.ConnectionError:
-        return False
 
 
 def submission(url: str, key: str) -> requests.Response:

@@ -14,8 +14,7 @@ import requests
 
 from pyoco_server.bridge import objects
 from tests.conftest import Gateway
-from tests.process.test_published_keys import serves
-from tests.support.commands import Daemon
+from tests.support.commands import Daemon, Daemons, is_serving
 from tests.support.fleet import flow
 from tests.support.nats import NatsServer, free_port
 from tests.support.parts import Parts
@@ -28,32 +27,25 @@ pytestmark = pytest.mark.long
 QUICK = {"PYOCO_WHEEL_SYNC_INTERVAL_SEC": "0.5"}
 
 
-class MixedFleet:
+class BothGateways:
     """A gateway of each kind on one NATS."""
 
     def __init__(self, peer: Peer, folder: Path) -> None:
-        self.peer, self._folder = peer, folder
-        self._daemons: list[Daemon] = []
+        self.peer = peer
+        self._daemons = Daemons(folder)
+        self.start = self._daemons.start
         self.nats = NatsServer(folder / "nats").start()
         self.ours = Gateway(self.start, self.nats).url
         port = str(free_port())
         self.theirs = f"http://127.0.0.1:{port}"
-        daemon = peer.start("pyoco-server", "up", "--port", port, "--nats-url", self.nats.url, folder=folder)
-        self._daemons.append(daemon)
-        eventually(lambda: serves(self.theirs, daemon), what="the published gateway serving")
+        daemon = self.start_theirs("pyoco-server", "up", "--port", port, "--nats-url", self.nats.url)
+        eventually(lambda: is_serving(self.theirs, daemon), what="the published gateway serving")
 
-    def start(self, *command: str, **env: str) -> Daemon:
-        log = self._folder / f"{command[0]}-{len(self._daemons)}.log"
-        self._daemons.append(Daemon(*command, cwd=self._folder, log=log, **env))
-        return self._daemons[-1]
-
-    def start_theirs(self, *command: str, **env: str) -> Daemon:
-        self._daemons.append(self.peer.start(*command, folder=self._folder, **env))
-        return self._daemons[-1]
+    def start_theirs(self, name: str, *arguments: str, **env: str) -> Daemon:
+        return self.start(str(self.peer.bin / name), *arguments, **env)
 
     def close(self) -> None:
-        for daemon in reversed(self._daemons):
-            daemon.stop()
+        self._daemons.close()
         self.nats.stop()
 
     def upload(self, url: str, package: str, version: str, tags: str) -> requests.Response:
@@ -81,8 +73,8 @@ class MixedFleet:
 
 
 @pytest.fixture(scope="module")
-def mixed(peer_with_pip: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MixedFleet]:
-    found = MixedFleet(peer_with_pip, tmp_path_factory.mktemp("mixed"))
+def both(peer_with_pip: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BothGateways]:
+    found = BothGateways(peer_with_pip, tmp_path_factory.mktemp("both"))
     yield found
     found.close()
 
@@ -96,37 +88,37 @@ def peer_with_pip(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     return peer
 
 
-def test_a_published_worker_installs_and_runs_what_our_gateway_has_stored(mixed: MixedFleet) -> None:
-    assert mixed.upload(mixed.ours, "fromours", "1.0", "peers").status_code == 200
-    flags = ("--nats-url", mixed.nats.url, "--tags", "peers", "--worker-id", "p1", "--wheel-sync")
-    worker = mixed.start_theirs("pyoco-worker", *flags, **QUICK)
+def test_a_published_worker_installs_and_runs_what_our_gateway_has_stored(both: BothGateways) -> None:
+    assert both.upload(both.ours, "fromours", "1.0", "peers").status_code == 200
+    flags = ("--nats-url", both.nats.url, "--tags", "peers", "--worker-id", "p1", "--wheel-sync")
+    worker = both.start_theirs("pyoco-worker", *flags, **QUICK)
 
     def installed() -> bool:
         assert worker.process.poll() is None, worker.log
-        return file_name("fromours") in mixed.sync_of("p1").get("selected_wheels", [])
+        return file_name("fromours") in both.sync_of("p1").get("selected_wheels", [])
 
     eventually(installed, what="the published worker installing it", timeout_sec=60)
-    assert mixed.sync_of("p1")["last_result"] == "ok"
-    assert mixed.which("fromours", "peers") == "1.0"
+    assert both.sync_of("p1")["last_result"] == "ok"
+    assert both.which("fromours", "peers") == "1.0"
 
 
-def test_our_worker_installs_and_runs_what_a_published_gateway_has_stored(mixed: MixedFleet) -> None:
-    flags = ("--nats-url", mixed.nats.url, "--tags", "ours", "--worker-id", "o1", "--wheel-sync")
-    mixed.start("pyoco-worker", *flags, **QUICK).wait_for_log("the worker serves")
+def test_our_worker_installs_and_runs_what_a_published_gateway_has_stored(both: BothGateways) -> None:
+    flags = ("--nats-url", both.nats.url, "--tags", "ours", "--worker-id", "o1", "--wheel-sync")
+    both.start("pyoco-worker", *flags, **QUICK).wait_for_log("the worker serves")
     for version in ("1.0", "1.1"):
-        assert mixed.upload(mixed.theirs, "fromtheirs", version, "ours").status_code == 200
-        assert mixed.which("fromtheirs", "ours") == version
-    requests.delete(f"{mixed.theirs}/wheels/{file_name('fromtheirs', '1.1')}", timeout=10)
-    assert mixed.which("fromtheirs", "ours") == "1.0"
+        assert both.upload(both.theirs, "fromtheirs", version, "ours").status_code == 200
+        assert both.which("fromtheirs", "ours") == version
+    requests.delete(f"{both.theirs}/wheels/{file_name('fromtheirs', '1.1')}", timeout=10)
+    assert both.which("fromtheirs", "ours") == "1.0"
 
 
 @pytest.mark.parametrize(("first", "second"), [("ours", "theirs"), ("theirs", "ours")])
 def test_each_gateway_lists_gives_out_and_deletes_what_the_other_has_stored(
-    mixed: MixedFleet, first: str, second: str
+    both: BothGateways, first: str, second: str
 ) -> None:
-    one, other = getattr(mixed, first), getattr(mixed, second)
+    one, other = getattr(both, first), getattr(both, second)
     package = f"from{first}to{second}"
-    entry = mixed.upload(one, package, "1.0", "nobody").json()
+    entry = both.upload(one, package, "1.0", "nobody").json()
     name = file_name(package)
     listed = {wheel["name"]: wheel for wheel in requests.get(f"{other}/wheels", timeout=10).json()}[name]
     # What 0.5.1 gives at an upload as the time is a moment later than what it stores.
@@ -135,8 +127,8 @@ def test_each_gateway_lists_gives_out_and_deletes_what_the_other_has_stored(
     assert requests.get(f"{other}/wheels/{name}", timeout=10).content == wheel(
         package, entry_points=PLUGIN.format(package=package)
     )
-    assert mixed.upload(other, package, "1.0", "nobody").status_code == 409
-    assert mixed.upload(other, package, "0.9", "nobody").status_code == 409
+    assert both.upload(other, package, "1.0", "nobody").status_code == 409
+    assert both.upload(other, package, "0.9", "nobody").status_code == 409
     assert requests.delete(f"{other}/wheels/{name}", timeout=10).status_code == 200
     assert requests.get(f"{one}/wheels/{name}", timeout=10).status_code == 404
     for url in (one, other):
@@ -146,32 +138,32 @@ def test_each_gateway_lists_gives_out_and_deletes_what_the_other_has_stored(
 
 
 def test_a_published_gateway_does_not_notice_what_is_removed_of_uploads_and_deletes(
-    mixed: MixedFleet, monkeypatch: pytest.MonkeyPatch
+    both: BothGateways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "UNLISTED_SEC", 0.0)
-    mixed.upload(mixed.theirs, "stays", "1.0", "nobody")
-    for number, url in enumerate((mixed.theirs, mixed.ours)):
-        mixed.upload(url, f"deleted{number}", "1.0", "nobody")
+    both.upload(both.theirs, "stays", "1.0", "nobody")
+    for number, url in enumerate((both.theirs, both.ours)):
+        both.upload(url, f"deleted{number}", "1.0", "nobody")
         requests.delete(f"{url}/wheels/{file_name(f'deleted{number}')}", timeout=10)
-    before = requests.get(f"{mixed.theirs}/wheels", timeout=10).json()
-    with Parts(mixed.nats.url) as parts:
+    before = requests.get(f"{both.theirs}/wheels", timeout=10).json()
+    with Parts(both.nats.url) as parts:
         store = objects.ObjectStore(parts.bus, "pyoco_wheels")
         store.store(io.BytesIO(b"half"))
         assert store.discard_unlisted() == 1
         assert store.forget_deleted() >= 2
         assert len(chunk_subjects(parts)) == len(before)
-    assert requests.get(f"{mixed.theirs}/wheels", timeout=10).json() == before
-    assert mixed.upload(mixed.theirs, "stays", "1.1", "nobody").status_code == 200
-    assert mixed.upload(mixed.theirs, "deleted0", "1.0", "nobody").status_code == 200
-    assert requests.get(f"{mixed.ours}/wheels/{file_name('stays')}", timeout=10).status_code == 200
+    assert requests.get(f"{both.theirs}/wheels", timeout=10).json() == before
+    assert both.upload(both.theirs, "stays", "1.1", "nobody").status_code == 200
+    assert both.upload(both.theirs, "deleted0", "1.0", "nobody").status_code == 200
+    assert requests.get(f"{both.ours}/wheels/{file_name('stays')}", timeout=10).status_code == 200
 
 
-def test_the_published_client_works_with_our_registry(mixed: MixedFleet, tmp_path: Path) -> None:
+def test_the_published_client_works_with_our_registry(both: BothGateways, tmp_path: Path) -> None:
     path = tmp_path / file_name("sent")
     path.write_bytes(wheel("sent", entry_points=PLUGIN.format(package="sent")))
 
     def client(*args: str) -> Any:
-        done = mixed.peer.run("pyoco-client", "--server", mixed.ours, *args, folder=tmp_path)
+        done = both.peer.run("pyoco-client", "--server", both.ours, *args, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 

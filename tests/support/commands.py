@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import requests
 
 from tests.support.waiting import eventually
 
@@ -88,3 +91,41 @@ class Daemon:
     def kill(self) -> None:
         """kill -9, this process alone: its children must notice by themselves."""
         self.stop(signal.SIGKILL)
+
+
+def is_serving(url: str, daemon: Daemon) -> bool:
+    """Say whether a gateway answers; it must not have ended."""
+    assert daemon.process.poll() is None, daemon.log
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(f"{url}/health", timeout=5).ok
+    return False
+
+
+def is_ready(url: str) -> bool:
+    """Say whether a gateway is there and ready."""
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(f"{url}/ready", timeout=5).status_code == 200
+    return False
+
+
+class Daemons:
+    """Long-lived commands that are started in one folder, and of which none is left in the end.
+
+    :param env: settings of all of them, by their variables.
+    """
+
+    def __init__(self, folder: Path, **env: str) -> None:
+        self._folder = folder
+        self._env = env
+        self._started: list[Daemon] = []
+
+    def start(self, *command: str, **env: str) -> Daemon:
+        """Start one; it need not come up."""
+        log = self._folder / f"{Path(command[0]).name}-{len(self._started)}.log"
+        self._started.append(Daemon(*command, cwd=self._folder, log=log, **{**self._env, **env}))
+        return self._started[-1]
+
+    def close(self) -> None:
+        """Kill those that are there, the last one first."""
+        for daemon in reversed(self._started):
+            daemon.kill()

@@ -14,9 +14,7 @@ from pyoco_server import NatsBackendConfig, PyocoNatsClient
 from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.stores.workers import WorkerStore
 from tests.support.parts import Parts
-
-#: Longer than any run of the tests has to wait, on a machine that does much else.
-PATIENCE_SEC = 60.0
+from tests.support.waiting import PATIENCE_SEC
 
 
 class Desk:

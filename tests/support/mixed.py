@@ -15,7 +15,8 @@ from pyoco_server.bridge.messages import Write
 from pyoco_server.contract import names
 from pyoco_server.errors import KeyMissing, ResourceMissing
 from pyoco_server.service import Deadline
-from tests.support.commands import Daemon
+from pyoco_server.states import TERMINAL
+from tests.support.commands import Daemon, Daemons, is_serving
 from tests.support.fleet import SAMPLES
 from tests.support.nats import NatsServer, free_port
 from tests.support.peer import Peer
@@ -31,7 +32,6 @@ _TASKS = {
     "to_text": {"callable": "pyoco_server._workflow_test_tasks:to_text"},
     "quick": {"callable": "sample_tasks:quick"},
 }
-TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 
 def sample(x: int, graph: str = "add_one >> to_text") -> str:
@@ -51,13 +51,12 @@ class MixedFleet:
         self.peer = peer
         (folder / SAMPLES.name).write_text(SAMPLES.read_text())
         self.nats = NatsServer(folder / "nats").start()
-        self._daemons: list[Daemon] = []
+        self._daemons = Daemons(folder)
         self._bus = Bus(self.nats.url, name="test", budget_sec=10.0, waits_when_down=True)
         self._bus.connect(10)
 
     def close(self) -> None:
-        for daemon in self._daemons:
-            daemon.kill()
+        self._daemons.close()
         self._bus.close(Deadline(5))
         self.nats.stop()
 
@@ -68,7 +67,7 @@ class MixedFleet:
         port = free_port()
         daemon = self._start(whose, "pyoco-server", "up", "--port", str(port), **env)
         url = f"http://127.0.0.1:{port}"
-        eventually(lambda: _serves(url, daemon), what=f"{whose}: the gateway")
+        eventually(lambda: is_serving(url, daemon), what=f"{whose}: the gateway")
         return url
 
     def worker(self, whose: str, *flags: str, worker_id: str | None = None, **env: str) -> Daemon:
@@ -83,12 +82,9 @@ class MixedFleet:
 
     def _start(self, whose: str, name: str, *arguments: str, **env: str) -> Daemon:
         command = name if whose == OURS else str(self.peer.bin / name)
-        log = self.folder / f"{name}-{len(self._daemons)}.log"
         # An operator of 0.5.1 says where the tasks are; our workers look into their folder by themselves.
         env = {"PYTHONPATH": str(self.folder), **env} if whose == THEIRS else env
-        daemon = Daemon(command, *arguments, "--nats-url", self.nats.url, cwd=self.folder, log=log, **env)
-        self._daemons.append(daemon)
-        return daemon
+        return self._daemons.start(command, *arguments, "--nats-url", self.nats.url, **env)
 
     # -- runs ---------------------------------------------------------------------------------------------------
 
@@ -182,11 +178,3 @@ class MixedFleet:
             assert snapshot["task_records"]["to_text"]["output"] == text, snapshot
             snapshots.append(snapshot)
         return snapshots
-
-
-def _serves(url: str, daemon: Daemon) -> bool:
-    assert daemon.process.poll() is None, daemon.log
-    try:
-        return requests.get(f"{url}/health", timeout=2).ok
-    except requests.ConnectionError:
-        return False

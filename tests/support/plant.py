@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pyoco_server.client.http import PyocoHttpClient
-from tests.support.commands import Daemon, run
+from tests.support.commands import Daemon, Daemons, run
 from tests.support.fleet import QUICK, TAG, Fleet
 from tests.support.nats import NatsServer
 
@@ -30,7 +30,8 @@ class Plant:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._daemons: list[Daemon] = []
+        self._daemons = Daemons(folder)
+        self.start = self._daemons.start
         self.nats = NatsServer(folder / "nats").start()
         self.fleet = Fleet(self.nats.url, folder)
         self.gateway, self.url = self.open_gateway()
@@ -53,11 +54,6 @@ class Plant:
         (self.folder / "resolvers.py").write_text(_RESOLVERS)
         return self.hire("--flow-resolver", "resolvers.py:resolve")
 
-    def start(self, *command: str, **env: str) -> Daemon:
-        log = self.folder / f"{command[0]}-{len(self._daemons)}.log"
-        self._daemons.append(Daemon(*command, cwd=self.folder, log=log, **env))
-        return self._daemons[-1]
-
     def submit(self, workflow: str, **options: Any) -> str:
         """Submit a flow.yaml through the gateway; gives the run id."""
         return str(self.client.submit_run_yaml(workflow, **{"flow_name": "main", "tag": TAG, **options})["run_id"])
@@ -73,7 +69,6 @@ class Plant:
 
     def close(self) -> None:
         self.client.close()
-        for daemon in reversed(self._daemons):
-            daemon.kill()
+        self._daemons.close()
         self.fleet.close()
         self.nats.stop()

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+#: Seconds, longer than any run of the tests has to wait on a machine that does much else.
+PATIENCE_SEC = 60.0
 
 
 def eventually(look: Callable[[], T], *, what: str, timeout_sec: float = 20.0) -> T:
