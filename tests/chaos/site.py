@@ -11,9 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import requests
-
-from tests.support.commands import Daemon
+from tests.support.commands import Daemon, is_ready
 from tests.support.nats import NatsServer, free_port
 from tests.support.processes import MARK, Family
 from tests.support.waiting import eventually
@@ -94,7 +92,7 @@ class _Part:
 
 @dataclass
 class Site:
-    """The parts, and what was done to them.
+    """The parts, which are started by :meth:`open`, and what was done to them.
 
     :param chance: decides what is hit, and when.
     """
@@ -104,13 +102,18 @@ class Site:
     hits: list[Hit] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        (self.folder / "chaos_tasks.py").write_text(TASKS)
         self.family = Family()
-        self.nats = NatsServer(self.folder / "nats").start()
+        self.nats = NatsServer(self.folder / "nats")
         self._ports = [free_port() for _ in range(GATEWAYS)]
         self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
         self._daemons: dict[str, Daemon] = {}
-        self._parts = [_Part("nats", self._start_nats, self.nats.stop)]
+        self._parts: list[_Part] = []
+
+    def open(self) -> None:
+        """Start all parts and wait until the gateways are ready; :meth:`close` is due even when this fails."""
+        (self.folder / "chaos_tasks.py").write_text(TASKS)
+        self._start_nats()
+        self._parts.append(_Part("nats", self._start_nats, self.nats.stop))
         for number, port in enumerate(self._ports):
             command = ("pyoco-server", "up", "--port", str(port), "--nats-url", self.nats.url)
             self._parts.append(self._part(f"gateway-{number}", *command))
@@ -119,7 +122,7 @@ class Site:
             command = ("pyoco-worker", "--nats-url", self.nats.url, "--worker-id", f"w{number}", "--tags", served)
             self._parts.append(self._part(f"worker-{number}", *command, "--concurrency", "2"))
         for url in self.urls:
-            eventually(lambda url=url: _answers(url), what=f"the gateway at {url}", timeout_sec=60)
+            eventually(lambda url=url: is_ready(url), what=f"the gateway at {url}", timeout_sec=60)
 
     def torment(self, duration_sec: float) -> None:
         """Hit the parts at random; what was ended comes back after a while, whatever else is down by then."""
@@ -132,8 +135,8 @@ class Site:
 
     def close(self) -> list[str]:
         """Have everything stop as an operator does; give what did not, which is ended by force."""
-        for part in reversed(self._parts[1:]):
-            self._daemons[part.name].process.send_signal(signal.SIGTERM)
+        for daemon in reversed(self._daemons.values()):
+            daemon.process.send_signal(signal.SIGTERM)
         left = []
         for name, daemon in self._daemons.items():
             with contextlib.suppress(Exception):
@@ -199,9 +202,3 @@ class Site:
 
         start()
         return _Part(name, start, end)
-
-
-def _answers(url: str) -> bool:
-    with contextlib.suppress(requests.RequestException):
-        return requests.get(f"{url}/ready", timeout=2).status_code == 200
-    return False

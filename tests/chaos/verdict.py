@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pyoco_server.contract import names
+from pyoco_server.states import TERMINAL
 from tests.chaos.site import TAGS, Hit
 from tests.support.parts import Parts
 from tests.support.waiting import eventually
 
 #: For leases to be over, runs to be taken over and ended, and waiting retries to be done.
 _SETTLE_SEC = 120.0
-TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 
 @dataclass(frozen=True)
