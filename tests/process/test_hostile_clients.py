@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from tests.process.conftest import Up
+from tests.support.processes import memory_bytes, peak_bytes, status_of
 from tests.support.waiting import eventually
 
 #: As large as a batch may be, and many times that when it is read.
@@ -18,16 +19,11 @@ MAX_GROWTH_BYTES = 900_000_000
 CLIENTS = 6
 
 
-def status_of(pid: int, name: str) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux' /proc")
 def test_clients_who_send_the_largest_body_at_once_do_not_fill_the_memory(up: Up) -> None:
     pid = up.serve("up").process.pid
     assert requests.post(f"{up.url}/runs", json={"flow_name": "f"}, timeout=30).status_code == 200
-    memory, threads = status_of(pid, "VmRSS"), status_of(pid, "Threads")
+    memory, threads = memory_bytes(pid), status_of(pid, "Threads")
     with ThreadPoolExecutor(CLIENTS) as clients:
         answers = list(
             clients.map(lambda _: requests.post(f"{up.url}/runs/batch", data=BATCH, timeout=120), range(CLIENTS))
@@ -35,6 +31,6 @@ def test_clients_who_send_the_largest_body_at_once_do_not_fill_the_memory(up: Up
     assert {answer.status_code for answer in answers} <= {422, 503}
     assert 422 in {answer.status_code for answer in answers}
     assert all(answer.headers["Retry-After"] for answer in answers if answer.status_code == 503)
-    assert (status_of(pid, "VmHWM") - memory) * 1024 < MAX_GROWTH_BYTES
+    assert peak_bytes(pid) - memory < MAX_GROWTH_BYTES
     eventually(lambda: status_of(pid, "Threads") <= threads, what="no more threads than before")
     assert requests.post(f"{up.url}/runs", json={"flow_name": "f"}, timeout=30).status_code == 200

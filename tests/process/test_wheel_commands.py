@@ -16,9 +16,10 @@ import pytest
 import requests
 
 from tests.conftest import Gateway
-from tests.support.commands import BIN, Daemon, clean_env, run
+from tests.support.commands import BIN, Daemons, clean_env, run
 from tests.support.fleet import flow
 from tests.support.nats import NatsServer
+from tests.support.processes import peak_bytes
 from tests.support.waiting import eventually
 from tests.support.wheels import PLUGIN, file_name, wheel, write_wheel
 
@@ -35,25 +36,17 @@ class Works:
     """A gateway and a worker with wheel sync, and a user elsewhere."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         #: Where the user works.
         self.desk = folder / "desk"
         self.desk.mkdir()
-        self._daemons: list[Daemon] = []
+        self._daemons = Daemons(folder)
         self.nats = NatsServer(folder / "nats").start()
-        self.gateway = Gateway(self._start, self.nats)
-        self._start("pyoco-worker", "--nats-url", self.nats.url, "--worker-id", "w1", "--wheel-sync").wait_for_log(
-            "the worker serves"
-        )
-
-    def _start(self, *command: str, **env: str) -> Daemon:
-        log = self._folder / f"{command[0]}-{len(self._daemons)}.log"
-        self._daemons.append(Daemon(*command, cwd=self._folder, log=log, **env))
-        return self._daemons[-1]
+        self.gateway = Gateway(self._daemons.start, self.nats)
+        flags = ("--nats-url", self.nats.url, "--worker-id", "w1", "--wheel-sync")
+        self._daemons.start("pyoco-worker", *flags).wait_for_log("the worker serves")
 
     def close(self) -> None:
-        for daemon in reversed(self._daemons):
-            daemon.stop()
+        self._daemons.close()
         self.nats.stop()
 
     def client(self, *args: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -201,12 +194,6 @@ def test_what_cannot_be_done_is_said(works: Works) -> None:
     write_wheel(works.desk, entry_points=PLUGINS)
     assert "HTTP 409 POST /wheels" in refusal(works, "wheel-upload", "--wheel-file", file_name())
     assert "HTTP 422" in refusal(works, "wheel-history", "--limit", "0")
-
-
-def peak_bytes(pid: int) -> int:
-    """Give the most memory that a process has had."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 def test_large_wheels_of_four_clients_are_never_as_a_whole_in_the_memory_of_the_gateway(works: Works) -> None:

@@ -14,6 +14,22 @@ from tests.support.waiting import eventually
 MARK = "PYOCO_TEST_FAMILY"
 
 
+def status_of(pid: int, name: str) -> int:
+    """Give a number that the kernel keeps of a process: ``Threads``, for one."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+def memory_bytes(pid: int) -> int:
+    """Give how much memory a process has."""
+    return status_of(pid, "VmRSS") * 1024
+
+
+def peak_bytes(pid: int) -> int:
+    """Give the most memory that a process has had."""
+    return status_of(pid, "VmHWM") * 1024
+
+
 @dataclass(frozen=True)
 class Member:
     """One process of a family."""
