@@ -17,6 +17,7 @@ from pyoco_server.library.local_runner import LocalRunner
 from pyoco_server.service import Service
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.workers import WorkerStore
+from pyoco_server.worker import consumer
 from pyoco_server.worker.runner_link import Died
 from pyoco_server.worker.supervisor import Worker, WorkerOptions
 from pyoco_server.worker.work import OneRun
@@ -43,6 +44,27 @@ def test_a_close_from_another_thread_ends_a_wait_and_lets_a_run_end(at: Desk, no
         assert found.pop() == run_id
         with pytest.raises(WorkerClosed):
             worker.run_once()
+
+
+def test_a_job_that_comes_to_a_pull_still_open_when_its_worker_begins_to_stop_goes_to_another_one(
+    at: Desk, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A job that was kept would come back after ten minutes.
+    config = replace(at.config, consumer_ack_wait_sec=600.0)
+    stopping = PyocoNatsWorker.connect(config=config, flow_resolver=notes.resolve)
+    with monkeypatch.context() as patience:
+        patience.setattr(consumer, "_WAITING_JOB_SEC", PATIENCE_SEC)
+        waiting = threading.Thread(target=stopping.run_once, args=(PATIENCE_SEC,))
+        waiting.start()
+        eventually(lambda: at.consumer()["num_waiting"] == 1, what="the open pull", timeout_sec=PATIENCE_SEC)
+    stopping._worker.take_no_more()
+    run_id = at.submit("f", 1)
+    waiting.join(PATIENCE_SEC)
+    with PyocoNatsWorker.connect(config=config, flow_resolver=notes.resolve) as other:
+        assert other.run_once(timeout=PATIENCE_SEC) == run_id
+    stopping.close()
+    assert (at.run(run_id)["status"], at.run(run_id)["attempt"]) == ("COMPLETED", 1)
+    assert at.consumer()["delivered"]["consumer_seq"] == 2
 
 
 def test_a_worker_that_is_asked_to_drain_takes_no_more_runs(at: Desk, notes: Notes) -> None:

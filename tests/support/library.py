@@ -6,11 +6,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 from pyoco import Flow, task
 
 from pyoco_server import NatsBackendConfig, PyocoNatsClient
+from pyoco_server.contract import names
 from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.stores.workers import WorkerStore
 from tests.support.parts import Parts
@@ -36,6 +38,10 @@ class Desk:
         found = WorkerStore(self.parts.bus, self.config).get(worker_id)
         assert found is not None
         return found
+
+    def consumer(self) -> dict[str, Any]:
+        """Give what NATS tells of the consumer of this tag."""
+        return self.parts.bus.api(f"CONSUMER.INFO.{names.WORK_STREAM}.{names.durable(self.tag)}")
 
 
 @contextmanager
