@@ -88,7 +88,7 @@ class Config:
         "PYOCO_RUN_HEARTBEAT_INTERVAL_SEC", 1.0, "how often a worker writes the snapshot of a run that goes on"
     )
     worker_heartbeat_interval_sec: float = setting.seconds(
-        "PYOCO_WORKER_HEARTBEAT_INTERVAL_SEC", 5.0, "how often a worker writes its record in the registry"
+        "PYOCO_WORKER_HEARTBEAT_INTERVAL_SEC", 5.0, "how often a worker writes its record in the worker registry"
     )
     worker_disconnect_timeout_sec: float = setting.seconds(
         "PYOCO_WORKER_DISCONNECT_TIMEOUT_SEC", 20.0, "silence after which a worker counts as gone"
@@ -162,7 +162,7 @@ class Config:
     )
     wheel_max_bytes: int = setting.size("PYOCO_WHEEL_MAX_BYTES", 536_870_912, "the largest wheel", low=1024)
     wheel_sync_enabled: bool = setting.flag(
-        "PYOCO_WHEEL_SYNC_ENABLED", False, "whether a worker installs the wheels of the registry"
+        "PYOCO_WHEEL_SYNC_ENABLED", False, "whether a worker installs the wheels that the wheel registry has for it"
     )
     wheel_sync_dir: str = setting.text(
         "PYOCO_WHEEL_SYNC_DIR", ".pyoco/wheels", "folder in which a worker keeps them; workers may share it"

@@ -45,7 +45,7 @@ def tags(text: str) -> list[str]:
 
 
 def worker_id(text: str) -> str:
-    """Read the name of a worker, which is a key of the registry."""
+    """Read the name of a worker, which is a key of the worker registry."""
     from pyoco_server.contract.names import is_key
 
     if not is_key(text):

@@ -40,7 +40,9 @@ def add_watch(commands: argparse._SubParsersAction[CommandParser]) -> None:
     parser = add_command(commands, "watch", _watch, "follow a run as it changes", _EPILOG)
     parser.add_argument("run_id", metavar="RUN_ID", help="the run")
     parser.add_argument("--records", action="store_true", help="snapshots with task_records")
-    parser.add_argument("--since", type=float, metavar="TIME", help="only snapshots newer than this, in unix seconds")
+    parser.add_argument(
+        "--since", type=float, metavar="TIME", help="leave out the run as it is if that is older, unix seconds"
+    )
     parser.add_argument(
         "--timeout-sec",
         type=at_least(1),

@@ -65,7 +65,7 @@ examples:
 
 def add_wheels(commands: argparse._SubParsersAction[CommandParser]) -> None:
     """Add the four subcommands."""
-    add_command(commands, "wheels", _wheels, "list the wheels in the registry", _WHEELS_EPILOG)
+    add_command(commands, "wheels", _wheels, "list what is in the wheel registry", _WHEELS_EPILOG)
     history = add_command(
         commands, "wheel-history", _history, "list uploads and deletes of wheels, newest first", _HISTORY_EPILOG
     )
@@ -83,7 +83,7 @@ def add_wheels(commands: argparse._SubParsersAction[CommandParser]) -> None:
     )
     upload.add_argument("--allow-no-entry-points", action="store_true", help="do without entry points")
     upload.add_argument("--allow-missing-usage-doc", action="store_true", help="do without a usage text")
-    delete = add_command(commands, "wheel-delete", _delete, "delete a wheel from the registry", _DELETE_EPILOG)
+    delete = add_command(commands, "wheel-delete", _delete, "delete a wheel from the wheel registry", _DELETE_EPILOG)
     delete.add_argument("--name", required=True, metavar="NAME", help="the wheel, as it is listed")
 
 

@@ -139,7 +139,10 @@ def _add_up(parser: argparse.ArgumentParser) -> None:
     worker = parser.add_argument_group("a worker beside the gateway")
     worker.add_argument("--with-worker", action="store_true", help="start one")
     worker.add_argument(
-        "--worker-id", type=arguments.worker_id, metavar="ID", help="its name in the registry (default: host and port)"
+        "--worker-id",
+        type=arguments.worker_id,
+        metavar="ID",
+        help="its name in the worker registry (default: host and port)",
     )
     worker.add_argument("--worker-tags", type=arguments.tags, metavar="A,B", help="tags that it serves")
     worker.add_argument("--worker-flow-resolver", metavar="SPEC", help="module:function or file.py:function")

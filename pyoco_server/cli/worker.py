@@ -83,7 +83,7 @@ def get_parser() -> CommandParser:
         "--worker-id",
         type=arguments.worker_id,
         metavar="ID",
-        help="name in the registry (default: host and process id)",
+        help="name in the worker registry (default: host and process id)",
     )
     parser.add_argument(
         "--flow-resolver", metavar="SPEC", help="module:function or file.py:function that gives a flow by its name"
@@ -101,7 +101,7 @@ def get_parser() -> CommandParser:
     parser.add_argument(
         "--wheel-sync",
         action=argparse.BooleanOptionalAction,
-        help="import tasks from the wheels of the registry (env PYOCO_WHEEL_SYNC_ENABLED)",
+        help="import tasks from the wheels that the wheel registry has for it (env PYOCO_WHEEL_SYNC_ENABLED)",
     )
     parser.add_argument("--wheel-sync-dir", metavar="DIR", help="where they are kept (env PYOCO_WHEEL_SYNC_DIR)")
     parser.add_argument(

@@ -48,7 +48,7 @@ class WatchCalls(Transport):
         Close the iterator (or the client) when you stop before its end.
 
         :param include_records: snapshots carry ``task_records``.
-        :param since: unix seconds; a snapshot that is not newer is not sent.
+        :param since: unix seconds; the run as it is now is not sent if its ``updated_at`` is older than this.
         :param timeout_sec: whole seconds after which the stream ends, 1 to 600; the gateway's 60 when ``None``.
         :param until_terminal: go on with new streams until the terminal snapshot was given. ``timeout_sec``
             then bounds all streams together (no bound when ``None``, and more than 600 is allowed), and a
