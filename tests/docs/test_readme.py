@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.support.command_reference import commands
 from tests.support.commands import Daemon, clean_env
 from tests.support.documents import table
 from tests.support.nats import free_port
+from tests.support.tools import need
 from tests.support.wheels import PLUGIN, write_wheel
 
 README = Path(__file__).parents[2] / "README.md"
@@ -67,8 +67,8 @@ def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
     assert json.loads(carry_out(upload, tmp_path, system))["tags"] == ["cpu"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_readme_example_runs_by_curl(tmp_path: Path, system: str) -> None:
+    need("curl", "curl")
     submit, watch, wait, tasks = [line for line in shell_lines() if line.startswith("curl")]
     run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
     assert "event: snapshot" in carry_out(watch, tmp_path, system, run_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.conftest import Gateway
 from tests.support.commands import Daemon, clean_env
 from tests.support.documents import DOCS
 from tests.support.nats import NatsServer
+from tests.support.tools import need
 
 TEXT = (DOCS / "wheels.md").read_text()
 
@@ -99,8 +99,8 @@ def test_the_package_of_the_document_is_built_run_replaced_and_deleted(desk: Des
     assert actions == ["delete", "upload", "upload"]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_does_the_same(desk: Desk) -> None:
+    need("curl", "curl")
     desk.carry_out("uv build")
     assert desk.answer("curl -F")["tags"] == ["default"]
     desk.carry_out("curl -O")

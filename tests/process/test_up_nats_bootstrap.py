@@ -14,14 +14,12 @@ import requests
 
 from pyoco_server.ports import answers
 from tests.process.conftest import Up
-from tests.support.commands import BIN, reason, run
+from tests.support.commands import reason, run
 from tests.support.nats import free_port
 from tests.support.processes import Family
 from tests.support.waiting import eventually
 
 WITH = ("up", "--with-nats-bootstrap")
-
-pytestmark = pytest.mark.skipif(not (BIN / "nats-bootstrap").exists(), reason="nats-bootstrap is not installed")
 
 
 @pytest.fixture

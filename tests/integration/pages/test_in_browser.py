@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
-import shutil
 import time
 from collections.abc import Iterator
 
@@ -19,6 +17,7 @@ from tests.conftest import HELLO_FLOW
 from tests.support.browser import Browser
 from tests.support.gateway import LocalGateway
 from tests.support.parts import Parts, stored_run
+from tests.support.tools import need
 from tests.support.waiting import eventually
 from tests.support.wheels import file_name, wheel
 
@@ -98,8 +97,7 @@ def stored(shared: LocalGateway) -> LocalGateway:
 @pytest.fixture(scope="module", params=["en", "ja"])
 def browser(stored: LocalGateway, request: pytest.FixtureRequest) -> Iterator[Browser]:
     """A browser in each language; on a machine without one only CI insists."""
-    if shutil.which("chromedriver") is None and not os.environ.get("CI"):
-        pytest.skip("there is no chromedriver: apt-get install chromium chromium-driver")
+    need("chromedriver", "chromium-driver")
     opened = Browser(stored, request.param)
     yield opened
     opened.driver.quit()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from pyoco_server.cli import admin, client, server, worker
 from pyoco_server.cli.completion import SHELLS
+from tests.support.tools import need
 
 MAINS = {
     "pyoco-server": server.main,
@@ -41,7 +41,6 @@ def test_every_command_has_a_script_for_every_shell(prog: str, shell: str, capsy
     assert prog in script(prog, shell, capsys)
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize(
     ("words", "found"),
     [
@@ -63,6 +62,7 @@ def test_every_command_has_a_script_for_every_shell(prog: str, shell: str, capsy
 def test_bash_completes_subcommands_flags_values_and_files(
     words: str, found: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    need("bash", "bash")
     (tmp_path / "flow.yaml").touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "script").write_text(script(words.split()[0], "bash", capsys))
