@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pyoco_server.client.submit import BATCH_TIMEOUT_SEC
 from tests.conftest import HELLO_FLOW
 from tests.support.gateway import LocalGateway, fault_places, problem
 from tests.support.nats import NatsServer
@@ -19,7 +20,8 @@ SWEEP = {"workflow": HELLO_FLOW, "flow_name": "main", "tag": "hello"}
 
 
 def submit(local: LocalGateway, body: dict[str, Any]) -> list[dict[str, Any]]:
-    answer = local.ask("POST", "/runs/batch", json=body)
+    # As long as our client waits: a slow disk takes its time.
+    answer = local.ask("POST", "/runs/batch", json=body, timeout_sec=BATCH_TIMEOUT_SEC)
     assert answer.status_code == 200, answer.text
     assert set(answer.json()) == {"runs"}
     runs: list[dict[str, Any]] = answer.json()["runs"]

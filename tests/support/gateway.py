@@ -49,8 +49,10 @@ class LocalGateway:
         self.server.stop(Deadline(10))
         assert not self.failures, f"{self.failures[0].name} died: {self.failures[0].failure}"
 
-    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.session.request(method, self.url + path, timeout=REQUEST_TIMEOUT_SEC, **options)
+    def ask(
+        self, method: str, path: str, *, timeout_sec: float = REQUEST_TIMEOUT_SEC, **options: Any
+    ) -> requests.Response:
+        return self.session.request(method, self.url + path, timeout=timeout_sec, **options)
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.ask("GET", path, **options)
