@@ -33,6 +33,8 @@ def test_a_run_whose_worker_has_not_waited_for_the_answer_comes_back_at_once(
     run_id = local.submit("f")
     body = json.dumps({"worker_id": "gone"}).encode()
     head = f"POST /workers/poll HTTP/1.1\r\nHost: gateway\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    # Of what it has not heard of the gateway does not ask the queue.
+    eventually(lambda: local.reports.counts() == {"PENDING": 1}, what="the run being known")
     with nats.frozen():
         with socket.create_connection(("127.0.0.1", local.port)) as connection:
             connection.sendall(head + body)
@@ -81,9 +83,7 @@ def test_a_heartbeat_that_could_not_be_taken_may_be_sent_again(local: LocalGatew
     assert read(local, run_id)["status"] == "COMPLETED"
 
 
-def test_a_worker_keeps_its_run_over_a_death_of_nats(
-    serve: Callable[..., LocalGateway], nats: NatsServer, parts: Parts
-) -> None:
+def test_a_worker_keeps_its_run_over_a_death_of_nats(serve: Callable[..., LocalGateway], nats: NatsServer) -> None:
     local = serve(PYOCO_ACK_PROGRESS_INTERVAL_SEC="0.2", PYOCO_CONSUMER_ACK_WAIT_SEC="1")
     local.wait_until_complete()
     run_id = local.submit("f")

@@ -54,6 +54,9 @@ class NatsServer:
         """Send it a signal; ``SIGSTOP`` makes it a server that keeps its connections and answers nothing."""
         assert self._process is not None
         self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            # Until its last thread has stopped it may answer.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def empty(self) -> None:
         """Throw its store away; it must not run."""
@@ -70,9 +73,8 @@ class NatsServer:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Keep it from answering, with all connections open."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._process.send_signal(signal.SIGCONT)
+            self.send(signal.SIGCONT)
