@@ -16,7 +16,7 @@ from pyoco_server.contract import deadletters, policy, runs, workers
 from pyoco_server.gateway import channel, inputs, limits
 from pyoco_server.gateway.inputs import Input
 from tests.support.documents import DOCS, Table, section, table, words
-from tests.support.spec_routes import SpecRoutes
+from tests.support.spec_routes import SpecRoutes, path_of
 
 SPEC = (DOCS / "spec.md").read_text()
 HTTP = section(SPEC, "## HTTP")
@@ -60,8 +60,7 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpecRoutes]:
 def test_documented_routes_are_those_of_the_gateway(routes: SpecRoutes) -> None:
     there = []
     for rule in routes.app.url_map.iter_rules():
-        path = re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule)
-        there += [f"{method} {path}" for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}]
+        there += [f"{method} {path_of(rule)}" for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}]
     assert sorted([*ROUTES, *(row["page"] for row in PAGE_ROWS)]) == sorted(there)
 
 

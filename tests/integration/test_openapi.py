@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.paths import is_page
 from tests.integration.conftest import Guarded
 from tests.support.gateway import LocalGateway, fault_places
+from tests.support.spec_routes import path_of
 
 #: Parameters in which every text means something.
 FREE = {"include", "task", "workflow_yaml_sha256", "wheel_name", "all"}
@@ -37,7 +37,7 @@ def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
 
 def routes(app: Flask) -> set[tuple[str, str]]:
     return {
-        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        (path_of(rule), method.lower())
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if not is_page(rule.rule) and not rule.rule.startswith("/static/")

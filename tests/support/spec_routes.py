@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from werkzeug.datastructures import ImmutableMultiDict
+from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from pyoco_server.gateway.app import create_app
@@ -34,6 +35,11 @@ _SENT: dict[str, dict[str, Any]] = {
     "POST /dead-letters/replay": {"query_string": {"all": "true"}},
 }
 _OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+def path_of(rule: Rule) -> str:
+    """Give the path of a route as documents write it: ``/runs/{run_id}``."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
 
 
 class Asked(ImmutableMultiDict[str, str]):
@@ -88,7 +94,7 @@ class SpecRoutes:
         """Give what a route says of itself; ``None`` where it says nothing."""
         method, path = route.split()
         for rule in self.app.url_map.iter_rules():
-            if method in (rule.methods or set()) and re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule) == path:
+            if method in (rule.methods or set()) and path_of(rule) == path:
                 return description_of(self.app.view_functions[rule.endpoint])
         raise LookupError(route)
 
