@@ -26,7 +26,7 @@ def block(language: str) -> str:
     return str(found)
 
 
-class Desk:
+class Reader:
     """The folder of a user who reads the document."""
 
     def __init__(self, folder: Path, address: str) -> None:
@@ -68,41 +68,41 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, nats: NatsServer, gateway: Gateway, start: Callable[..., Daemon]) -> Desk:
+def reader(tmp_path: Path, nats: NatsServer, gateway: Gateway, start: Callable[..., Daemon]) -> Reader:
     (line,) = [line for line in TEXT.splitlines() if line.startswith("pyoco-worker")]
     worker = start(*line.replace("nats://n1:4222", nats.url).split())
     worker.wait_for_log("the worker serves")
     (tmp_path / "desk").mkdir()
-    return Desk(tmp_path / "desk", gateway.url)
+    return Reader(tmp_path / "desk", gateway.url)
 
 
-def test_the_package_of_the_document_is_built_run_replaced_and_deleted(desk: Desk) -> None:
-    desk.carry_out("uv build")
-    entry = desk.answer("pyoco-client wheel-upload")
-    assert desk.run() == (
+def test_the_package_of_the_document_is_built_run_replaced_and_deleted(reader: Reader) -> None:
+    reader.carry_out("uv build")
+    entry = reader.answer("pyoco-client wheel-upload")
+    assert reader.run() == (
         "21 degrees in Kyoto",
         [{"name": "weather-tasks", "version": "1.0", "sha256": entry["sha256_hex"]}],
     )
-    desk.change("src/weather_tasks/__init__.py", " degrees in ", " °C in ")
-    desk.change("pyproject.toml", 'version = "1.0"', 'version = "1.1"')
-    desk.carry_out("uv build")
-    entry = desk.answer("pyoco-client wheel-upload", "1.1")
-    assert desk.run() == (
+    reader.change("src/weather_tasks/__init__.py", " degrees in ", " °C in ")
+    reader.change("pyproject.toml", 'version = "1.0"', 'version = "1.1"')
+    reader.carry_out("uv build")
+    entry = reader.answer("pyoco-client wheel-upload", "1.1")
+    assert reader.run() == (
         "21 °C in Kyoto",
         [{"name": "weather-tasks", "version": "1.1", "sha256": entry["sha256_hex"]}],
     )
-    assert len(desk.answer("pyoco-client wheels")) == 2
-    assert "weather-tasks" in desk.carry_out("pyoco-client workers --output plugins")
-    desk.answer("pyoco-client wheel-delete", "1.1")
-    assert desk.run()[0] == "21 degrees in Kyoto"
-    actions = [event["action"] for event in desk.answer("pyoco-client wheel-history")]
+    assert len(reader.answer("pyoco-client wheels")) == 2
+    assert "weather-tasks" in reader.carry_out("pyoco-client workers --output plugins")
+    reader.answer("pyoco-client wheel-delete", "1.1")
+    assert reader.run()[0] == "21 degrees in Kyoto"
+    actions = [event["action"] for event in reader.answer("pyoco-client wheel-history")]
     assert actions == ["delete", "upload", "upload"]
 
 
-def test_curl_does_the_same(desk: Desk) -> None:
+def test_curl_does_the_same(reader: Reader) -> None:
     need("curl", "curl")
-    desk.carry_out("uv build")
-    assert desk.answer("curl -F")["tags"] == ["default"]
-    desk.carry_out("curl -O")
-    assert desk.answer("curl -X DELETE")["deleted"] is True
-    assert len(desk.answer("curl http://127.0.0.1:8000/wheels/history")) == 2
+    reader.carry_out("uv build")
+    assert reader.answer("curl -F")["tags"] == ["default"]
+    reader.carry_out("curl -O")
+    assert reader.answer("curl -X DELETE")["deleted"] is True
+    assert len(reader.answer("curl http://127.0.0.1:8000/wheels/history")) == 2
