@@ -121,7 +121,7 @@ def server_time(parts: Parts) -> float:
 
 
 def test_an_upload_that_wakes_up_after_its_content_was_removed_is_refused(
-    store: ObjectStore, parts: Parts, forget_after: Callable[[float], None]
+    store: ObjectStore, forget_after: Callable[[float], None]
 ) -> None:
     content = store.store(io.BytesIO(DATA))
     judged = store.revision()

@@ -175,7 +175,7 @@ def event(number: int, action: str = "upload") -> WheelEvent:
     return WheelEvent(1_700_000_000.0 + number, action, name, [], 1, "ff", True, Actor(), Source())
 
 
-def test_the_history_gives_the_newest_events_first(history: WheelHistory, parts: Parts) -> None:
+def test_the_history_gives_the_newest_events_first(history: WheelHistory) -> None:
     assert history.newest(10) == []
     for number in range(230):
         history.add(event(number, "delete" if number == 3 else "upload"))

@@ -54,7 +54,7 @@ class Up:
 
 
 @pytest.fixture
-def up(start: Callable[..., Daemon], family: Family, tmp_path: Path) -> Up:
+def up(start: Callable[..., Daemon], family: Family) -> Up:
     """Starts gateways with an embedded NATS server."""
     return Up(start, family)
 

@@ -113,7 +113,7 @@ def test_a_nats_that_answers_already_is_a_port_in_use_too(up: Up, tmp_path: Path
     assert f"already in use: 127.0.0.1:{up.nats_port}" in words
 
 
-def test_one_that_fails_is_told_with_its_last_words(up: Up, family: Family, tmp_path: Path) -> None:
+def test_one_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
     path = fake(tmp_path, "echo 'nats-server: the moon is full' >&2; exit 3")
     flags = ("--nats-client-port", str(free_port()), "--nats-http-port", str(free_port()))
     words = refusal(*flags, cwd=tmp_path, PATH=path)
