@@ -40,8 +40,8 @@ test: ## the fast tests
 test-all: ## all tests, those that take minutes too
 	@bin/test
 
-chaos: ## ten minutes of kills at random (MINUTES=, SEED=), and what they must not have brought about
-	@$(IN_VENV) python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+chaos: ## ten minutes of kills at random (MINUTES=, SEED=, CLUSTER=1), and what they must not have brought about
+	@$(IN_VENV) python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster)
 
 clean: ## remove what builds and tools leave, the environments too
 	rm -rf .venv* build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Two gateways, three workers and a NATS server, each of which may be ended at any time and comes back."""
+"""Two gateways, three workers and NATS, each process of which may be ended at any time and comes back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.commands import Daemon, is_ready
-from tests.support.nats import NatsServer, free_port
+from tests.support.nats import free_port
+from tests.support.nats_cluster import NatsCluster, NatsNode
 from tests.support.processes import MARK, Family
 from tests.support.waiting import eventually
 
@@ -79,14 +80,16 @@ class Hit:
 
 @dataclass
 class _Part:
-    """A process that is up, or is to be started again.
+    """A process that is up, or is to come back.
 
+    :param node: of NATS, where it is one.
     :param back_at: when, by the monotonic clock; ``None`` while it is up.
     """
 
     name: str
-    start: Callable[[], None]
+    come_back: Callable[[], None]
     end: Callable[[int], None]
+    node: NatsNode | None = None
     back_at: float | None = None
 
 
@@ -95,15 +98,17 @@ class Site:
     """The parts, which are started by :meth:`open`, and what was done to them.
 
     :param chance: decides what is hit, and when.
+    :param nodes: of NATS; in a cluster one is hit only while all the others are whole.
     """
 
     folder: Path
     chance: random.Random
+    nodes: int = 1
     hits: list[Hit] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.family = Family()
-        self.nats = NatsServer(self.folder / "nats")
+        self.nats = NatsCluster(self.folder / "nats", self.nodes)
         self._ports = [free_port() for _ in range(GATEWAYS)]
         self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
         self._daemons: dict[str, Daemon] = {}
@@ -112,8 +117,8 @@ class Site:
     def open(self) -> None:
         """Start all parts and wait until the gateways are ready; :meth:`close` is due even when this fails."""
         (self.folder / "chaos_tasks.py").write_text(TASKS)
-        self._start_nats()
-        self._parts.append(_Part("nats", self._start_nats, self.nats.stop))
+        self.nats.start()
+        self._parts += [_Part(node.name, node.come_back, node.stop, node) for node in self.nats.nodes]
         for number, port in enumerate(self._ports):
             command = ("pyoco-server", "up", "--port", str(port), "--nats-url", self.nats.url)
             self._parts.append(self._part(f"gateway-{number}", *command))
@@ -132,6 +137,7 @@ class Site:
             self._bring_back(time.monotonic())
             self._hit()
         self._bring_back(float("inf"))
+        self.nats.wait_until_whole()
 
     def close(self) -> list[str]:
         """Have everything stop as an operator does; give what did not, which is ended by force."""
@@ -151,27 +157,25 @@ class Site:
         return left
 
     def _hit(self) -> None:
-        up = [part for part in self._parts if part.back_at is None]
-        # NATS is one of six, and everything waits while it is down.
+        # Two nodes of a cluster at once are all of it: without a majority it does nothing.
+        may_hit_nats = self.nats.is_whole()
+        up = [part for part in self._parts if part.back_at is None and (part.node is None or may_hit_nats)]
         part = self.chance.choice(up) if up else None
         if part is None:
             return
         kind = self.chance.random()
-        if part.name == "nats" and kind < 0.3:
-            self._suspend_nats()
-        elif part.name.startswith("worker") and kind < 0.4:
+        if part.name.startswith("worker") and kind < 0.4:
             self._kill_runner()
+            return
+        at, what = time.time(), part.name
+        if part.node is not None and kind < 0.3:
+            what, down_sec = f"{part.name} suspended", self.chance.choice((0.2, 3.0, 12.0))
+            part.node.send(signal.SIGSTOP)
         else:
-            at, down_sec = time.time(), self.chance.choice((0.0, 0.5, 3.0))
+            down_sec = self.chance.choice((0.0, 0.5, 3.0))
             part.end(self.chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
-            part.back_at = time.monotonic() + down_sec
-            self.hits.append(Hit(at, part.name, time.time() + down_sec))
-
-    def _suspend_nats(self) -> None:
-        at = time.time()
-        with self.nats.frozen():
-            time.sleep(self.chance.uniform(0.2, 3.0))
-        self.hits.append(Hit(at, "nats suspended", time.time()))
+        part.back_at = time.monotonic() + down_sec
+        self.hits.append(Hit(at, what, time.time() + down_sec))
 
     def _kill_runner(self) -> None:
         runners = self.family.members("pyoco_server.runner")
@@ -184,11 +188,8 @@ class Site:
     def _bring_back(self, until: float) -> None:
         for part in self._parts:
             if part.back_at is not None and part.back_at <= until:
-                part.start()
+                part.come_back()
                 part.back_at = None
-
-    def _start_nats(self) -> None:
-        self.nats.start()
 
     def _part(self, name: str, *command: str) -> _Part:
         def start() -> None:

@@ -14,10 +14,10 @@ from tests.chaos.verdict import faults, read_ledger, settle, summary
 from tests.support.parts import Parts
 
 
-def weather(folder: Path, *, seed: int, duration_sec: float) -> list[str]:
+def weather(folder: Path, *, seed: int, duration_sec: float, nodes: int = 1) -> list[str]:
     """Have a storm; give what it has brought about that must not be."""
-    print(f"chaos: seed {seed}, {duration_sec:g} s, in {folder}", flush=True)
-    site = Site(folder, random.Random(seed))
+    print(f"chaos: seed {seed}, {duration_sec:g} s, {nodes} of NATS, in {folder}", flush=True)
+    site = Site(folder, random.Random(seed), nodes)
     try:
         site.open()
         clients = Clients(site.urls, seed)
@@ -40,9 +40,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--cluster", action="store_true", help="three nodes of NATS, of which one is hit at a time")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="pyoco-chaos-"))
-    found = weather(folder, seed=args.seed, duration_sec=args.minutes * 60)
+    found = weather(folder, seed=args.seed, duration_sec=args.minutes * 60, nodes=3 if args.cluster else 1)
     for fault in found:
         print(f"chaos: {fault}", flush=True)
     print(f"chaos: seed {args.seed}: {len(found)} faults" + (f", see {folder}" if found else ""), flush=True)

@@ -31,16 +31,19 @@ def free_port() -> int:
 
 
 class NatsServer:
-    """One server that can be stopped, killed and started again on the same port and store."""
+    """One server that can be stopped, killed and started again on the same port and store.
 
-    def __init__(self, folder: Path) -> None:
+    :param conf: more lines of its configuration.
+    """
+
+    def __init__(self, folder: Path, conf: str = "") -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "nats.conf").write_text(
-            f'host: 127.0.0.1\nport: {self.port}\njetstream {{ store_dir: "{folder}", sync_interval: always }}\n'
+            f'host: 127.0.0.1\nport: {self.port}\njetstream {{ store_dir: "{folder}", sync_interval: always }}\n{conf}'
         )
 
     def start(self) -> NatsServer:
@@ -57,6 +60,13 @@ class NatsServer:
         if number == signal.SIGSTOP:
             # Until its last thread has stopped it may answer.
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+
+    def come_back(self) -> None:
+        """Start it again, or have it go on when it is suspended."""
+        if self._process is not None and self._process.poll() is None:
+            self.send(signal.SIGCONT)
+        else:
+            self.start()
 
     def empty(self) -> None:
         """Throw its store away; it must not run."""

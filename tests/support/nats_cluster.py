@@ -1,0 +1,85 @@
+"""Several nats-servers that are one JetStream, each of which can be killed, suspended and started again."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.support.nats import NatsServer, free_port
+from tests.support.waiting import eventually
+
+#: An election takes some seconds, and a node that comes back loads its store first.
+_WHOLE_SEC = 60.0
+
+
+class NatsNode(NatsServer):
+    """A server that tells of itself over HTTP.
+
+    :param routes: where the nodes of its cluster listen for each other, its own place first; empty = it is alone.
+    """
+
+    def __init__(self, folder: Path, *routes: int) -> None:
+        self.name = folder.name
+        self._monitor = f"http://127.0.0.1:{free_port()}"
+        conf = f"server_name: {self.name}\nhttp: {self._monitor.removeprefix('http://')}\n"
+        if routes:
+            places = [f"nats://127.0.0.1:{port}" for port in routes]
+            conf += f"cluster {{ name: test, listen: 127.0.0.1:{routes[0]}, routes: {places} }}\n".replace("'", '"')
+        super().__init__(folder, conf)
+
+    def is_whole(self) -> bool:
+        """Say whether it serves, knows the cluster's leader and has all that its streams and consumers hold."""
+        with contextlib.suppress(requests.RequestException):
+            return requests.get(f"{self._monitor}/healthz", timeout=2).ok
+        return False
+
+    def leads(self, stream: str) -> bool:
+        """Say whether it takes itself for the leader of a stream; false when it does not answer."""
+        with contextlib.suppress(requests.RequestException):
+            told: dict[str, Any] = requests.get(f"{self._monitor}/jsz?streams=true", timeout=2).json()
+            streams = [found for account in told.get("account_details", []) for found in account["stream_detail"]]
+            return any(found["name"] == stream and found["cluster"].get("leader") == self.name for found in streams)
+        return False
+
+
+class NatsCluster:
+    """Nodes that hold the same streams.
+
+    :param size: how many; 1 is a server that is in no cluster.
+    """
+
+    def __init__(self, folder: Path, size: int = 3) -> None:
+        routes = [free_port() for _ in range(size)] if size > 1 else []
+        self.nodes = [NatsNode(folder / f"nats-{number}", *routes[number:], *routes[:number]) for number in range(size)]
+        self.url = ",".join(node.url for node in self.nodes)
+
+    def start(self) -> NatsCluster:
+        for node in self.nodes:
+            node.start()
+        self.wait_until_whole()
+        return self
+
+    def stop(self) -> None:
+        """End all nodes; works twice."""
+        for node in self.nodes:
+            node.stop()
+
+    def is_whole(self) -> bool:
+        """Say whether every node has all that it must hold, so that any one of them can be spared."""
+        return all(node.is_whole() for node in self.nodes)
+
+    def wait_until_whole(self) -> None:
+        eventually(self.is_whole, what="a NATS of which every node is whole", timeout_sec=_WHOLE_SEC)
+
+    def leader(self, stream: str) -> NatsNode:
+        """Wait until a node leads a stream, and give it."""
+
+        def look() -> NatsNode | None:
+            return next((node for node in self.nodes if node.leads(stream)), None)
+
+        found = eventually(look, what=f"a leader of {stream}", timeout_sec=_WHOLE_SEC)
+        assert found is not None
+        return found
