@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from pyoco_server.contract.runner_protocol import BootFailed, Ended, Message, Output, Ready, decode, encode
 from pyoco_server.service import Deadline
-from pyoco_server.worker.runner_link import ChildBootFailed, Died
+from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, Died
 from pyoco_server.worker.wheelsync import NO_WHEELS, WheelSet
 
 _READ_BYTES = 65_536
@@ -107,7 +107,7 @@ class Child:
                     raise ChildBootFailed(message.error)
                 if isinstance(message, Died):
                     text = f"The runner process {message.how} before it was ready. {_printed(early)}"
-                    raise ChildBootFailed(text.strip())
+                    raise ChildDied(text.strip())
         raise ChildBootFailed(f"The runner process was not ready in time. {_printed(early)}".strip())
 
     def send(self, message: Message) -> None:

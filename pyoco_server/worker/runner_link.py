@@ -19,6 +19,10 @@ class ChildBootFailed(PyocoServerError):
     """The runner process cannot boot."""
 
 
+class ChildDied(ChildBootFailed):
+    """The runner process has ended while it booted, and has not said why."""
+
+
 @dataclass(frozen=True)
 class Died:
     """The runner has ended by itself, or is of no use any more.
@@ -43,7 +47,8 @@ class RunnerLink(Protocol):
         """Wait until the runner has booted; what it printed meanwhile is left for :meth:`receive`.
 
         :param must_leave: says whether nobody needs the runner any more.
-        :raises ChildBootFailed: it ended or did not boot in time; says why.
+        :raises ChildDied: it ended and did not say why.
+        :raises ChildBootFailed: it said why it cannot, or did not boot in time.
         """
 
     def send(self, message: Message) -> None:

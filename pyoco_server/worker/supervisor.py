@@ -29,7 +29,7 @@ from pyoco_server.worker.child import Child
 from pyoco_server.worker.consumer import Consumer
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.registry import Registry
-from pyoco_server.worker.runner_link import ChildBootFailed, RunnerLink
+from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, RunnerLink
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.slot import Slot, Tools
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 #: After the time to let runs go on is over: for killing runners and handing back their jobs.
 _HAND_BACK_SEC = 5.0
+#: Runners that are booted before a worker says that none can: one may have been killed, by the kernel for instance.
+_BOOT_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -247,10 +249,22 @@ def check_resolver(resolver: str | None, config: Config) -> None:
     """
     if config.wheel_sync_enabled:
         return
+    try:
+        for _ in range(_BOOT_TRIES - 1):
+            with contextlib.suppress(ChildDied):
+                return _boot(resolver, config)
+        _boot(resolver, config)
+    except ChildBootFailed as exc:
+        raise InvalidCommand(str(exc)) from exc
+
+
+def _boot(resolver: str | None, config: Config) -> None:
+    """Boot a runner and end it.
+
+    :raises ChildBootFailed: it cannot boot.
+    """
     child = Child(resolver, config.run_memory_bytes)
     try:
         child.wait_ready(Deadline(60))
-    except ChildBootFailed as exc:
-        raise InvalidCommand(str(exc)) from exc
     finally:
         child.kill()
