@@ -6,6 +6,8 @@ import contextlib
 import random
 import threading
 import time
+from collections import Counter
+from dataclasses import dataclass
 
 import requests
 
@@ -28,18 +30,35 @@ tasks:
 _PATIENCE_SEC = 60.0
 
 
+@dataclass(frozen=True)
+class Demand:
+    """What runs are asked for.
+
+    :param pauses_sec: how long their tasks take, each as likely as the others.
+    :param failing: share of the runs that fail, and are tried once more.
+    :param cancelled: share of the runs that are cancelled at once.
+    """
+
+    pauses_sec: tuple[float, ...] = (0.0, 0.1, 1.0)
+    failing: float = 0.1
+    cancelled: float = 0.05
+
+
 class Clients:
     """Threads that submit, and what they were told.
 
     :ivar accepted: the run id by the name that its tasks note.
+    :ivar tried_again: why submissions were sent once more, and how often: a status, or the name of an error.
     :ivar faults: submissions that went as none may.
     """
 
-    def __init__(self, urls: list[str], seed: int, count: int = 3) -> None:
+    def __init__(self, urls: list[str], seed: int, demand: Demand | None = None, count: int = 3) -> None:
         self._urls = urls
+        self._demand = demand or Demand()
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self.accepted: dict[str, str] = {}
+        self.tried_again: Counter[str] = Counter()
         self.faults: list[str] = []
         self._threads = [
             threading.Thread(target=self._submit_on, args=(number, random.Random(f"{seed} {number}")))
@@ -64,7 +83,7 @@ class Clients:
                 run_id = self._submit(session, name, chance)
                 with self._lock:
                     self.accepted[name] = run_id
-                if chance.random() < 0.05:
+                if chance.random() < self._demand.cancelled:
                     with contextlib.suppress(requests.RequestException):
                         session.post(f"{chance.choice(self._urls)}/runs/{run_id}/cancel", timeout=5)
             except Exception as exc:
@@ -78,18 +97,26 @@ class Clients:
 
         :raises AssertionError: it was refused, or not accepted in a minute.
         """
-        fails = chance.random() < 0.1
-        params = f'{{"name": "{name}", "pause": {chance.choice((0.0, 0.1, 1.0))}, "fails": {str(fails).lower()}}}'
+        fails = chance.random() < self._demand.failing
+        pause_sec = chance.choice(self._demand.pauses_sec)
+        params = f'{{"name": "{name}", "pause": {pause_sec}, "fails": {str(fails).lower()}}}'
         query = {"flow_name": "main", "tag": chance.choice(TAGS), "params": params, "max_attempts": 1 + fails}
         query["retry_delay_sec"] = 1
         deadline = time.monotonic() + _PATIENCE_SEC
         while time.monotonic() < deadline:
             url = f"{chance.choice(self._urls)}/runs/yaml"
-            with contextlib.suppress(requests.RequestException):
+            try:
                 # With one key a name is one run, however often an answer does not arrive.
                 answer = session.post(url, params=query, data=FLOW, headers={"Idempotency-Key": name}, timeout=10)
                 if answer.status_code == 200:
                     return str(answer.json()["run_id"])
-                assert answer.status_code in (500, 502, 503), f"{answer.status_code}: {answer.text}"
+                # Nothing else tells a client that it may try again.
+                may_try_again = answer.status_code == 503 and "Retry-After" in answer.headers
+                assert may_try_again, f"{answer.status_code}: {answer.text}"
+                why = str(answer.status_code)
+            except requests.RequestException as exc:
+                why = type(exc).__name__
+            with self._lock:
+                self.tried_again[why] += 1
             time.sleep(0.2)
         raise AssertionError("no gateway accepted it in a minute")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from tests.support.waiting import eventually
 
 TAGS = ("a", "b", "c")
 GATEWAYS, WORKERS = 2, 3
+#: What a gateway or a worker says when it has started.
+_SERVES = re.compile(r"the (gateway|worker) serves")
 #: Leases and signs of life as short as they may be, so that many ends come to pass in a short time.
 SETTINGS = {
     "PYOCO_CONSUMER_ACK_WAIT_SEC": "4",
@@ -138,6 +141,20 @@ class Site:
             self._hit()
         self._bring_back(float("inf"))
         self.nats.wait_until_whole()
+
+    def restart(self, name: str) -> None:
+        """Have a part stop as an operator does, start it again and wait until it serves."""
+        part = next(part for part in self._parts if part.name == name)
+        at = time.time()
+        part.end(signal.SIGTERM)
+        daemon = self._daemons.get(name)
+        assert daemon is None or daemon.process.returncode == 0, daemon.log[-2_000:]
+        said_count = 0 if daemon is None else len(_SERVES.findall(daemon.log))
+        part.start()
+        if daemon is not None:
+            # Its next life writes on in the same log.
+            eventually(lambda: len(_SERVES.findall(daemon.log)) > said_count, what=f"{name} serving", timeout_sec=60)
+        self.hits.append(Hit(at, name, time.time()))
 
     def close(self) -> list[str]:
         """Have everything stop as an operator does; give what did not, which is ended by force."""
