@@ -78,6 +78,13 @@ class CommandParser(argparse.ArgumentParser):
         # Of nested parsers the innermost wins: the one that knows what was meant.
         self.set_defaults(parser=self)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read a command line; what nobody knows is refused by the subcommand that was given."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            found.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found
+
     def error(self, message: str) -> NoReturn:
         """Refuse the command line, or a value found wrong later on.
 

@@ -51,6 +51,14 @@ class TestFlags:
     def test_the_flow_is_main_unless_it_is_named(self) -> None:
         assert get_parser().parse_args(["submit"]).flow_name == "main"
 
+    @pytest.mark.parametrize(("line", "known"), [("rerun --run-id r1", "rerun"), ("dlq show 1 --all", "dlq show")])
+    def test_what_nobody_knows_is_refused_with_the_example_of_the_subcommand(self, line: str, known: str) -> None:
+        with pytest.raises(InvalidCommand, match="unrecognized arguments: --") as caught:
+            get_parser().parse_args(line.split())
+        example, help = caught.value.hints
+        assert example.startswith(f"example: pyoco-client {known} ")
+        assert help == f"help: pyoco-client {known} --help"
+
     def test_lists_are_json_unless_a_table_is_asked_for(self) -> None:
         assert get_parser().parse_args(["list"]).output == "json"
         assert get_parser().parse_args(["list-vnext", "--output", "table"]).output == "table"
