@@ -29,6 +29,12 @@ FINAL = frozenset({INVALID_JOB, FLOW_NOT_FOUND, MAX_DELIVERIES})
 MAX_PAYLOAD_BYTES = 4096
 
 
+def reason_of(error: str | None) -> str:
+    """Give the reason for which a run has failed, as its error names it."""
+    named, _, _ = (error or "").partition(":")
+    return named if named in NAMED_IN_ERROR else EXECUTION_ERROR
+
+
 @dataclass(frozen=True)
 class DeadLetter:
     """Why a job could not be done.

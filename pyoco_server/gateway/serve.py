@@ -226,7 +226,7 @@ class GatewayServer:
             max_bytes=self._config.wheel_max_bytes,
         )
         polled = PolledRuns(model)
-        finish = Finish(queue.deliveries, runs, letters, self._config, worker_id=None)
+        finish = Finish(queue.deliveries, runs, letters, worker_id=None)
         heartbeats = Heartbeats(queue, runs, logs, finish, self._config, written=model.note_written)
         self._gateway = Gateway(
             self._config,

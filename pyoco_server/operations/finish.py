@@ -13,7 +13,6 @@ from typing import Any
 
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.messages import Delivery
-from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, BusUnavailable, FlowNotFound, InvalidJob, SnapshotTooLarge
@@ -56,14 +55,12 @@ class Finish:
         deliveries: Deliveries,
         runs: RunStore,
         dead_letters: DeadLetterStore,
-        config: Config,
         *,
         worker_id: str | None,
     ) -> None:
         self._deliveries = deliveries
         self._runs = runs
         self._dead_letters = dead_letters
-        self._publishes_execution_errors = config.dlq_publish_execution_error
         self._worker_id = worker_id
 
     def finish(self, stored: StoredRun, delivery: Delivery, outcome: Outcome) -> StoredRun | None:
@@ -81,7 +78,7 @@ class Finish:
             logger.warning("the run was taken over by another worker", extra={"run_id": stored.snapshot.run_id})
             return None
         if ended.snapshot.status is RunStatus.FAILED:
-            self._report(ended.snapshot, outcome)
+            self._dead_letters.publish_failed(ended.snapshot, outcome.reason or deadletters.EXECUTION_ERROR)
         self._acknowledge(delivery)
         _log_failure(ended.snapshot, outcome)
         return ended
@@ -89,10 +86,7 @@ class Finish:
     def drop(self, stored: StoredRun | None, delivery: Delivery) -> None:
         """Acknowledge a job whose run is over, after completing what its worker may have left undone."""
         if stored is not None and _was_failed_by(delivery, stored.snapshot):
-            reason, _, _ = (stored.snapshot.error or "").partition(":")
-            known = reason in deadletters.NAMED_IN_ERROR
-            outcome = Outcome(RunStatus.FAILED, reason if known else deadletters.EXECUTION_ERROR, stored.snapshot.error)
-            self._report(stored.snapshot, outcome)
+            self._dead_letters.publish_failed(stored.snapshot, deadletters.reason_of(stored.snapshot.error))
         self._acknowledge(delivery)
 
     def reject(self, delivery: Delivery, error: InvalidJob, tag: str) -> None:
@@ -109,7 +103,7 @@ class Finish:
         """End a run that no worker can begin: delivered for the last time, or too large to be claimed."""
         ended = fail_run(self._runs, run_id, delivery.seq, error)
         if ended is not None and _was_failed_by(delivery, ended):
-            self._report(ended, Outcome(RunStatus.FAILED, reason, error))
+            self._dead_letters.publish_failed(ended, reason)
         self._acknowledge(delivery)
 
     def _acknowledge(self, delivery: Delivery) -> None:
@@ -152,12 +146,6 @@ class Finish:
         if status is RunStatus.FAILED and not is_final:
             return progressed.failed_for_now(error=error, now=now)
         return progressed.ended(status, error=error, now=now)
-
-    def _report(self, snapshot: Snapshot, outcome: Outcome) -> None:
-        reason = outcome.reason or deadletters.EXECUTION_ERROR
-        if reason == deadletters.EXECUTION_ERROR and not self._publishes_execution_errors:
-            return
-        self._dead_letters.publish_failed(snapshot, reason)
 
 
 def _log_failure(snapshot: Snapshot, outcome: Outcome) -> None:

@@ -162,8 +162,7 @@ class Janitor:
         return True
 
     def _report(self, snapshot: Snapshot, job_seq: int) -> None:
-        """Publish the dead letter of a run that this job has failed, if it is one of ours; twice is once."""
-        is_ours = (snapshot.error or "").startswith(f"{deadletters.MAX_DELIVERIES}:") and snapshot.job_seq == job_seq
-        if snapshot.status is not RunStatus.FAILED or not is_ours:
-            return
-        self._dead_letters.publish_failed(snapshot, deadletters.MAX_DELIVERIES)
+        """Publish the dead letter of a run that this job has failed, here or in the hands of a worker that could not;
+        twice is once."""
+        if snapshot.status is RunStatus.FAILED and snapshot.job_seq == job_seq:
+            self._dead_letters.publish_failed(snapshot, deadletters.reason_of(snapshot.error))

@@ -150,7 +150,7 @@ class Polling:
             raise
 
     def _claim(self, delivery: Delivery, tag: str, caller: Caller, worker_id: str) -> StoredRun | None:
-        finish = Finish(self._queue.deliveries, self._runs, self._dead_letters, self._config, worker_id=worker_id)
+        finish = Finish(self._queue.deliveries, self._runs, self._dead_letters, worker_id=worker_id)
         try:
             job = Job.from_bytes(delivery.payload)
         except InvalidJob as exc:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from pyoco_server.contract import deadletters, names
+from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, FlowNotFound, RunNotFound
 from pyoco_server.logs import LogId
@@ -192,7 +193,10 @@ class Sweep:
     def fail(self, stored: StoredRun, reason: str, error: str) -> None:
         """End a run that is PENDING and for which no job can be made.
 
-        :raises BusUnavailable: not confirmed; safe to repeat.
+        Its dead letter goes first: nobody looks for a run that has ended, so a letter that could not be published
+        after the end would be lost.
+
+        :raises BusUnavailable: not confirmed; safe to repeat, and the next sweep does.
         """
 
         def intent(snapshot: Snapshot) -> Snapshot | None:
@@ -200,11 +204,13 @@ class Sweep:
                 return None
             return snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
 
-        ended = self._runs.end(stored, intent)
-        if ended is None:
+        snapshot = stored.snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
+        # Of a key of its own: a worker that has the run after all, and fails, has a letter of its own to write.
+        letter_seq = self._dead_letters.publish(DeadLetter.of_run(snapshot, reason), key=f"jobless.{snapshot.run_id}")
+        if self._runs.end(stored, intent) is None and not self._has_failed(snapshot):
+            if letter_seq is not None:
+                self._dead_letters.remove(letter_seq)
             return
-        snapshot = ended.snapshot
-        self._dead_letters.publish_failed(snapshot, reason)
         logger.error(
             "a run without a job cannot get one: %s",
             error,
@@ -216,3 +222,11 @@ class Sweep:
                 "reason": reason,
             },
         )
+
+    def _has_failed(self, ended: Snapshot) -> bool:
+        """Say whether another gateway has written this end."""
+        try:
+            found = self._runs.get(ended.run_id).snapshot
+        except RunNotFound:
+            return False
+        return (found.status, found.error) == (ended.status, ended.error)

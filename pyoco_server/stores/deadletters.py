@@ -13,7 +13,7 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Stored, Write
 from pyoco_server.bridge.streams import remove_message
 from pyoco_server.config import Config
-from pyoco_server.contract import names
+from pyoco_server.contract import deadletters, names
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, BusUnavailable, DeadLetterNotFound, KeyMissing
@@ -45,17 +45,21 @@ class DeadLetterStore:
         self._bus = bus
         self._stream = config.dlq_stream
         self._prefix = config.dlq_subject_prefix
+        self._takes_execution_errors = config.dlq_publish_execution_error
 
-    def publish(self, letter: DeadLetter, *, key: str) -> None:
+    def publish(self, letter: DeadLetter, *, key: str) -> int | None:
         """Store a dead letter once.
 
         :param key: names the failure; the same key again within the stream's duplicate window is the same letter,
             so that a worker that died between letter and acknowledgement does not leave two.
+        :return: its number; ``None`` where it is of an error in a task and its operator wants no such letters.
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
+        if letter.reason == deadletters.EXECUTION_ERROR and not self._takes_execution_errors:
+            return None
         subject = names.dead_letter_subject(self._prefix, letter.tag)
         try:
-            self._bus.write(Write(subject, letter.to_bytes(), msg_id=key))
+            return self._bus.write(Write(subject, letter.to_bytes(), msg_id=key))[0]
         except (BusError, BusUnavailable) as exc:
             context = {"run_id": letter.run_id, "tag": letter.tag, "reason": letter.reason}
             logger.warning(

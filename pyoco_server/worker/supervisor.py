@@ -167,7 +167,7 @@ class Worker:
             runs,
             RunHints(bus, config),
             claims,
-            Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), config, worker_id=options.worker_id),
+            Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), worker_id=options.worker_id),
             self._nursery,
             self._sentinel,
             self._registry,

@@ -192,3 +192,13 @@ def test_of_a_run_that_is_tried_again_only_its_present_job_ends_it(few: Parts, i
     assert few.jobs() == []
     assert few.snapshot("r1")["status"] == status
     assert len(letters(few)) == (not is_spent)
+
+
+def test_the_dead_letter_of_a_run_that_failed_at_its_last_delivery_is_not_lost_with_its_worker(few: Parts) -> None:
+    """The worker ended between the end of the run and its letter, and the queue hands the job to nobody else."""
+    seq = store(few, "r1")
+    few.put("r1", stored_run("r1", status="FAILED", error="ValueError: no", attempt=1, job_seq=seq))
+    exhaust(few)
+    assert janitor(few).clean() == 1
+    (letter,) = letters(few)
+    assert (letter["run_id"], letter["reason"], letter["error"]) == ("r1", "execution_error", "ValueError: no")

@@ -78,7 +78,7 @@ def delivered(parts: Parts) -> Delivery:
 
 
 def finish_of(parts: Parts) -> Finish:
-    return Finish(parts.queue.deliveries, parts.runs, parts.dead_letters, parts.config, worker_id="w")
+    return Finish(parts.queue.deliveries, parts.runs, parts.dead_letters, worker_id="w")
 
 
 def claims_of(parts: Parts) -> Claims:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusUnavailable
@@ -171,6 +172,33 @@ def test_a_run_whose_text_is_gone_is_failed_once_with_one_dead_letter(nats: Nats
         stored["error"],
     )
     assert parts.queued_ids() == [orphan]
+
+
+def test_a_dead_letter_that_cannot_be_stored_is_not_lost_with_its_gateway(parts: Parts) -> None:
+    leave(parts, yaml_job())
+    parts.bus.api("STREAM.DELETE.PYOCO_DLQ")
+    with pytest.raises(BusUnavailable):
+        sweep_once(parts)
+    # Another gateway, and the stream is there again.
+    ensure_resources(parts.bus, parts.config)
+    sweep_once(parts)
+    sweep_once(parts)
+    (letter,) = parts.messages("PYOCO_DLQ")
+    run = parts.snapshot(json.loads(letter.payload)["run_id"])
+    assert (run["status"], run["error"]) == ("FAILED", json.loads(letter.payload)["error"])
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(RunStatus.CANCELLED, None), (RunStatus.FAILED, "ValueError: a worker had it after all")]
+)
+def test_a_run_that_ends_otherwise_while_it_is_failed_has_no_dead_letter_of_that(
+    parts: Parts, status: RunStatus, error: str | None
+) -> None:
+    (run_id,) = leave(parts, yaml_job())
+    stored = parts.runs.get(run_id)
+    parts.change(run_id, status=status, error=error)
+    parts.sweep().fail(stored, "flow_not_found", "flow_not_found: its workflow is not kept any more.")
+    assert (parts.snapshot(run_id)["status"], parts.messages("PYOCO_DLQ")) == (status, [])
 
 
 def test_a_run_whose_text_is_gone_is_left_to_its_job_where_it_has_one(parts: Parts) -> None:
