@@ -174,11 +174,11 @@ class Polling:
 
     def _decline(self, delivery: Delivery, tag: str) -> None:
         """Hand a job back that others can do, be it delivered for the last time."""
-        if delivery.num_delivered < self._config.consumer_max_deliver:
+        if self._queue.is_last(delivery):
+            self._queue.queue_anew(delivery)
+        else:
             self._away.note(tag)
             self._queue.deliveries.nak(delivery, _HAND_BACK_SEC)
-        else:
-            self._queue.queue_anew(delivery)
 
     def _lease(self, job: Job, delivery: Delivery) -> PollLease:
         now, limit_sec = self._runs.server_time(), self._config.time_limit_sec(job.timeout_sec)

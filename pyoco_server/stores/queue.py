@@ -93,6 +93,10 @@ class Queue:
         """Create the consumer of a tag where it is missing."""
         ensure_consumer(self._bus, self._config, tag)
 
+    def is_last(self, delivery: Delivery) -> bool:
+        """Say whether the queue will not hand the job out again: handed back it would be lost to all workers."""
+        return delivery.num_delivered >= self._config.consumer_max_deliver
+
     def queue_anew(self, delivery: Delivery) -> None:
         """Put a copy of a delivered job into the queue, with all its deliveries before it, and end the delivered one.
 

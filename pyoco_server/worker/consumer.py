@@ -289,7 +289,11 @@ class Consumer(Service):
         self._look_at = 0.0
 
     def _hand_back(self, delivery: Delivery) -> None:
+        """Hand a job back that nobody has begun, be it delivered for the last time."""
         try:
-            self._queue.deliveries.nak(delivery)
+            if self._queue.is_last(delivery):
+                self._queue.queue_anew(delivery)
+            else:
+                self._queue.deliveries.nak(delivery)
         except PyocoServerError as exc:
             logger.warning("a job cannot be handed back: %s", exc)

@@ -131,15 +131,16 @@ def _report(bus: Any, config: Any, in_hand: InHand, lost_at: float) -> None:
     logger = logging.getLogger(__name__)
     # Before any job is free: who gets it must know that its holder is gone.
     WorkerStore(bus, config).mark_lost(in_hand.worker_id, in_hand.instance_id, lost_at)
-    deliveries = Queue(bus, config).deliveries
+    queue = Queue(bus, config)
     count = 0
     for reply, subject in in_hand.leases.items():
         num_delivered, seq, _ = delivery_counts(reply)
-        if num_delivered >= config.consumer_max_deliver:
-            # The queue would not hand it out again: a gateway ends its run.
+        delivery = Delivery(subject, b"", seq, num_delivered, reply)
+        if queue.is_last(delivery):
+            # A gateway ends its run.
             continue
         try:
-            deliveries.nak(Delivery(subject, b"", seq, num_delivered, reply))
+            queue.deliveries.nak(delivery)
             count += 1
         except BusUnavailable as exc:
             logger.warning("a job of a lost worker cannot be handed back: %s", exc)

@@ -46,11 +46,12 @@ def test_a_close_from_another_thread_ends_a_wait_and_lets_a_run_end(at: Desk, no
             worker.run_once()
 
 
+@pytest.mark.parametrize("max_deliver", [20, 1])
 def test_a_job_that_comes_to_a_pull_still_open_when_its_worker_begins_to_stop_goes_to_another_one(
-    at: Desk, notes: Notes, monkeypatch: pytest.MonkeyPatch
+    at: Desk, notes: Notes, monkeypatch: pytest.MonkeyPatch, max_deliver: int
 ) -> None:
-    # A job that was kept would come back after ten minutes.
-    config = replace(at.config, consumer_ack_wait_sec=600.0)
+    # A job that was kept would come back after ten minutes, and one delivered for the last time never.
+    config = replace(at.config, consumer_ack_wait_sec=600.0, consumer_max_deliver=max_deliver)
     stopping = PyocoNatsWorker.connect(config=config, flow_resolver=notes.resolve)
     with monkeypatch.context() as patience:
         patience.setattr(consumer, "_WAITING_JOB_SEC", PATIENCE_SEC)
