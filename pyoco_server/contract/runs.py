@@ -1,7 +1,8 @@
 """The snapshot: the stored state of a run, and how it may change.
 
 Every method that changes a snapshot returns a new one; who writes it where, and against which revision, is the
-business of the stores.
+business of the stores. Its fields and all its transitions stand in this one file, which is longer than others for it:
+what a run can become is read in one place.
 
 Source: contract, section 2, "Run snapshot".
 """
