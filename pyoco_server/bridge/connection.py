@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -29,6 +30,10 @@ T = TypeVar("T")
 
 #: One try of a request; a leader that has just moved answers the next one.
 TRY_TIMEOUT_SEC = 2.0
+#: A server that answers nothing for three of these is left for another one of its cluster: well before the lease of a
+#: job is over, so that a run whose worker was connected to it goes on and does not begin again elsewhere.
+_PING_SEC = 3
+_MISSED_PINGS = 2
 
 
 class Connection:
@@ -157,8 +162,8 @@ class Connection:
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.5,
             "connect_timeout": 2,
-            "ping_interval": 10,
-            "max_outstanding_pings": 2,
+            "ping_interval": _PING_SEC,
+            "max_outstanding_pings": _MISSED_PINGS,
             # Without this a call that failed while disconnected is sent after the reconnect, behind our back.
             "pending_size": -1,
             "error_cb": self._on_error,
@@ -178,6 +183,19 @@ class Connection:
             error = attempt.exception()
             raise BusUnavailable(f"NATS at {', '.join(_public(self._urls))} refused the connection: {error}")
         self._has_connected = True
+        self._limit_unsent()
+
+    def _limit_unsent(self) -> None:
+        """Have the kernel end a connection whose other end takes nothing any more.
+
+        nats-py would wait for ever to send its ping behind what could not be sent, and to close the connection.
+        """
+        writer = getattr(self._client._transport, "_io_writer", None)
+        if writer is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            limit_ms = (_MISSED_PINGS + 1) * _PING_SEC * 1000
+            # It may have been lost again by now.
+            with contextlib.suppress(OSError):
+                writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
     async def _close(self) -> None:
         if self._client.is_connected:
@@ -187,6 +205,9 @@ class Connection:
 
     async def _on_error(self, exc: Exception) -> None:
         self._last_error = str(exc) or type(exc).__name__
+        if not self._client.is_connected and self._client._transport is not None:
+            # nats-py leaves the socket of an attempt that has failed to the garbage collector.
+            self._client._transport.close()  # type: ignore[no-untyped-call]
         # What keeps the first connection from being made is told by the error of connect().
         if self._has_connected and self._log_limit.allows(self._last_error):
             logger.warning("NATS: %s", self._last_error, extra={"err_id": BusUnavailable.err_id})
@@ -198,6 +219,7 @@ class Connection:
             logger.warning("the connection to NATS was lost; reconnecting", extra={"err_id": BusUnavailable.err_id})
 
     async def _on_reconnect(self) -> None:
+        self._limit_unsent()
         logger.info("connected to NATS again")
         for callback in self._reconnected:
             callback()
