@@ -15,7 +15,7 @@ from tests.support.parts import Parts, stored_run
 
 TASKS = ("first", "left", "right", "last")
 #: A run from 100 to 110 whose tasks began at 101 to 104, and what makes up for nothing.
-RUN: dict[str, Any] = {"run_id": "r1", "status": "COMPLETED", "attempt": 1, "end_time": 110.0}
+RUN: dict[str, Any] = {"run_id": "r1", "status": "COMPLETED", "tag": "a", "attempt": 1, "end_time": 110.0}
 LEDGER = [Entry("one", task, 101.0 + place, 1) for place, task in enumerate(TASKS)]
 AGAIN = Entry("one", "left", 106.0, 2)
 HIT = Hit(105.0, "worker-0", 105.5)
@@ -53,6 +53,8 @@ def test_every_fault_is_named(parts: Parts) -> None:
     assert "left of r1 began again at 106.000, and nothing was hit" in unhit
     (twice,) = found(parts, {"attempt": 1}, [*LEDGER, AGAIN], (HIT,))
     assert "left of r1 began 2 times in 1 attempts" in twice
+    (open_run,) = found(parts, {"status": "PENDING", "end_time": None})
+    assert "r1, of tag a, is still PENDING" in open_run
     (unknown,) = found(parts, ledger=[*LEDGER, Entry("two", "first", 101.0, 1)])
     assert "two was never accepted" in unknown
 
