@@ -53,7 +53,7 @@ class Bus(Connection):
         self._waits_when_down = waits_when_down
 
     def stop_waiting(self) -> None:
-        """Have calls fail at once from now on while the connection is lost: a stop must not wait for NATS."""
+        """Have calls fail at once from now on while the connection is lost: no stop and no request must wait for it."""
         self._waits_when_down = False
 
     def api(

@@ -38,15 +38,17 @@ _ADVISORIES_MAX_AGE_SEC = 7 * 86_400
 _ADVISORIES_MAX_BYTES = 67_108_864
 
 
-def ensure_resources(bus: Bus, config: Config) -> list[str]:
+def ensure_resources(bus: Bus, config: Config, *, budget_sec: float | None = None) -> list[str]:
     """Create the streams and buckets that every gateway and worker needs.
 
+    :param budget_sec: seconds for retries with each of them; the connection's own when ``None``.
     :return: the streams that were missing and are there now.
     :raises BusError: the server refuses to create one, as without JetStream or over its limits.
     :raises BusUnavailable: no answer.
     """
     replicas = _replicas(bus, config)
-    return [settings["name"] for settings in _streams(config) if _ensure_stream(bus, settings, replicas)]
+    found = _streams(config)
+    return [settings["name"] for settings in found if _ensure_stream(bus, settings, replicas, budget_sec)]
 
 
 def stream_names(config: Config) -> list[str]:
@@ -178,19 +180,19 @@ def _replicas(bus: Bus, config: Config) -> int:
     return config.nats_replicas or (3 if bus.is_clustered else 1)
 
 
-def _ensure_stream(bus: Bus, settings: dict[str, Any], replicas: int) -> bool:
+def _ensure_stream(bus: Bus, settings: dict[str, Any], replicas: int, budget_sec: float | None = None) -> bool:
     """Create a stream unless it is there; say whether it was missing."""
     name = settings["name"]
     with contextlib.suppress(ResourceMissing):
-        bus.api(f"STREAM.INFO.{name}")
+        bus.api(f"STREAM.INFO.{name}", budget_sec=budget_sec)
         return False
     try:
-        bus.api(f"STREAM.CREATE.{name}", {**settings, "num_replicas": replicas})
+        bus.api(f"STREAM.CREATE.{name}", {**settings, "num_replicas": replicas}, budget_sec=budget_sec)
     except BusError as exc:
         if exc.err_code == STREAM_NAME_IN_USE:
             # Another process created it at the same moment.
             return True
         if exc.err_code in (NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED) and replicas > 1:
-            return _ensure_stream(bus, settings, 1)
+            return _ensure_stream(bus, settings, 1, budget_sec)
         raise
     return True

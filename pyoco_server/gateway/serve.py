@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from waitress.server import create_server
 
-from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, Bus
+from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, WORKER_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
 from pyoco_server.errors import InvalidCommand, PyocoServerError
@@ -147,7 +147,7 @@ class GatewayServer:
     """
 
     def __init__(self, config: Config, listener: socket.socket | None, on_failure: Callable[[Service], None]) -> None:
-        self._bus = Bus(config.nats_url, name="pyoco-gateway", budget_sec=GATEWAY_BUDGET_SEC, waits_when_down=False)
+        self._bus = Bus(config.nats_url, name="pyoco-gateway", budget_sec=GATEWAY_BUDGET_SEC, waits_when_down=True)
         self._config = config
         self._listener = listener
         self._on_failure = on_failure
@@ -162,7 +162,10 @@ class GatewayServer:
         """
         self._bus.connect(CONNECT_TIMEOUT_SEC)
         try:
-            ensure_resources(self._bus, self._config)
+            # In a cluster a stream may be without a leader for some seconds, and no request waits yet.
+            budget_sec = WORKER_BUDGET_SEC if self._bus.is_clustered else GATEWAY_BUDGET_SEC
+            ensure_resources(self._bus, self._config, budget_sec=budget_sec)
+            self._bus.stop_waiting()
             self._start_parts()
         except PyocoServerError:
             self.stop(Deadline(5))

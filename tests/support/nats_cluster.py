@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,19 @@ class NatsNode(NatsServer):
 
     def leads(self, stream: str) -> bool:
         """Say whether it takes itself for the leader of a stream; false when it does not answer."""
+        accounts = self._ask("jsz?streams=true").get("account_details", [])
+        streams = [found for account in accounts for found in account["stream_detail"]]
+        return any(found["name"] == stream and found["cluster"].get("leader") == self.name for found in streams)
+
+    def serves(self, client: str) -> bool:
+        """Say whether a client of this name is connected to it; false when it does not answer."""
+        return any(found.get("name") == client for found in self._ask("connz").get("connections", []))
+
+    def _ask(self, what: str) -> dict[str, Any]:
         with contextlib.suppress(requests.RequestException):
-            told: dict[str, Any] = requests.get(f"{self._monitor}/jsz?streams=true", timeout=2).json()
-            streams = [found for account in told.get("account_details", []) for found in account["stream_detail"]]
-            return any(found["name"] == stream and found["cluster"].get("leader") == self.name for found in streams)
-        return False
+            told: dict[str, Any] = requests.get(f"{self._monitor}/{what}", timeout=2).json()
+            return told
+        return {}
 
 
 class NatsCluster:
@@ -76,10 +85,13 @@ class NatsCluster:
 
     def leader(self, stream: str) -> NatsNode:
         """Wait until a node leads a stream, and give it."""
+        return self._node(lambda node: node.leads(stream), f"a leader of {stream}")
 
-        def look() -> NatsNode | None:
-            return next((node for node in self.nodes if node.leads(stream)), None)
+    def node_of(self, client: str) -> NatsNode:
+        """Wait until a client of this name is connected, and give its node."""
+        return self._node(lambda node: node.serves(client), f"the connection of {client}")
 
-        found = eventually(look, what=f"a leader of {stream}", timeout_sec=_WHOLE_SEC)
+    def _node(self, fits: Callable[[NatsNode], bool], what: str) -> NatsNode:
+        found = eventually(lambda: next(filter(fits, self.nodes), None), what=what, timeout_sec=_WHOLE_SEC)
         assert found is not None
         return found

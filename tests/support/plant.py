@@ -10,6 +10,7 @@ from pyoco_server.client.http import PyocoHttpClient
 from tests.support.commands import Daemon, Daemons, run
 from tests.support.fleet import QUICK, TAG, Fleet
 from tests.support.nats import NatsServer
+from tests.support.nats_cluster import NatsCluster
 
 #: Resolves every name to a flow whose last task may fail, of the tasks in ``sample_tasks.py``.
 _RESOLVERS = """\
@@ -26,13 +27,16 @@ def resolve(name):
 
 
 class Plant:
-    """NATS and a gateway; workers are started by :meth:`hire`."""
+    """NATS and a gateway; workers are started by :meth:`hire`.
 
-    def __init__(self, folder: Path) -> None:
+    :param nats: runs already, and ends with the rest; a single server when ``None``.
+    """
+
+    def __init__(self, folder: Path, nats: NatsServer | NatsCluster | None = None) -> None:
         self.folder = folder
         self._daemons = Daemons(folder)
         self.start = self._daemons.start
-        self.nats = NatsServer(folder / "nats").start()
+        self.nats = nats or NatsServer(folder / "nats").start()
         self.fleet = Fleet(self.nats.url, folder)
         self.gateway, self.url = self.open_gateway()
         self.client = PyocoHttpClient(self.url)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 HOME = Path(__file__).parent
-_PATIENCE_SEC = 20.0
+_PATIENCE_SEC = 60.0
 
 
 def _wait_for(name):
