@@ -150,7 +150,7 @@ class Site:
         daemon = self._daemons.get(name)
         assert daemon is None or daemon.process.returncode == 0, daemon.log[-2_000:]
         said_count = 0 if daemon is None else len(_SERVES.findall(daemon.log))
-        part.start()
+        part.come_back()
         if daemon is not None:
             # Its next life writes on in the same log.
             eventually(lambda: len(_SERVES.findall(daemon.log)) > said_count, what=f"{name} serving", timeout_sec=60)

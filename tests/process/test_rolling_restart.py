@@ -67,7 +67,7 @@ def test_a_rolling_restart_of_everything_under_load_loses_and_doubles_nothing(si
                 timeout_sec=PATIENCE_SEC,
             )
             site.restart(f"worker-{number}")
-        for part in [f"gateway-{number}" for number in range(GATEWAYS)] + ["nats"]:
+        for part in [*(f"gateway-{number}" for number in range(GATEWAYS)), site.nats.nodes[0].name]:
             site.restart(part)
             count = len(clients.accepted) + 10
             eventually(
