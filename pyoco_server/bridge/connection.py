@@ -10,6 +10,7 @@ import contextlib
 import logging
 import re
 import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -53,6 +54,7 @@ class Connection:
         self._disconnected: list[Callable[[], None]] = []
         self._last_error: str | None = None
         self._has_connected = False
+        self._steady_since = time.monotonic()
 
     def connect(self, timeout_sec: float) -> None:
         """Connect, or give up after ``timeout_sec``; afterwards the connection mends itself.
@@ -83,6 +85,15 @@ class Connection:
         nats-py does not reconnect after every reason: an expired login, for one, is final.
         """
         return self._client.is_closed
+
+    @property
+    def steady_sec(self) -> float:
+        """For how long NATS has been there without a break, as far as what was asked over this connection shows."""
+        return time.monotonic() - self._steady_since
+
+    def note_silence(self) -> None:
+        """Note that NATS has not answered in time."""
+        self._steady_since = time.monotonic()
 
     @property
     def last_error(self) -> str | None:
@@ -139,6 +150,8 @@ class Connection:
         try:
             return await self._client.request(subject, payload, timeout=timeout_sec, headers=headers)
         except (nats.errors.Error, OSError) as exc:
+            if isinstance(exc, nats.errors.TimeoutError):
+                self.note_silence()
             raise translate(exc, subject) from exc
 
     @property
@@ -183,6 +196,7 @@ class Connection:
             error = attempt.exception()
             raise BusUnavailable(f"NATS at {', '.join(_public(self._urls))} refused the connection: {error}")
         self._has_connected = True
+        self._steady_since = time.monotonic()
         self._limit_unsent()
 
     def _limit_unsent(self) -> None:
@@ -220,6 +234,7 @@ class Connection:
 
     async def _on_reconnect(self) -> None:
         self._limit_unsent()
+        self._steady_since = time.monotonic()
         logger.info("connected to NATS again")
         for callback in self._reconnected:
             callback()

@@ -197,6 +197,7 @@ class _Pulls:
             await self._bus.publish(self._subject, request, reply=f"{self._inbox}.{self._count}")
             await asyncio.wait([answer], timeout=wait_sec + _GRACE_SEC)
             if not answer.done():
+                self._bus.note_silence()
                 raise BusTimeout(f"NATS did not answer in time on {self._subject}.")
             return answer.result()
         finally:

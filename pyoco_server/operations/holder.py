@@ -38,14 +38,13 @@ class Holders:
             return self._is_lease_over(stored, snapshot.lease_until)
         if snapshot.instance_id is not None and self._is_life_over(snapshot):
             return True
-        # Both times are the server's: clocks of workers that disagree must not make a live run look dead.
-        return self._runs.server_time() - stored.stored_at > self._disconnect_timeout_sec
+        return self._runs.silence_sec(stored) > self._disconnect_timeout_sec
 
     def _is_lease_over(self, stored: StoredRun, lease_until: float) -> bool:
         """Say whether a worker that asks over HTTP has been silent for too long; it has no record."""
-        now = self._runs.server_time()
-        is_given_up = stored.snapshot.status is RunStatus.CANCELLING and now - stored.stored_at > self._cancel_grace_sec
-        return is_given_up or now > lease_until
+        is_cancelling = stored.snapshot.status is RunStatus.CANCELLING
+        is_given_up = is_cancelling and self._runs.silence_sec(stored) > self._cancel_grace_sec
+        return is_given_up or self._runs.server_time() > lease_until
 
     def _is_life_over(self, snapshot: Snapshot) -> bool:
         """Say whether the registry knows that this life of the worker has ended."""

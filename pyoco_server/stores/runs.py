@@ -191,6 +191,15 @@ class RunStore:
         """Give the time by the server's clock, unix seconds: what ``stored_at`` is to be compared with."""
         return self._bus.server_time(names.bucket_stream(self._bucket))
 
+    def silence_sec(self, stored: StoredRun) -> float:
+        """Say for how long nobody has written this run who could have: while NATS did not answer, nobody could.
+
+        Both times of the difference are the server's, since clocks of workers may disagree.
+
+        :raises BusUnavailable: no answer; nothing is known.
+        """
+        return min(self.server_time() - stored.stored_at, self._bus.steady_sec)
+
     def _change(
         self,
         stored: StoredRun,

@@ -27,7 +27,7 @@ tasks:
   right: {callable: "chaos_tasks:right"}
   last: {callable: "chaos_tasks:last"}
 """
-_PATIENCE_SEC = 60.0
+_PATIENCE_SEC = 120.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ class Clients:
             name = f"{thread}-{number}"
             number += 1
             try:
-                run_id = self._submit(session, name, chance)
+                fails = chance.random() < self._demand.failing
+                pause_sec = chance.choice(self._demand.pauses_sec)
+                run_id = self._submit(session, name, chance, pause_sec=pause_sec, fails=fails)
                 with self._lock:
                     self.accepted[name] = run_id
                 if chance.random() < self._demand.cancelled:
@@ -92,13 +94,19 @@ class Clients:
                     self.faults.append(f"{name}: {exc!r}")
             time.sleep(chance.uniform(0.0, 0.5))
 
-    def _submit(self, session: requests.Session, name: str, chance: random.Random) -> str:
-        """Submit a run until a gateway accepts it; gives its id.
+    def submit(self, name: str, pause_sec: float) -> None:
+        """Submit one more run until a gateway accepts it, and note its id.
 
-        :raises AssertionError: it was refused, or not accepted in a minute.
+        :raises AssertionError: it was refused, or not accepted in two minutes.
         """
-        fails = chance.random() < self._demand.failing
-        pause_sec = chance.choice(self._demand.pauses_sec)
+        with requests.Session() as session:
+            run_id = self._submit(session, name, random.Random(name), pause_sec=pause_sec, fails=False)
+        with self._lock:
+            self.accepted[name] = run_id
+
+    def _submit(
+        self, session: requests.Session, name: str, chance: random.Random, *, pause_sec: float, fails: bool
+    ) -> str:
         params = f'{{"name": "{name}", "pause": {pause_sec}, "fails": {str(fails).lower()}}}'
         query = {"flow_name": "main", "tag": chance.choice(TAGS), "params": params, "max_attempts": 1 + fails}
         query["retry_delay_sec"] = 1
@@ -119,4 +127,4 @@ class Clients:
             with self._lock:
                 self.tried_again[why] += 1
             time.sleep(0.2)
-        raise AssertionError("no gateway accepted it in a minute")
+        raise AssertionError("no gateway accepted it in two minutes")

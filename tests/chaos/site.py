@@ -102,11 +102,15 @@ class Site:
 
     :param chance: decides what is hit, and when.
     :param nodes: of NATS; in a cluster one is hit only while all the others are whole.
+    :param settings: of gateways and workers, by their variables.
+    :param concurrency: slots of each worker.
     """
 
     folder: Path
     chance: random.Random
     nodes: int = 1
+    settings: dict[str, str] = field(default_factory=lambda: dict(SETTINGS))
+    concurrency: int = 2
     hits: list[Hit] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,7 +132,7 @@ class Site:
         for number in range(WORKERS):
             served = ",".join(tag for place, tag in enumerate(TAGS) if place != number)
             command = ("pyoco-worker", "--nats-url", self.nats.url, "--worker-id", f"w{number}", "--tags", served)
-            self._parts.append(self._part(f"worker-{number}", *command, "--concurrency", "2"))
+            self._parts.append(self._part(f"worker-{number}", *command, "--concurrency", str(self.concurrency)))
         for url in self.urls:
             eventually(lambda url=url: is_ready(url), what=f"the gateway at {url}", timeout_sec=60)
 
@@ -210,7 +214,7 @@ class Site:
 
     def _part(self, name: str, *command: str) -> _Part:
         def start() -> None:
-            env = {**SETTINGS, MARK: self.family.mark}
+            env = {**self.settings, MARK: self.family.mark}
             log = self.folder / f"{name}.log"
             self._daemons[name] = Daemon(*command, cwd=self.folder, log=log, **env)
 
