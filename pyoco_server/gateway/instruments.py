@@ -137,16 +137,24 @@ class _State(Collector):
             "Time since the submission of the run that has waited longest, by tag; 0 where none waits.",
             labels=("tag",),
         )
+        retries = GaugeMetricFamily(
+            "pyoco_queue_waiting_retries",
+            "Runs that have failed and wait until they are tried again, by tag; the depth does not count them.",
+            labels=("tag",),
+        )
         waiting = list(count_waiting(self._model).items())
         for tag, queue in waiting[:MAX_TAGS]:
             depth.add_metric((tag,), queue.count)
             age.add_metric((tag,), _age_sec([queue.oldest_at], now))
+            retries.add_metric((tag,), queue.retry_count)
         rest = [queue for _, queue in waiting[MAX_TAGS:]]
         if rest:
             depth.add_metric((OTHERS,), sum(queue.count for queue in rest))
             age.add_metric((OTHERS,), _age_sec((queue.oldest_at for queue in rest), now))
+            retries.add_metric((OTHERS,), sum(queue.retry_count for queue in rest))
         yield depth
         yield age
+        yield retries
 
 
 class _WithoutCreated(Collector):

@@ -96,19 +96,26 @@ class WorkerView:
 class TagView:
     """One routing tag: what waits under it and who serves it.
 
-    :param oldest_at: when the oldest waiting run was submitted; ``None`` when none waits.
+    :param retry_count: those of the waiting runs that have failed and wait until they are tried again.
+    :param oldest_at: when the oldest of the others was submitted; ``None`` when none waits for a worker.
     :param workers: those that live.
     """
 
     tag: str
     waiting_count: int
+    retry_count: int
     oldest_at: float | None
     workers: list[WorkerView] = field(default_factory=list)
 
     @property
+    def ready_count(self) -> int:
+        """How many runs wait for nothing but a worker."""
+        return self.waiting_count - self.retry_count
+
+    @property
     def is_stuck(self) -> bool:
-        """Whether runs wait and nobody will take them."""
-        return self.waiting_count > 0 and not self.workers
+        """Whether runs wait for a worker and nobody will take them."""
+        return self.ready_count > 0 and not self.workers
 
     @property
     def slot_count(self) -> int:
@@ -139,9 +146,11 @@ def tag_views(waiting: Sequence[WaitingTag], workers: Sequence[WorkerView]) -> l
         if worker.is_alive:
             for tag in worker.tags:
                 serving.setdefault(tag, []).append(worker)
-    views = [TagView(tag.tag, tag.run_count, tag.oldest_at, serving.get(tag.tag, [])) for tag in waiting]
+    views = [
+        TagView(tag.tag, tag.run_count, tag.retry_count, tag.oldest_at, serving.get(tag.tag, [])) for tag in waiting
+    ]
     idle = sorted(serving.keys() - {tag.tag for tag in waiting})
-    views += [TagView(tag, 0, None, serving[tag]) for tag in idle]
+    views += [TagView(tag, 0, 0, None, serving[tag]) for tag in idle]
     return sorted(views, key=lambda view: not view.is_stuck)
 
 

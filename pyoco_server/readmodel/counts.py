@@ -26,12 +26,15 @@ class StatusCount:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Runs of one tag that wait for a worker.
+    """Runs of one tag that wait.
 
-    :param oldest_at: when the oldest of them was submitted, unix seconds; ``None`` when none waits.
+    :param count: those that wait for a worker.
+    :param retry_count: those that have failed and wait until they are tried again.
+    :param oldest_at: when the oldest that waits for a worker was submitted, unix seconds; ``None`` when none does.
     """
 
     count: int
+    retry_count: int
     oldest_at: float | None
 
 
@@ -62,9 +65,17 @@ def count_waiting(model: ReadModel) -> dict[str, Waiting]:
         "select tag, sum(case when status = 'PENDING' then count else 0 end) as waiting"
         " from run_counts group by tag order by waiting desc, tag"
     )
-    oldest = "select min(created_at) from runs indexed by runs_waiting where status = 'PENDING' and tag = ?"
+    retries = "select tag, count(*) from runs indexed by runs_to_retry where waits_for_retry = 1 group by tag"
+    oldest = (
+        "select min(created_at) from runs indexed by runs_waiting"
+        " where status = 'PENDING' and waits_for_retry = 0 and tag = ?"
+    )
     with model.reading() as database:
-        return {
-            tag: Waiting(count, database.execute(oldest, (tag,)).fetchone()[0] if count else None)
-            for tag, count in database.execute(counts).fetchall()
-        }
+        retry_counts = dict(database.execute(retries).fetchall())
+        found = {}
+        for tag, pending_count in database.execute(counts).fetchall():
+            retry_count = retry_counts.get(tag, 0)
+            count = pending_count - retry_count
+            oldest_at = database.execute(oldest, (tag,)).fetchone()[0] if count else None
+            found[tag] = Waiting(count, retry_count, oldest_at)
+        return found

@@ -31,12 +31,14 @@ _MAX_NAMES = 200
 class WaitingTag:
     """The runs that wait under one tag.
 
-    :param oldest_at: when the oldest was submitted, unix seconds.
+    :param retry_count: those of them that have failed and wait until they are tried again.
+    :param oldest_at: when the oldest of the others was submitted, unix seconds; ``None`` where there is none.
     """
 
     tag: str
     run_count: int
-    oldest_at: float
+    retry_count: int
+    oldest_at: float | None
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,11 @@ class Reports:
         """Give the tags under which runs wait, the one that waits longest first."""
         statement = (
             "select tag, sum(run_count),"
-            " (select min(created_at) from runs indexed by runs_waiting_of_tenant"
-            " where runs.tenant = tallies.tenant and runs.status = 'PENDING' and runs.tag = tallies.tag) as oldest_at"
-            " from tallies where tenant = ? and status = 'PENDING' group by tag order by oldest_at"
+            " (select count(*) from runs indexed by runs_to_retry"
+            " where runs.tenant = tallies.tenant and runs.tag = tallies.tag and waits_for_retry = 1),"
+            " (select min(created_at) from runs indexed by runs_waiting_of_tenant where runs.tenant = tallies.tenant"
+            " and runs.status = 'PENDING' and waits_for_retry = 0 and runs.tag = tallies.tag) as oldest_at"
+            " from tallies where tenant = ? and status = 'PENDING' group by tag order by oldest_at is null, oldest_at"
         )
         return [WaitingTag(*row) for row in self._rows(statement)]
 

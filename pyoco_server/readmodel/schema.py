@@ -22,7 +22,7 @@ from pyoco_server.states import RunStatus
 logger = logging.getLogger(__name__)
 
 #: Raised when the tables change: a file of another version is rebuilt from the stream.
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 #: Marks a file as ours ("PYOC"), so that nobody else's database is emptied.
 _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
@@ -70,11 +70,11 @@ create index runs_by_tag on runs (tenant, tag, updated_at, run_id, status, flow_
 create index runs_by_workflow on runs (tenant, sha256, updated_at, run_id, status, flow_name, tag, created_at);
 create index runs_to_sweep on runs (created_at, run_id, attempt)
     where status = 'PENDING' and has_origin = 1 and waits_for_retry = 0;
-create index runs_to_retry on runs (run_id, revision) where waits_for_retry = 1;
+create index runs_to_retry on runs (tenant, tag, run_id, revision) where waits_for_retry = 1;
 create index runs_to_cancel on runs (updated_at, run_id) where status = 'CANCELLING';
 create index runs_open on runs (updated_at, run_id) where status in ('PENDING', 'RUNNING', 'CANCELLING');
 create table retained (run_id text primary key, is_ghost integer not null) without rowid;
-create index runs_waiting on runs (tag, created_at) where status = 'PENDING';
+create index runs_waiting on runs (tag, created_at) where status = 'PENDING' and waits_for_retry = 0;
 create table run_counts (
     status text not null,
     tag text not null,
@@ -96,7 +96,8 @@ create index runs_by_failure on runs (tenant, failure, updated_at, run_id, statu
     where failure is not null;
 create index runs_failed on runs (tenant, updated_at, failure, run_id) where status = 'FAILED';
 create index runs_completed on runs (tenant, flow_name, updated_at, duration_sec) where status = 'COMPLETED';
-create index runs_waiting_of_tenant on runs (tenant, tag, created_at) where status = 'PENDING';
+create index runs_waiting_of_tenant on runs (tenant, tag, created_at)
+    where status = 'PENDING' and waits_for_retry = 0;
 create index runs_at_work on runs (tenant, created_at, run_id) where status in ('RUNNING', 'CANCELLING');
 create table tallies (tenant text, status text, flow_name text, tag text, run_count integer not null,
     primary key (tenant, status, flow_name, tag)) without rowid;

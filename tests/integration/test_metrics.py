@@ -87,7 +87,16 @@ def test_queue_shows_how_many_wait_and_for_how_long(local: LocalGateway, parts: 
         run_id = f"gpu-{number}"
         parts.put(run_id, stored_run(run_id, tag="gpu", submitted_at=now - 100 * number))
     parts.put("cpu", stored_run("cpu", tag="cpu", status="RUNNING"))
-    eventually(lambda: value(local, "pyoco_queue_depth", tag="gpu") == 3, what="the runs that wait")
+    for number, tag in enumerate(("gpu", "gpu", "later")):
+        # No worker could begin them now.
+        run_id = f"again-{number}"
+        parts.put(run_id, stored_run(run_id, tag=tag, submitted_at=now - 900, attempt=1, retry_at=now + 600))
+    eventually(lambda: value(local, "pyoco_queue_waiting_retries", tag="later") == 1, what="the runs that wait")
+    assert value(local, "pyoco_queue_depth", tag="gpu") == 3
+    assert value(local, "pyoco_queue_waiting_retries", tag="gpu") == 2
+    assert value(local, "pyoco_queue_depth", tag="later") == 0
+    assert value(local, "pyoco_queue_oldest_job_age_seconds", tag="later") == 0
+    assert value(local, "pyoco_queue_waiting_retries", tag="cpu") == 0
     assert value(local, "pyoco_queue_oldest_job_age_seconds", tag="gpu") == pytest.approx(200, abs=10)
     assert value(local, "pyoco_queue_depth", tag="cpu") == 0
     assert value(local, "pyoco_queue_oldest_job_age_seconds", tag="cpu") == 0
@@ -148,6 +157,7 @@ def test_flows_and_tags_beyond_the_bound_share_a_series(local: LocalGateway, par
     assert value(local, total, flow="(others)", status="COMPLETED") == MAX_TAGS + 50 - MAX_FLOWS
     assert len(found["pyoco_queue_depth"].samples) == MAX_TAGS + 1
     assert value(local, "pyoco_queue_depth", tag="(others)") == 50
+    assert value(local, "pyoco_queue_waiting_retries", tag="(others)") == 0
     assert value(local, "pyoco_queue_oldest_job_age_seconds", tag="(others)") == pytest.approx(50, abs=20)
 
 

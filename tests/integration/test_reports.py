@@ -47,11 +47,14 @@ def test_waiting_runs_are_counted_by_tag_the_longest_wait_first(parts: Parts) ->
         stored_run("a", tag="cpu", submitted_at=500.0),
         stored_run("b", tag="gpu", submitted_at=300.0),
         stored_run("c", tag="gpu", submitted_at=200.0),
+        stored_run("e", tag="gpu", submitted_at=50.0, retry_at=900.0),
+        stored_run("f", tag="ftp", submitted_at=50.0, retry_at=900.0),
         stored_run("d", tag="etl", submitted_at=100.0, status="RUNNING"),
     )
-    assert [(tag.tag, tag.run_count, tag.oldest_at) for tag in reports.waiting()] == [
-        ("gpu", 2, 200.0),
-        ("cpu", 1, 500.0),
+    assert [(tag.tag, tag.run_count, tag.retry_count, tag.oldest_at) for tag in reports.waiting()] == [
+        ("gpu", 3, 1, 200.0),
+        ("cpu", 1, 0, 500.0),
+        ("ftp", 1, 1, None),
     ]
     assert [document["run_id"] for document in reports.at_work(5)] == ["d"]
 

@@ -42,10 +42,12 @@ def fleet(shared: LocalGateway) -> LocalGateway:
                 stored_run("w1", tag="gpu", submitted_at=_NOW - 3700),
                 stored_run("w2", tag="etl", submitted_at=_NOW - 130),
                 stored_run("w3", tag="etl", submitted_at=_NOW - 4000),
+                stored_run("w4", tag="etl", submitted_at=_NOW - 9000, attempt=1, retry_at=_NOW + 600),
+                stored_run("w5", tag="later", submitted_at=_NOW - 9000, attempt=1, retry_at=_NOW + 600),
             ]
         )
     eventually(
-        lambda: len(shared.parts.model.workers()) == 7 and shared.reports.counts() == {"PENDING": 3},
+        lambda: len(shared.parts.model.workers()) == 7 and shared.reports.counts() == {"PENDING": 5},
         what="the fleet known",
     )
     return shared
@@ -82,12 +84,16 @@ def test_hidden_workers_are_one_link_away(fleet: LocalGateway) -> None:
 
 def test_queues_say_what_waits_and_who_serves_it(fleet: LocalGateway) -> None:
     page = visit(fleet, "/ui/queues")
-    assert page.heading == "Queues: 3 runs wait"
+    assert page.heading == "Queues: 5 runs wait"
     assert "One tag has waiting runs and no worker." in page.words
-    gpu, etl, cpu = _rows(page)
-    assert gpu.startswith("gpu 1 1 h 0 / 0 No worker pyoco-worker --tags gpu")
-    assert etl.startswith("etl 2 1 h 3 / 3 b-busy, c-old")
-    assert cpu.startswith("cpu 0 \u2013 2 / 6 b-busy, a-idle")
+    gpu, etl, later, cpu = _rows(page)
+    assert gpu.startswith("gpu 1 0 1 h 0 / 0 No worker pyoco-worker --tags gpu")
+    assert etl.startswith("etl 3 1 1 h 3 / 3 b-busy, c-old")
+    # Nobody is missing yet.
+    assert later == "later 1 1 \u2013 0 / 0"
+    assert cpu.startswith("cpu 0 0 \u2013 2 / 6 b-busy, a-idle")
+    assert "Of these, for a retry" in page.words
+    assert "うち再試行待ち" in visit(fleet, "/ui/queues", lang="ja").words
 
 
 def test_both_pages_are_loaded_again_every_five_seconds(fleet: LocalGateway) -> None:
