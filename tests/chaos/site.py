@@ -22,6 +22,8 @@ TAGS = ("a", "b", "c")
 GATEWAYS, WORKERS = 2, 3
 #: What a gateway or a worker says when it has started.
 _SERVES = re.compile(r"the (gateway|worker) serves")
+#: What a gateway says last that has found no NATS at its start.
+_GAVE_UP = "Start NATS there"
 #: Leases and signs of life as short as they may be, so that many ends come to pass in a short time.
 SETTINGS = {
     "PYOCO_CONSUMER_ACK_WAIT_SEC": "4",
@@ -142,9 +144,11 @@ class Site:
         while time.monotonic() < end:
             time.sleep(self.chance.uniform(0.1, 1.2))
             self._bring_back(time.monotonic())
+            self._look_after_gateways()
             self._hit()
         self._bring_back(float("inf"))
         self.nats.wait_until_whole()
+        self._look_after_gateways()
 
     def restart(self, name: str) -> None:
         """Have a part stop as an operator does, start it again and wait until it serves."""
@@ -211,6 +215,18 @@ class Site:
             if part.back_at is not None and part.back_at <= until:
                 part.come_back()
                 part.back_at = None
+
+    def _look_after_gateways(self) -> None:
+        """Start gateways again that began while NATS was away and have said so, as a service manager does."""
+        for part in self._parts:
+            daemon = self._daemons.get(part.name)
+            if (
+                daemon is not None
+                and part.back_at is None
+                and daemon.process.poll() == 1
+                and _GAVE_UP in daemon.log[-600:]
+            ):
+                part.come_back()
 
     def _part(self, name: str, *command: str) -> _Part:
         def start() -> None:
