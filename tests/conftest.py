@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,13 @@ tasks:
   to_text:
     callable: pyoco_server._workflow_test_tasks:to_text
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, then those of many tests, so that no file is left alone at the end."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in long, -counts[item.path], item.path))
 
 
 @pytest.fixture
