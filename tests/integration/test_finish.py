@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
+import pytest
+
 from pyoco_server.bridge.messages import Delivery
+from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.policy import RunPolicy
+from pyoco_server.errors import BusUnavailable
 from pyoco_server.operations.authenticate import ANYBODY
 from pyoco_server.operations.claim import Claims, Verdict
 from pyoco_server.operations.finish import Finish, Outcome
@@ -68,9 +73,29 @@ def test_a_job_whose_attempt_has_failed_is_dropped_also_when_the_next_attempt_is
     assert claims.claim(job, replace(delivery, seq=delivery.seq + 1), time.time()).verdict is Verdict.EXECUTE
 
 
-def delivered(parts: Parts) -> Delivery:
-    """Submit a run that is tried twice, and take its job."""
-    parts.submission().submit(RunRequest(ANYBODY, "main", "t", ["t"], policy=RunPolicy(max_attempts=2)))
+@pytest.mark.parametrize(("reason", "error"), [("execution_error", "it broke"), ("timeout", "timeout: too long.")])
+def test_a_dead_letter_that_cannot_be_stored_is_not_lost_with_its_worker(parts: Parts, reason: str, error: str) -> None:
+    delivery, claims, finish = delivered(parts, max_attempts=1), claims_of(parts), finish_of(parts)
+    job = Job.from_bytes(delivery.payload)
+    claim = claims.claim(job, delivery, time.time())
+    assert claim.stored is not None
+    parts.bus.api("STREAM.DELETE.PYOCO_DLQ")
+    with pytest.raises(BusUnavailable):
+        finish.finish(claim.stored, delivery, Outcome(RunStatus.FAILED, reason, error))
+    assert parts.snapshot(job.run_id)["status"] == "FAILED"
+    # The worker ends here, its job comes to another one, and the stream is there again.
+    ensure_resources(parts.bus, parts.config)
+    again = claims.claim(job, delivery, time.time())
+    assert again.verdict is Verdict.DROP
+    finish.drop(again.stored, delivery)
+    (letter,) = [json.loads(stored.payload) for stored in parts.messages("PYOCO_DLQ")]
+    assert (letter["run_id"], letter["reason"], letter["error"]) == (job.run_id, reason, error)
+    assert parts.jobs() == []
+
+
+def delivered(parts: Parts, *, max_attempts: int = 2) -> Delivery:
+    """Submit a run, which is tried twice, and take its job."""
+    parts.submission().submit(RunRequest(ANYBODY, "main", "t", ["t"], policy=RunPolicy(max_attempts=max_attempts)))
     parts.queue.ensure("t")
     delivery = parts.queue.pull("t", wait_sec=5)
     assert delivery is not None
