@@ -108,7 +108,7 @@ def test_worker_that_does_not_exist_is_not_found(fleet: LocalGateway, worker_id:
 def test_hidden_worker_is_out_of_the_list_at_once_and_keeps_the_rest_of_its_record(
     local: LocalGateway, parts: Parts
 ) -> None:
-    parts.put("w", {"worker_id": "w", "last_seen_at": NOW + 100, "more": [1]}, bucket="pyoco_workers")
+    parts.put("w", {"worker_id": "w", "last_seen_at": NOW + 100_000, "more": [1]}, bucket="pyoco_workers")
     eventually(lambda: ids(local) == ["w"], what="the worker")
     with PyocoHttpClient(local.url) as client:
         answer = client.patch_worker_hidden("w", True)
@@ -116,7 +116,7 @@ def test_hidden_worker_is_out_of_the_list_at_once_and_keeps_the_rest_of_its_reco
         assert answer["updated_at"] == pytest.approx(time.time(), abs=10)
         assert client.get_workers() == []
         (record,) = client.get_workers(include_hidden=True)
-        assert (record["last_seen_at"], record["more"]) == (NOW + 100, [1])
+        assert (record["last_seen_at"], record["more"]) == (NOW + 100_000, [1])
         client.patch_worker_hidden("w", False)
         assert [worker["worker_id"] for worker in client.get_workers()] == ["w"]
 
@@ -127,15 +127,15 @@ def test_hiding_and_signs_of_life_do_not_lose_each_other(local: LocalGateway, pa
     store.put(record)
     with ThreadPoolExecutor(2) as pool:
         for turn in range(30):
-            beat = pool.submit(store.put, record.seen(NOW + 100 + turn))
+            beat = pool.submit(store.put, record.seen(NOW + 100_000 + turn))
             answer = local.ask("PATCH", "/workers/w", json={"hidden": turn % 2 == 0})
             beat.result()
             assert answer.status_code == 200
-            store.put(record.seen(NOW + 100 + turn))
+            store.put(record.seen(NOW + 100_000 + turn))
             (shown,) = local.get("/workers?include_hidden=true").json() or [None]
             stored = store.get("w")
             assert stored is not None and shown is not None
-            assert (stored.hidden, stored.last_seen_at) == (turn % 2 == 0, NOW + 100 + turn)
+            assert (stored.hidden, stored.last_seen_at) == (turn % 2 == 0, NOW + 100_000 + turn)
 
 
 def test_record_of_a_worker_that_is_long_gone_is_dropped(serve: Callable[..., LocalGateway], parts: Parts) -> None:
@@ -211,7 +211,7 @@ def test_a_request_to_drain_is_kept_by_this_life_of_the_worker_alone(shared: Loc
     [
         ({"state": "STOPPED_GRACEFUL", "instance_id": "i"}, 409),
         ({"state": "RUNNING", "instance_id": "i", "last_seen_at": NOW - 500}, 409),
-        ({"state": "IDLE", "last_seen_at": NOW + 500}, 409),
+        ({"state": "IDLE", "last_seen_at": NOW + 100_000}, 409),
         (None, 404),
     ],
     ids=["stopped", "lost", "of-0.5.1", "unknown"],

@@ -83,7 +83,7 @@ def stored(shared: LocalGateway) -> LocalGateway:
         for version in ("1.0", "1.1"):
             form = {"wheel": (file_name("a_package", version), wheel("a_package", version))}
             assert shared.ask("POST", "/wheels", files=form, data={"tags": "gpu,a-tag-of-quite-some-length"}).ok
-        for name, seen_at in (("alive", _NOW + 1000), ("a-worker.of-some-machine.example", _NOW - 100)):
+        for name, seen_at in (("alive", _NOW + 100_000), ("a-worker.of-some-machine.example", _NOW - 100)):
             worker = {"worker_id": name, "instance_id": "i", "state": "RUNNING", "tags": ["default", "gpu", "long-tag"]}
             worker["wheel_sync"] = {"enabled": True, "last_result": "ok", "installed_wheels": []}
             worker.update(last_seen_at=seen_at, updated_at=_NOW, host=name, concurrency=4, current_run_ids=["live"])
