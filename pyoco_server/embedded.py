@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -58,7 +57,6 @@ class EmbeddedNats:
         self._store = store
         self._on_exit = on_exit
         self._command: Sequence[str] | None = None
-        self._death_signal = signal.SIGTERM
         self._start_sec = _START_SEC
         self._log_path = store / "nats-server.log"
         self._lock = StoreLock(store)
@@ -69,14 +67,13 @@ class EmbeddedNats:
         """Its address; of port 0 the real one, once it has started."""
         return nats_url(self._host, self._port)
 
-    def start_through(self, command: Sequence[str], *, death_signal: signal.Signals, start_sec: float) -> None:
+    def start_through(self, command: Sequence[str], *, start_sec: float) -> None:
         """Have another program start the nats-server.
 
         :param command: what takes nats-server's flags.
-        :param death_signal: what makes it end its nats-server when this process dies.
         :param start_sec: how long the server may take to answer.
         """
-        self._command, self._death_signal, self._start_sec = command, death_signal, start_sec
+        self._command, self._start_sec = command, start_sec
 
     def start(self) -> None:
         """Start the server and wait until it takes connections.
@@ -118,7 +115,7 @@ class EmbeddedNats:
                 f"{Path(command[0]).name} {program.ending}, time and again: {self._last_words(0)}"
             ),
             is_kept_up=False,
-            death_signal=self._death_signal,
+            is_guarded=self._command is not None,
             pass_fds=(self._lock.fd,),
         )
         self._program.start()

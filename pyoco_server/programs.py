@@ -34,13 +34,37 @@ _KILLED_SEC = 2.0
 _PR_SET_PDEATHSIG = 1
 #: Runs in the new process, in an interpreter that loads nothing: asks for a signal at the parent's death, then
 #: becomes the program. A ``preexec_fn`` could deadlock, because the parent has threads.
-_LAUNCHER = (
-    "import ctypes, os, sys\n"
-    f"ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, int(sys.argv[2]))\n"
-    "os.getppid() == int(sys.argv[1]) or sys.exit(1)\n"
-    "try: os.execv(sys.argv[3], sys.argv[3:])\n"
-    "except OSError as exc: sys.exit(f'{sys.argv[3]}: {exc.strerror}')\n"
-)
+_LAUNCHER = f"""
+import ctypes, os, sys
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGTERM)})
+os.getppid() == int(sys.argv[1]) or sys.exit(1)
+try: os.execv(sys.argv[2], sys.argv[2:])
+except OSError as exc: sys.exit(f"{{sys.argv[2]}}: {{exc.strerror}}")
+"""
+#: The same for a program that does not end what it has started: stays beside it, and at the parent's death ends the
+#: whole group. The kernel tells of that death with each thread that dies, so nothing but a repeated SIGTERM will do:
+#: nats-bootstrap takes its nats-server along on SIGINT alone, and not when another one follows.
+_GUARD = f"""
+import ctypes, os, signal, sys
+heard = {{signal.SIGCHLD, signal.SIGUSR1}}
+mask = signal.pthread_sigmask(signal.SIG_BLOCK, {{*heard, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}})
+program = os.fork()
+if not program:
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try: os.execv(sys.argv[2], sys.argv[2:])
+    except OSError as exc: sys.exit(f"{{sys.argv[2]}}: {{exc.strerror}}")
+ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {int(signal.SIGUSR1)})
+is_orphan = os.getppid() != int(sys.argv[1])
+while True:
+    if is_orphan: os.killpg(0, signal.SIGTERM)
+    ended, status = os.waitpid(program, os.WNOHANG)
+    if ended: break
+    is_orphan = signal.sigwait(heard) == signal.SIGUSR1
+code = os.waitstatus_to_exitcode(status)
+if code < 0: os.kill(os.getpid(), -code)
+signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+sys.exit(code)
+"""
 
 
 class Program(Service):
@@ -52,7 +76,7 @@ class Program(Service):
     :param restart_pauses_sec: seconds before each start that follows an end of its own; empty = none follows.
     :param is_kept_up: whether it is started again from the first start on, or only after :meth:`keep_up`; before
         that its end is for the caller to notice.
-    :param death_signal: what the program gets when this process dies.
+    :param is_guarded: whether it leaves behind what it has started when this process dies and it gets SIGTERM.
     :param is_killed: whether SIGKILL follows when it has not ended in time. Never for nats-server: it would lose
         what it has not written yet.
     :param pass_fds: descriptors that it inherits.
@@ -68,7 +92,7 @@ class Program(Service):
         env: Mapping[str, str] | None = None,
         restart_pauses_sec: Sequence[float] = RESTART_PAUSES_SEC,
         is_kept_up: bool = True,
-        death_signal: signal.Signals = signal.SIGTERM,
+        is_guarded: bool = False,
         is_killed: bool = False,
         pass_fds: Sequence[int] = (),
     ) -> None:
@@ -80,7 +104,7 @@ class Program(Service):
         self._env = dict(env) if env is not None else None
         self._restart_pauses_sec = tuple(restart_pauses_sec)
         self._is_kept_up = is_kept_up
-        self._death_signal = death_signal
+        self._is_guarded = is_guarded
         self._is_killed = is_killed
         self._pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
@@ -156,7 +180,7 @@ class Program(Service):
             try:
                 with contextlib.nullcontext() if self._output is None else self._output.open("ab") as output:
                     self._process = subprocess.Popen(
-                        _launched(self._command, self._death_signal),
+                        _launched(self._command, self._is_guarded),
                         stdin=subprocess.DEVNULL,
                         stdout=output,
                         stderr=output,
@@ -210,7 +234,7 @@ def _is_alive(group: int) -> bool:
     return True
 
 
-def _launched(command: list[str], death_signal: signal.Signals) -> list[str]:
+def _launched(command: list[str], is_guarded: bool) -> list[str]:
     if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "prctl"):
         return command
-    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), str(int(death_signal)), *command]
+    return [sys.executable, "-I", "-S", "-c", _GUARD if is_guarded else _LAUNCHER, str(os.getpid()), *command]

@@ -9,7 +9,6 @@ import argparse
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -170,8 +169,7 @@ class Stack:
             on_exit=self._signals.fail,
         )
         if bootstrap is not None:
-            # On SIGTERM nats-bootstrap leaves its nats-server behind, on SIGINT it ends it.
-            nats.start_through(bootstrap, death_signal=signal.SIGINT, start_sec=_BOOTSTRAP_START_SEC)
+            nats.start_through(bootstrap, start_sec=_BOOTSTRAP_START_SEC)
         return nats
 
     def _start_gateway(self, listener: socket.socket) -> None:

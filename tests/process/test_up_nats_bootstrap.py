@@ -59,6 +59,7 @@ def test_it_is_started_and_stopped_with_its_nats_server(
 
 
 def test_a_kill_leaves_neither_of_the_two_behind(up: Up, family: Family, monitoring: tuple[str, str]) -> None:
+    """The kernel tells of the death with each thread that dies: a program that may hear it once only missed it here."""
     up.serve(*WITH, *monitoring).kill()
     family.wait_until_gone()
 
