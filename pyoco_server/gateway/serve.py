@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from waitress.server import create_server
 
-from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, WORKER_BUDGET_SEC, Bus
+from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
 from pyoco_server.errors import InvalidCommand, PyocoServerError
@@ -71,6 +71,8 @@ _BACKLOG = 1024
 _LOOK_SEC = 0.5
 #: How long NATS may take to answer when the gateway starts.
 CONNECT_TIMEOUT_SEC = 4.0
+#: How long a cluster of NATS may take then to have a leader for a stream: its machines may start at the same moment.
+_LEADER_TIMEOUT_SEC = 60.0
 
 
 class HttpServer(Service):
@@ -162,8 +164,8 @@ class GatewayServer:
         """
         self._bus.connect(CONNECT_TIMEOUT_SEC)
         try:
-            # In a cluster a stream may be without a leader for some seconds, and no request waits yet.
-            budget_sec = WORKER_BUDGET_SEC if self._bus.is_clustered else GATEWAY_BUDGET_SEC
+            # No request waits yet.
+            budget_sec = _LEADER_TIMEOUT_SEC if self._bus.is_clustered else GATEWAY_BUDGET_SEC
             ensure_resources(self._bus, self._config, budget_sec=budget_sec)
             self._bus.stop_waiting()
             self._start_parts()
