@@ -40,7 +40,7 @@ class NatsNode(NatsServer):
     def leads(self, stream: str) -> bool:
         """Say whether it takes itself for the leader of a stream; false when it does not answer."""
         accounts = self._ask("jsz?streams=true").get("account_details", [])
-        streams = [found for account in accounts for found in account["stream_detail"]]
+        streams = [found for account in accounts for found in account.get("stream_detail", [])]
         return any(found["name"] == stream and found["cluster"].get("leader") == self.name for found in streams)
 
     def serves(self, client: str) -> bool:
