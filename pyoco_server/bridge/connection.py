@@ -221,7 +221,7 @@ class Connection:
         self._last_error = str(exc) or type(exc).__name__
         if not self._client.is_connected and self._client._transport is not None:
             # nats-py leaves the socket of an attempt that has failed to the garbage collector.
-            self._client._transport.close()  # type: ignore[no-untyped-call]
+            self._client._transport.close()
         # What keeps the first connection from being made is told by the error of connect().
         if self._has_connected and self._log_limit.allows(self._last_error):
             logger.warning("NATS: %s", self._last_error, extra={"err_id": BusUnavailable.err_id})
