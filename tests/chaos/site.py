@@ -8,7 +8,7 @@ import random
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -240,3 +240,14 @@ class Site:
 
         start()
         return _Part(name, start, end)
+
+
+@contextlib.contextmanager
+def opened(site: Site) -> Iterator[Site]:
+    """Have a site for a test, and check that all of it stops as it should."""
+    try:
+        site.open()
+        yield site
+    finally:
+        left = site.close()
+    assert left == []

@@ -140,7 +140,7 @@ def test_a_keyed_run_whose_job_is_refused_stays_and_is_queued_later(local: Local
     run_id = problem(post(local, "k"), 503)["run_id"]
     assert post(local, "k").json()["run_id"] == run_id
     parts.configure("PYOCO_WORK", subjects=["pyoco.work.>"])
-    parts.model  # noqa: B018 (waits until it is complete)
+    assert parts.model.is_complete
     parts.sweep().sweep(parts.snapshot(run_id)["updated_at"] + 60)
     assert parts.queued_ids() == [run_id]
 

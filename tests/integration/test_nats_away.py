@@ -173,13 +173,13 @@ def test_many_requests_meanwhile_are_few_lines_of_the_log(
         local.get("/runs")
         local.get("/workers")
     lines = [record for record in caplog.records if record.name == "pyoco_server.gateway.problems"]
-    assert {(line.getMessage().partition(":")[0], line.err_id) for line in lines} == {  # type: ignore[attr-defined]
+    assert {(line.getMessage().partition(":")[0], line.err_id) for line in lines} == {
         ("GET /runs", "ERR-PYOCO-0003"),
         ("GET /workers", "ERR-PYOCO-0003"),
     }
     assert len(lines) < 10
     lost = [record for record in caplog.records if "connection to NATS was lost" in record.getMessage()]
-    assert [line.err_id for line in lost] == ["ERR-PYOCO-0003"]  # type: ignore[attr-defined]
+    assert [line.err_id for line in lost] == ["ERR-PYOCO-0003"]
 
 
 def test_a_nats_that_comes_back_empty_is_made_usable_again(nats: NatsServer, local: LocalGateway) -> None:

@@ -119,7 +119,7 @@ def test_gateway_that_stops_answers_those_who_wait(serve: Callable[..., LocalGat
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(gateway.get, f"/runs/{run_id}?wait=60")
         wait_until_waiting(gateway)
-        gateway.server._gateway.stopping.set()  # type: ignore[union-attr]
+        gateway.server._gateway.stopping.set()
         gateway.parts.model.wake_watches()
         assert asked.result().json()["status"] == "PENDING"
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.chaos.clients import Clients, Demand
-from tests.chaos.site import Site
+from tests.chaos.site import Site, opened
 from tests.chaos.verdict import faults, read_ledger, settle
 from tests.support.commands import is_ready
 from tests.support.parts import Parts
@@ -31,13 +31,8 @@ SMALL = Demand(pauses_sec=(0.0, 0.1, 0.5), failing=0.0, cancelled=0.0)
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     # Leases and time-outs as they are unless somebody sets them; slots are left, which could take what is in work.
-    found = Site(tmp_path, random.Random(0), settings={}, concurrency=4)
-    try:
-        found.open()
+    with opened(Site(tmp_path, random.Random(0), settings={}, concurrency=4)) as found:
         yield found
-    finally:
-        left = found.close()
-    assert left == []
 
 
 def test_runs_end_once_when_nats_is_frozen_for_a_minute(site: Site) -> None:

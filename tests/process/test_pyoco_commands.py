@@ -71,7 +71,9 @@ class Pyoco:
 
     def submit(self, *flags: str) -> str:
         output = self("run", "--config", "flow.yaml", *flags)
-        return re.search(r"Run ID: (\S+)", output)[1]  # type: ignore[index]
+        found = re.search(r"Run ID: (\S+)", output)
+        assert found is not None, output
+        return found[1]
 
     def worker(self, *flags: str) -> Daemon:
         words = ("worker", "start", "--server", self.gateway.url, "--config", "flow.yaml", *flags)

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.chaos.clients import Clients, Demand
-from tests.chaos.site import GATEWAYS, SETTINGS, WORKERS, Site
+from tests.chaos.site import GATEWAYS, SETTINGS, WORKERS, Site, opened
 from tests.chaos.verdict import faults, read_ledger, settle
 from tests.support.parts import Parts
 from tests.support.waiting import PATIENCE_SEC, eventually
@@ -29,13 +29,8 @@ TASKS = ("first", "left", "right", "last")
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    found = Site(tmp_path, random.Random(0))
-    try:
-        found.open()
+    with opened(Site(tmp_path, random.Random(0))) as found:
         yield found
-    finally:
-        left = found.close()
-    assert left == []
 
 
 def has_begun_long_run(site: Site, worker_id: str) -> bool:

@@ -6,7 +6,7 @@ import io
 import itertools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.routing import Rule
@@ -45,7 +45,7 @@ def path_of(rule: Rule) -> str:
 class Asked(ImmutableMultiDict[str, str]):
     """Parameters of a request; what is asked of them, is noted for all requests together."""
 
-    names: set[str] = set()  # noqa: RUF012
+    names: ClassVar[set[str]] = set()
 
     def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
         self.names.add(key)

@@ -90,7 +90,7 @@ def register(registry):
 def write_wheel(folder: Path, package: str = "demo", version: str = "1.0", **options: object) -> Path:
     """Make a wheel as a file with the name that it must have."""
     path = folder / file_name(package, version)
-    path.write_bytes(wheel(package, version, **options))  # type: ignore[arg-type]
+    path.write_bytes(wheel(package, version, **options))
     return path
 
 
@@ -117,7 +117,7 @@ class Registry:
         self, package: str = "demo", version: str = "1.0", *, tags: Sequence[str] = (), **options: object
     ) -> str:
         """Upload a wheel and give its file name."""
-        data = wheel(package, version, **options)  # type: ignore[arg-type]
+        data = wheel(package, version, **options)
         name = WheelName.parse(file_name(package, version))
         upload = Upload(name, io.BytesIO(data), len(data), list(tags), True, Actor(), Source())
         return self._registry.upload(upload).info.name

@@ -281,10 +281,10 @@ def test_flow_is_the_flow_unless_a_task_of_the_file_has_that_name() -> None:
 
 
 def test_names_are_read_raw_by_pyoco_and_normalised_by_the_operator_form() -> None:
-    assert list(task_names_of(workflow_of("a >> ﬁ", ["a", "ﬁ"]))) == ["a", "ﬁ"]  # type: ignore[arg-type]
-    assert "fi" in task_names_of(workflow_of("a >> ﬁ\na", ["a", "fi"]))  # type: ignore[arg-type]
+    assert list(task_names_of(workflow_of("a >> ﬁ", ["a", "ﬁ"]))) == ["a", "ﬁ"]
+    assert "fi" in task_names_of(workflow_of("a >> ﬁ\na", ["a", "fi"]))
     with pytest.raises(WorkflowInvalid, match="Python reads this name as 'fi'"):
-        workflow_of("a >> ﬁ\na", ["a", "ﬁ"])  # type: ignore[arg-type]
+        workflow_of("a >> ﬁ\na", ["a", "ﬁ"])
 
 
 # nodes and tasks
@@ -378,7 +378,7 @@ def test_a_stand_in_runs_through_the_engine_as_the_original_does() -> None:
     seen: list[str] = []
     known = {name: Task(func=lambda name=name: seen.append(name), name=name) for name in "abc"}
     workflow = workflow_of("flow >> (a >> b)[2] >> c", "abc")
-    Engine(trace_backend=Silent()).run(build_flow(workflow, known, "main"))  # type: ignore[arg-type]
+    Engine(trace_backend=Silent()).run(build_flow(workflow, known, "main"))
     assert seen == ["a", "b", "a", "b", "c"]
 
 
