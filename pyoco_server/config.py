@@ -148,6 +148,25 @@ class Config:
     workflow_yaml_max_bytes: int = setting.size(
         "PYOCO_WORKFLOW_YAML_MAX_BYTES", 262_144, "the largest flow.yaml", low=64
     )
+    logs_max_age_sec: float = setting.seconds("PYOCO_LOGS_MAX_AGE_SEC", 604800.0, "how long is kept what runs print")
+    logs_max_bytes: int = setting.size(
+        "PYOCO_LOGS_MAX_BYTES", 536_870_912, "how large all that is kept of it may be; the oldest goes first"
+    )
+    logs_task_max_bytes: int = setting.size(
+        "PYOCO_LOGS_TASK_MAX_BYTES",
+        1_048_576,
+        "what is kept of a task's output, and the end of what exceeds it; each line counts a hundred bytes more",
+    )
+    logs_run_max_bytes: int = setting.size(
+        "PYOCO_LOGS_RUN_MAX_BYTES", 16_777_216, "the same for all tasks of an attempt together"
+    )
+    task_log_level: str = setting.make(
+        "PYOCO_TASK_LOG_LEVEL",
+        "INFO",
+        setting.parse_log_level,
+        "DEBUG, INFO, WARNING, ERROR or CRITICAL",
+        "the least level of what tasks log that is kept with what they print",
+    )
     read_model_path: str = setting.text(
         "PYOCO_READ_MODEL_PATH", ":memory:", "file of the gateway's list of runs; :memory: rebuilds it at each start"
     )

@@ -22,11 +22,8 @@ from pyoco_server.errors import BusError, ResourceMissing
 _NANOSECONDS = 1_000_000_000
 #: Seconds in which a bucket recognises a repeated write; the server's own default.
 _BUCKET_DUPLICATE_WINDOW_SEC = 120
-#: Of what runs print: how long it is kept, what all of it may take together, and how many messages one run has. The
-#: oldest go first.
-_LOGS_MAX_AGE_SEC = 7 * 86_400
-_LOGS_MAX_BYTES = 536_870_912
-_LOGS_MAX_MESSAGES_PER_RUN = 1_000
+#: Of what a run prints, messages; the oldest go first. A run that never falls silent has one a second.
+_LOGS_MAX_MESSAGES_PER_RUN = 20_000
 #: What all kept workflow texts may take together; the oldest go first.
 _WORKFLOWS_MAX_BYTES = 268_435_456
 #: What all idempotency keys may take together, some 200,000 of them; the oldest go first.
@@ -128,8 +125,8 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         "retention": "limits",
         "storage": "file",
         "discard": "old",
-        "max_age": _LOGS_MAX_AGE_SEC * _NANOSECONDS,
-        "max_bytes": _LOGS_MAX_BYTES,
+        "max_age": int(config.logs_max_age_sec * _NANOSECONDS),
+        "max_bytes": config.logs_max_bytes,
         "max_msgs_per_subject": _LOGS_MAX_MESSAGES_PER_RUN,
     }
     workflows = {**_bucket(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}

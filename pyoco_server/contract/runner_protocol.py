@@ -1,9 +1,9 @@
 """The lines that a worker and its runner exchange: one JSON object each, named by ``type``.
 
 The worker writes :class:`Begin` and :class:`Cancel` to the runner's stdin; the end of that stream means that the
-worker is gone. The runner writes :class:`Ready`, :class:`BootFailed`, :class:`Planned`, :class:`TaskChanged`,
-:class:`Output` and :class:`Ended` to a pipe of its own, whose descriptor its command line names: 1 and 2 belong to
-the tasks. One run at a time; whatever stands between ``Begin`` and ``Ended`` belongs to that run.
+worker is gone. The runner writes :class:`Ready`, :class:`BootFailed`, :class:`Planned`, :class:`TaskChanged` and
+:class:`Ended` to a pipe of its own, whose descriptor its command line names: 1 and 2 belong to the tasks
+(``output_marks.py``). One run at a time; whatever stands between ``Begin`` and ``Ended`` belongs to that run.
 """
 
 from __future__ import annotations
@@ -85,15 +85,6 @@ class TaskChanged:
 
 
 @dataclass(frozen=True)
-class Output:
-    """A piece of what a task printed; ``task`` is ``None`` where it cannot be attributed."""
-
-    task: str | None
-    stream: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Ended:
     """The run has ended in the runner.
 
@@ -110,9 +101,9 @@ class Ended:
     is_reusable: bool = True
 
 
-Message: TypeAlias = Begin | Cancel | Ready | BootFailed | Planned | TaskChanged | Output | Ended
+Message: TypeAlias = Begin | Cancel | Ready | BootFailed | Planned | TaskChanged | Ended
 _TYPES: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Begin, Cancel, Ready, BootFailed, Planned, TaskChanged, Output, Ended)
+    kind.__name__: kind for kind in (Begin, Cancel, Ready, BootFailed, Planned, TaskChanged, Ended)
 }
 
 

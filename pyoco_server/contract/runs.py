@@ -88,6 +88,8 @@ class Snapshot:
     resume_note: str | None = None
     #: Ours: the run of which this one was made by a rerun.
     rerun_of: str | None = None
+    #: Ours: of a run that has failed, the end of what its last attempt printed.
+    last_lines: str | None = None
     #: Ours: see :class:`PollLease`.
     lease_until: float | None = None
     lease_reply: str | None = None
@@ -278,7 +280,9 @@ class Snapshot:
 
     def reduced(self) -> Snapshot:
         """Give the snapshot without everything that can make it larger than the cap, to end the run with."""
-        return replace(self, params={}, tasks={}, task_records={}, task_records_truncated=True, wheels=None)
+        return replace(
+            self, params={}, tasks={}, task_records={}, task_records_truncated=True, wheels=None, last_lines=None
+        )
 
     @property
     def has_holder(self) -> bool:
@@ -333,6 +337,7 @@ class Snapshot:
             if len(payload) <= room_bytes:
                 return payload
         document["task_records"] = {}
+        document.pop("last_lines", None)
         payload = json.dumps(document).encode()
         if len(payload) > room_bytes:
             kept = f", of which {reserved_bytes} are for what its worker adds" if reserved_bytes else ""
@@ -401,6 +406,7 @@ OMITTED: dict[str, Any] = {
     "resume": True,
     "resume_note": None,
     "rerun_of": None,
+    "last_lines": None,
     **NO_LEASE,
 }
 

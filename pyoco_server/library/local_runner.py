@@ -5,6 +5,7 @@ Source: contract, section 5, "Python API"; design, section 6.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,6 @@ from dataclasses import replace
 from pyoco_server.contract.runner_protocol import Begin, Cancel, Message
 from pyoco_server.runner.executor import Executor
 from pyoco_server.runner.flows import Resolver
-from pyoco_server.runner.output import TaskOutput
 from pyoco_server.service import Deadline, Service
 from pyoco_server.worker.runner_link import Died
 from pyoco_server.worker.wheelsync import NO_WHEELS
@@ -28,8 +28,7 @@ class LocalRunner:
         self.wheels = NO_WHEELS
         self.runs_done = 0
         self._messages: queue.SimpleQueue[Message | Died] = queue.SimpleQueue()
-        # Never installed, so nothing is ever written to it.
-        self._executor = Executor(resolver, self._messages.put, TaskOutput(lambda task, stream, text: None))
+        self._executor = Executor(resolver, self._messages.put, lambda task: contextlib.nullcontext())
         self._run_id = ""
 
     def wait_ready(self, deadline: Deadline, must_leave: Callable[[], bool] = lambda: False) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyoco_server.bridge.deliveries import Deliveries
@@ -33,6 +33,7 @@ class Outcome:
     :param error: of a failed run, the text that is shown.
     :param is_cut: whether values in the records were cut.
     :param resume_note: why finished tasks were executed again, where they were.
+    :param last_lines: of a failed run, the end of what it printed.
     """
 
     status: RunStatus
@@ -42,6 +43,7 @@ class Outcome:
     records: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     is_cut: bool = False
     resume_note: str | None = None
+    last_lines: str | None = None
 
 
 class Finish:
@@ -145,7 +147,7 @@ class Finish:
         is_final = is_final or outcome.reason in deadletters.FINAL or not snapshot.may_fail_again
         if status is RunStatus.FAILED and not is_final:
             return progressed.failed_for_now(error=error, now=now)
-        return progressed.ended(status, error=error, now=now)
+        return replace(progressed.ended(status, error=error, now=now), last_lines=outcome.last_lines)
 
 
 def _log_failure(snapshot: Snapshot, outcome: Outcome) -> None:

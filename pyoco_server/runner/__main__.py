@@ -28,7 +28,6 @@ from pyoco_server.contract.runner_protocol import (
     BootFailed,
     Cancel,
     Message,
-    Output,
     Ready,
     decode,
     encode,
@@ -74,7 +73,7 @@ class Runner:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._has_forked()
 
-    def serve(self, jobs: IO[bytes], resolver_spec: str | None) -> int:
+    def serve(self, jobs: IO[bytes], resolver_spec: str | None, output_token: str, log_level: str) -> int:
         """Boot, then execute runs until the worker ends this process.
 
         :return: the exit status.
@@ -89,11 +88,11 @@ class Runner:
         except PyocoServerError as exc:
             self._emit(BootFailed(str(exc)))
             return EXIT_BOOT_FAILED
-        output = TaskOutput(lambda task, stream, text: self._emit(Output(task, stream, text)))
-        output.install()
+        output = TaskOutput(output_token)
+        output.install(log_level)
         os.register_at_fork(after_in_child=output.forked)
         self.observe_forks()
-        executor = Executor(resolver, self._emit, output)
+        executor = Executor(resolver, self._emit, output.of_task)
         threading.Thread(target=self._read, args=(jobs, executor.cancel), name="pyoco-jobs", daemon=True).start()
         self._emit(Ready(os.getpid()))
         # By descriptor, because its name may be gone when a run has ended.
@@ -101,9 +100,9 @@ class Runner:
         while True:
             begin = self._begins.get()
             threads_before = set(threading.enumerate())
+            output.run_begins()
             ended = executor.execute(begin)
             os.fchdir(home)
-            output.flush(None)
             left = set(threading.enumerate()) - threads_before
             self._emit(dataclasses.replace(ended, is_reusable=not left and not _has_children()))
 
@@ -140,6 +139,8 @@ def main() -> int:
     parser.add_argument("--events-fd", type=int, required=True)
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--flow-resolver")
+    parser.add_argument("--output-token", required=True)
+    parser.add_argument("--log-level", required=True)
     parser.add_argument("--path", action="append", default=[], help="a folder to import from; may be repeated")
     parser.add_argument("--memory-bytes", type=int)
     args = parser.parse_args()
@@ -157,7 +158,7 @@ def main() -> int:
     # A service manager sends SIGTERM to the whole worker, and how runs end is for the worker to say. By a handler: what
     # is merely ignored would be ignored by the programs that tasks start, too.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    return Runner(args.events_fd).serve(jobs, args.flow_resolver)
+    return Runner(args.events_fd).serve(jobs, args.flow_resolver, args.output_token, args.log_level)
 
 
 def _has_children() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from pyoco.core.context import Context
@@ -18,7 +19,6 @@ from pyoco.trace.backend import TraceBackend
 from pyoco_server.contract.runner_protocol import Planned, TaskChanged
 from pyoco_server.contract.runs import MAX_ERROR_CHARS
 from pyoco_server.runner import resume
-from pyoco_server.runner.output import TaskOutput
 from pyoco_server.runner.values import is_exact, portable
 
 #: What is kept of a traceback: the end, where the exception stands.
@@ -29,7 +29,7 @@ class ReportingEngine(Engine):
     """Runs one flow and reports its tasks.
 
     :param report: takes every change, from the thread in which it happens.
-    :param output: learns which thread works for which task.
+    :param of_task: entered by each thread while it works for a task.
     :param finished: results of tasks that an earlier attempt has finished.
     :param scratch: the run's own folder; without one nobody knows what files a task leaves, so none is resumable.
     """
@@ -38,7 +38,7 @@ class ReportingEngine(Engine):
         self,
         run: RunContext,
         report: Callable[[Planned | TaskChanged], None],
-        output: TaskOutput,
+        of_task: Callable[[str], AbstractContextManager[None]],
         value_limit_bytes: int,
         finished: Mapping[str, Any],
         scratch: str | None,
@@ -46,7 +46,7 @@ class ReportingEngine(Engine):
         super().__init__(trace_backend=_Begins(self._report_plan, self._report_begin))
         self._run = run
         self._report = report
-        self._output = output
+        self._of_task = of_task
         self._value_limit_bytes = value_limit_bytes
         self._reported: dict[str, str] = {}
         self._finished = finished
@@ -85,7 +85,7 @@ class ReportingEngine(Engine):
         if task.name in self._restored:
             super()._execute_task(resume.stand_in(task, self._finished[task.name]), ctx, None)
             return
-        with self._output.of_task(task.name):
+        with self._of_task(task.name):
             try:
                 # Without a capture: pyoco's keeps everything that was printed in memory.
                 super()._execute_task(task, ctx, None)

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from pyoco.core.models import RunContext, RunStatus
 
@@ -18,7 +19,6 @@ from pyoco_server.contract.runs import MAX_ERROR_CHARS
 from pyoco_server.errors import FlowNotFound
 from pyoco_server.runner import flows
 from pyoco_server.runner.engine import ReportingEngine, describe
-from pyoco_server.runner.output import TaskOutput
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +28,18 @@ class Executor:
 
     :param resolver: gives the flows of runs by flow name; ``None`` = there are none.
     :param emit: takes every message, from the thread in which it happens.
-    :param output: learns which thread works for which task.
+    :param of_task: entered by each thread while it works for a task.
     """
 
-    def __init__(self, resolver: flows.Resolver | None, emit: Callable[[Message], None], output: TaskOutput) -> None:
+    def __init__(
+        self,
+        resolver: flows.Resolver | None,
+        emit: Callable[[Message], None],
+        of_task: Callable[[str], AbstractContextManager[None]],
+    ) -> None:
         self._resolver = resolver
         self._emit = emit
-        self._output = output
+        self._of_task = of_task
         self._lock = threading.Lock()
         self._current: RunContext | None = None
         self._cancelled: set[str] = set()
@@ -46,7 +51,7 @@ class Executor:
             self._current = run
             if begin.run_id in self._cancelled:
                 run.status = RunStatus.CANCELLING
-        engine = ReportingEngine(run, self._emit, self._output, begin.value_limit_bytes, begin.finished, begin.scratch)
+        engine = ReportingEngine(run, self._emit, self._of_task, begin.value_limit_bytes, begin.finished, begin.scratch)
         status, reason, error = "COMPLETED", None, None
         try:
             # Where the worker was started: a resolver may read files there.

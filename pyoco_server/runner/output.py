@@ -1,95 +1,110 @@
-"""What tasks print, attributed to the task whose thread prints it, line by line while it is printed.
+"""What tasks print, marked with the task whose thread prints it, on its way to the worker.
 
-Source: design, section 6.
+Nothing waits in this process: whatever a task has printed before it dies has left.
+
+Source: design, section 6; ``contract/output_marks.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
+import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-#: A line that does not end is passed on when it has grown to this size.
-_LINE_LIMIT_CHARS = 8_192
-#: How much is passed on at once.
-_PIECE_CHARS = 65_536
+from pyoco_server.contract.output_marks import mark
+
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
+#: What the C library names its standard output, and its name for "without a buffer".
+_C_STDOUT = "__stdoutp" if sys.platform == "darwin" else "stdout"
+_IONBF = 2
 
 
 class TaskOutput:
     """Stands in for ``sys.stdout`` and ``sys.stderr`` for the life of the runner.
 
-    :param emit: takes task (``None`` = not known), stream name and text.
+    Both go through descriptor 1, so that what Python prints keeps its order whichever of the two it is printed to.
+
+    :param token: goes into the marks.
     """
 
-    def __init__(self, emit: Callable[[str | None, str, str], None]) -> None:
-        self._emit = emit
-        self._lock = threading.Lock()
+    def __init__(self, token: str) -> None:
+        self._token = token
+        # Duplicates, because a task may put something else in place of 1 and 2 for a while.
+        self._fds = {stream: os.dup(fd) for stream, fd in _DESCRIPTORS.items()}
+        # A finaliser that prints may run while its thread is writing.
+        self._lock = threading.RLock()
         self._task_of_thread: dict[int, str] = {}
-        self._pending: dict[tuple[str | None, str], str] = {}
+        #: Whose what carries no mark of its own is: what C code and other programs write.
+        self._task_at_large: str | None = None
         self._is_forked = False
 
-    def install(self) -> None:
-        """Replace the two streams; what C code and subprocesses write still goes to the descriptors."""
+    def install(self, log_level: str) -> None:
+        """Replace the two streams, and have what tasks log from ``log_level`` on printed to the second one."""
         sys.stdout = _TaskStream(self, "stdout")
         sys.stderr = _TaskStream(self, "stderr")
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        logging.basicConfig(level=log_level, handlers=[handler])
+        _unbuffer_c_stdout()
+        # Programs in Python that a task starts; others have their own ways.
+        os.environ.setdefault("PYTHONUNBUFFERED", "1")
+
+    def run_begins(self) -> None:
+        """Forget whose text comes next; the worker does the same when it sends a run."""
+        with self._lock:
+            self._task_at_large = None
 
     @contextlib.contextmanager
     def of_task(self, task: str) -> Iterator[None]:
-        """Attribute what this thread prints to ``task``."""
+        """Attribute to ``task`` what this thread prints, and while no other task runs also what has no mark."""
         ident = threading.get_ident()
         with self._lock:
             before = self._task_of_thread.get(ident)
             self._task_of_thread[ident] = task
+            self._mark_rest()
         try:
             yield
         finally:
-            self.flush(task)
             with self._lock:
                 if before is None:
                     del self._task_of_thread[ident]
                 else:
                     self._task_of_thread[ident] = before
+                self._mark_rest()
 
-    def write(self, stream: str, text: str) -> None:
-        """Take a piece of text; whole lines are passed on at once."""
+    def write(self, stream: str, data: bytes) -> None:
+        """Pass on a piece of what this thread prints."""
         if self._is_forked:
-            os.write(_DESCRIPTORS[stream], text.encode(errors="replace"))
+            _write(_DESCRIPTORS[stream], data)
             return
+        task = self._task_of_thread.get(threading.get_ident(), self._task_at_large)
         with self._lock:
-            key = (self._current_task(), stream)
-            text = self._pending.pop(key, "") + text
-            end = len(text) if len(text) > _LINE_LIMIT_CHARS else text.rfind("\n") + 1
-            if end < len(text):
-                self._pending[key] = text[end:]
-        # In pieces: a line to the worker must not be as long as what a task prints at once.
-        for begin in range(0, end, _PIECE_CHARS):
-            self._emit(key[0], stream, text[begin : min(end, begin + _PIECE_CHARS)])
+            if stream != "stdout" or task != self._task_at_large:
+                data = b"".join(
+                    (mark(self._token, task, stream), data, mark(self._token, self._task_at_large, "stdout"))
+                )
+            _write(self._fds["stdout"], data)
 
     def forked(self) -> None:
-        """Write straight to the descriptors from now on: this process was forked, and may have got a held lock."""
+        """Write without marks from now on: this process was forked, and may have got a held lock."""
         self._is_forked = True
-        self.install()
 
-    def flush(self, task: str | None) -> None:
-        """Pass on lines that were begun and not ended."""
-        with self._lock:
-            keys = [key for key in self._pending if key[0] == task]
-            found = [(key, self._pending.pop(key)) for key in keys]
-        for (owner, stream), text in found:
-            self._emit(owner, stream, text)
-
-    def _current_task(self) -> str | None:
-        task = self._task_of_thread.get(threading.get_ident())
-        if task is not None:
-            return task
-        # A thread that a task has started: attributable while only one task runs.
+    def _mark_rest(self) -> None:
+        """Say whose what has no mark is; after the last task still that one's, whose threads may go on."""
         running = set(self._task_of_thread.values())
-        return running.pop() if len(running) == 1 else None
+        if not running:
+            return
+        task = running.pop() if len(running) == 1 else None
+        if task != self._task_at_large:
+            self._task_at_large = task
+            for stream, fd in self._fds.items():
+                _write(fd, mark(self._token, task, stream))
 
 
 class _TaskStream(io.TextIOBase):
@@ -123,7 +138,7 @@ class _TaskStream(io.TextIOBase):
         return False
 
     def write(self, text: str) -> int:
-        self._output.write(self._name, text)
+        self._output.write(self._name, text.encode(errors="backslashreplace"))
         return len(text)
 
 
@@ -141,5 +156,19 @@ class _TaskBytes(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        self._output.write(self._name, bytes(data).decode(errors="replace"))
+        self._output.write(self._name, bytes(data))
         return len(data)
+
+
+def _write(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
+
+
+def _unbuffer_c_stdout() -> None:
+    """Have C code print at once, too: its buffer would come out under a later task, or never."""
+    # Another C library may have another name for it.
+    with contextlib.suppress(ValueError):
+        libc = ctypes.CDLL(None)
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, _C_STDOUT), None, _IONBF, 0)

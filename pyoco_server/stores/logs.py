@@ -23,6 +23,8 @@ _MESSAGE_BYTES = 128 * 1024
 _PIECE_CHARS = 64 * 1024
 #: What is read of one run at most; it is all in memory at once.
 _MAX_READ_BYTES = 8 * 1024 * 1024
+#: Each attempt of a worker of ours counts its entries from its number times this on, the first from 0.
+SEQS_PER_ATTEMPT = 1_000_000_000
 #: What is kept of an entry that is larger than a message; fields that are not known may be large.
 _FIELDS = ("seq", "task", "stream", "text", "timestamp")
 
@@ -45,16 +47,23 @@ class LogStore:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    def append(self, run_id: str, attempt: int, entries: Sequence[dict[str, Any]]) -> None:
+    def append(
+        self, run_id: str, attempt: int, entries: Sequence[dict[str, Any]], *, batch_id: str | None = None
+    ) -> None:
         """Store entries of a run.
+
+        :param batch_id: of these very entries; what is sent again under it within two minutes is stored once.
 
         :raises BusUnavailable: not confirmed; some of them may be stored.
         """
         payloads = [json.dumps({"attempt": attempt, **message}).encode() for message in pack(entries)]
         subject = names.logs_subject(run_id)
+        # Always with an id, because a write whose answer is lost is sent again.
+        batch_id = batch_id or uuid.uuid4().hex
         if payloads:
-            # With an id, because a write whose answer is lost is sent again.
-            self._bus.write(*(Write(subject, payload, msg_id=uuid.uuid4().hex) for payload in payloads))
+            self._bus.write(
+                *(Write(subject, payload, msg_id=f"{batch_id}.{part}") for part, payload in enumerate(payloads))
+            )
 
     def read(self, run_id: str) -> RunLogs:
         """Read the entries of a run, the newest if they are too many.

@@ -5,17 +5,19 @@ Source: design, section 6.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
+import secrets
 import selectors
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from pyoco_server.contract.runner_protocol import BootFailed, Ended, Message, Output, Ready, decode, encode
+from pyoco_server.config import Config
+from pyoco_server.contract.runner_protocol import Begin, BootFailed, Ended, Message, Ready, decode, encode
 from pyoco_server.service import Deadline
+from pyoco_server.worker.printed import Printed, PrintedReader
 from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, Died
 from pyoco_server.worker.wheelsync import NO_WHEELS, WheelSet
 
@@ -24,8 +26,6 @@ _READ_BYTES = 65_536
 _READS_IN_A_ROW = 16
 #: How long a runner that was told to end by the end of its stdin may take.
 _LEAVE_SEC = 2.0
-#: A line that does not end is passed on when it has grown to this size.
-_LINE_LIMIT_CHARS = 8_192
 #: How much of what a runner printed while it booted goes into the error when it cannot boot.
 _SHOWN_CHARS = 2_000
 
@@ -36,24 +36,26 @@ class Child:
     def __init__(
         self,
         resolver: str | None,
-        memory_bytes: int = 0,
+        config: Config,
         wheels: WheelSet = NO_WHEELS,
         group_ended: Callable[[int], None] = lambda group: None,
     ) -> None:
         """Start the process; the calling thread must live as long as the process shall (PR_SET_PDEATHSIG).
 
-        :param memory_bytes: address space of each of its processes; 0 = no limit.
+        :param config: what it may use, and what of its log is printed.
         :param wheels: what it can import beside the worker's own environment.
         :param group_ended: called with the number of its process group when that has been killed.
         :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
         """
         self._events_fd, events_end = os.pipe()
         command = [sys.executable, "-m", "pyoco_server.runner", f"--events-fd={events_end}"]
-        command.append(f"--parent-pid={os.getpid()}")
+        output_token = secrets.token_hex(8)
+        command += [f"--parent-pid={os.getpid()}", f"--output-token={output_token}"]
+        command.append(f"--log-level={config.task_log_level}")
         if resolver is not None:
             command.append(f"--flow-resolver={resolver}")
-        if memory_bytes:
-            command.append(f"--memory-bytes={memory_bytes}")
+        if config.run_memory_bytes:
+            command.append(f"--memory-bytes={config.run_memory_bytes}")
         command += [f"--path={path}" for path in wheels.paths]
         # Kept for as long as this object, so that nobody removes them from under the process.
         self.wheels = wheels
@@ -75,16 +77,19 @@ class Child:
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         assert stdin is not None and stdout is not None and stderr is not None
         self._stdin_fd = stdin.fileno()
-        self._raw = {stdout.fileno(): _RawOutput("stdout"), stderr.fileno(): _RawOutput("stderr")}
+        self._printed = {
+            stdout.fileno(): PrintedReader("stdout", output_token),
+            stderr.fileno(): PrintedReader("stderr", output_token),
+        }
         self._selector = selectors.DefaultSelector()
-        for fd in (self._events_fd, *self._raw):
+        for fd in (self._events_fd, *self._printed):
             self._selector.register(fd, selectors.EVENT_READ)
-        for fd in (self._stdin_fd, self._events_fd, *self._raw):
+        for fd in (self._stdin_fd, self._events_fd, *self._printed):
             os.set_blocking(fd, False)
         self._group_ended = group_ended
         self._unsent = b""
         self._line = bytearray()
-        self._early: list[Message | Died] = []
+        self._early: list[Message | Printed | Died] = []
         self._is_reaped = False
         self._is_closed = False
         self._death: Died | None = None
@@ -95,10 +100,10 @@ class Child:
         return self._process.pid
 
     def wait_ready(self, deadline: Deadline, must_leave: Callable[[], bool] = lambda: False) -> None:
-        early: list[Message | Died] = []
+        early: list[Message | Printed | Died] = []
         while not deadline.has_passed and not must_leave():
             messages = self.receive(min(0.2, deadline.remaining_sec))
-            early.extend(message for message in messages if isinstance(message, Output))
+            early.extend(message for message in messages if isinstance(message, Printed))
             for message in messages:
                 if isinstance(message, Ready):
                     self._early = early
@@ -106,17 +111,22 @@ class Child:
                 if isinstance(message, BootFailed):
                     raise ChildBootFailed(message.error)
                 if isinstance(message, Died):
-                    text = f"The runner process {message.how} before it was ready. {_printed(early)}"
+                    text = f"The runner process {message.how} before it was ready. {_text_of(early)}"
                     raise ChildDied(text.strip())
-        raise ChildBootFailed(f"The runner process was not ready in time. {_printed(early)}".strip())
+        raise ChildBootFailed(f"The runner process was not ready in time. {_text_of(early)}".strip())
 
     def send(self, message: Message) -> None:
         """Write a line; :meth:`receive` sends what the pipe cannot take, and notices a runner that is gone."""
+        if isinstance(message, Begin):
+            for printed in self._printed.values():
+                printed.run_begins()
         self._unsent += encode(message)
         self._write()
 
-    def receive(self, timeout_sec: float) -> list[Message | Died]:
+    def receive(self, timeout_sec: float) -> list[Message | Printed | Died]:
         messages, self._early = self._early, []
+        if self._is_closed:
+            return messages
         events: list[Message | Died] | None = None
         for key, _ in self._selector.select(0 if messages else timeout_sec):
             fd = int(key.fd)
@@ -125,17 +135,18 @@ class Child:
             elif fd == self._stdin_fd:
                 self._write()
             else:
-                messages.extend(self._read_raw(fd))
+                messages.extend(self._read_printed(fd))
         if events is None:
             # The end of the process does not end its pipe while a process that it has forked holds it open.
             events = list(self._last_events()) if self._process.poll() is not None else []
         if self._death is not None:
             # Again and again: who waited for the end of a run has not looked at what came after it.
             events.append(self._death)
-        if any(isinstance(event, (Ended, Died)) for event in events):
-            for fd, raw in self._raw.items():
-                messages.extend(self._read_raw(fd))
-                messages.extend(raw.rest())
+        has_ended = any(isinstance(event, (Ended, Died)) for event in events)
+        for fd, printed in self._printed.items():
+            if events:
+                messages.extend(self._read_printed(fd))
+            messages.extend(printed.rest() if has_ended else printed.waiting())
         return messages + events
 
     def leave(self) -> None:
@@ -161,6 +172,8 @@ class Child:
         self._is_closed = True
         self._kill_group()
         self._process.wait()
+        for fd, printed in self._printed.items():
+            self._early += [*self._read_printed(fd), *printed.rest()]
         self._selector.close()
         os.close(self._events_fd)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
@@ -202,14 +215,13 @@ class Child:
             if not data:
                 return
 
-    def _read_raw(self, fd: int) -> Iterator[Message | Died]:
-        raw = self._raw[fd]
+    def _read_printed(self, fd: int) -> Iterator[Printed]:
         if fd not in self._selector.get_map():
             return
         for data in self._read(fd):
             if not data:
                 self._selector.unregister(fd)
-            yield from raw.take(data)
+            yield from self._printed[fd].read(data)
 
     def _read_events(self) -> Iterator[Message]:
         for data in self._read(self._events_fd):
@@ -248,31 +260,8 @@ class Child:
         self._death = Died(how)
 
 
-class _RawOutput:
-    """What C code and other programs write to descriptor 1 or 2, put together to whole lines."""
-
-    def __init__(self, stream: str) -> None:
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._pending = ""
-
-    def take(self, data: bytes) -> Iterator[Output]:
-        """Take what was read; no bytes are the end of the stream."""
-        text = self._pending + self._decoder.decode(data, final=not data)
-        end = len(text) if not data or len(text) > _LINE_LIMIT_CHARS else text.rfind("\n") + 1
-        self._pending = text[end:]
-        if end:
-            yield Output(None, self._stream, text[:end])
-
-    def rest(self) -> Iterator[Output]:
-        """Give the line that was begun and not ended."""
-        text, self._pending = self._pending, ""
-        if text:
-            yield Output(None, self._stream, text)
-
-
-def _printed(messages: list[Message | Died]) -> str:
-    return "".join(message.text for message in messages if isinstance(message, Output))[-_SHOWN_CHARS:]
+def _text_of(messages: list[Message | Printed | Died]) -> str:
+    return "".join(message.text for message in messages if isinstance(message, Printed))[-_SHOWN_CHARS:]
 
 
 def _in_words(code: int) -> str:

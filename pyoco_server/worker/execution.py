@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
 from pyoco_server.contract.jobs import Job
-from pyoco_server.contract.runner_protocol import Begin, Cancel, Ended, Message, Output, Planned, TaskChanged
+from pyoco_server.contract.runner_protocol import Begin, Cancel, Ended, Message, Planned, TaskChanged
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, BusUnavailable, RunNotFound, SnapshotTooLarge
 from pyoco_server.logs import LogId, RateLimit
@@ -21,6 +22,8 @@ from pyoco_server.operations.finish import Outcome
 from pyoco_server.states import RunStatus, TaskState
 from pyoco_server.stores.runs import RunStore, StoredRun
 from pyoco_server.worker.forced_end import Cause, ForcedEnd
+from pyoco_server.worker.printed import Printed
+from pyoco_server.worker.run_log import RunLog
 from pyoco_server.worker.runner_link import Died, RunnerLink
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ class Execution:
     """Drives a runner through one run and keeps its snapshot up to date.
 
     :param stored: the run as it was claimed.
+    :param log: takes what the run prints.
     :param must_stop: set when the worker's time to let runs go on is over.
     """
 
@@ -52,6 +56,7 @@ class Execution:
         job: Job,
         stored: StoredRun,
         child: RunnerLink,
+        log: RunLog,
         runs: RunStore,
         config: Config,
         must_stop: threading.Event,
@@ -59,6 +64,7 @@ class Execution:
         self._job = job
         self._stored = stored
         self._child = child
+        self._log = log
         self._runs = runs
         self._config = config
         self._must_stop = must_stop
@@ -111,6 +117,7 @@ class Execution:
             if self._forced_end.begin():
                 self._forced_end_begun()
             if self._forced_end.complete():
+                self.take_last_words()
                 return self._broken_off("was killed by this worker")
             if self._wait_sec() <= 0:
                 try:
@@ -149,7 +156,13 @@ class Execution:
         # Looked at in between, because the request to stop comes without a message of the runner.
         return max(0.0, min(due, 0.2))
 
-    def _take(self, message: Message | Died) -> Outcome | None:
+    def take_last_words(self) -> None:
+        """Take what a runner that was killed had printed."""
+        for message in self._child.receive(0):
+            if isinstance(message, Printed):
+                self._take(message)
+
+    def _take(self, message: Message | Printed | Died) -> Outcome | None:
         if isinstance(message, Planned):
             # In the order of the file where there is one: pyoco keeps the tasks of a flow in a set.
             unknown = sorted(set(message.tasks) - self._tasks.keys())
@@ -163,8 +176,8 @@ class Execution:
             self._records[message.name] = message.record
             self._is_cut = self._is_cut or message.is_cut
             self._is_dirty = True
-        elif isinstance(message, Output):
-            log_output(message, self.context)
+        elif isinstance(message, Printed):
+            log_printed(self._log.take(message), {**self.context, "task": message.task})
         elif isinstance(message, Ended):
             self.is_child_reusable = message.is_reusable
             self._tasks.update(message.tasks)
@@ -177,7 +190,8 @@ class Execution:
 
     def outcome(self, status: RunStatus, reason: str | None, error: str | None) -> Outcome:
         """Give an end of the run, with its tasks as they stand."""
-        return Outcome(status, reason, error, self._tasks, self._records, self._is_cut, self._resume_note)
+        last_lines = self._log.last_lines if status is RunStatus.FAILED else None
+        return Outcome(status, reason, error, self._tasks, self._records, self._is_cut, self._resume_note, last_lines)
 
     def _broken_off(self, how: str) -> Outcome:
         """Give the end of a run whose process is gone.
@@ -261,11 +275,10 @@ def _is_cancel_request(written: bytes) -> bool:
         return False
 
 
-def log_output(message: Output, context: dict[str, Any]) -> None:
-    """Pass on what a runner printed.
+def log_printed(lines: Iterable[str], context: dict[str, Any]) -> None:
+    """Write what a runner printed to the worker's own log.
 
-    :param context: the fields of the run that printed it; empty where none did.
+    :param context: the fields of the run and the task that printed it; empty where none did.
     """
-    context = {**context, "task": message.task}
-    for line in message.text.splitlines():
-        output_logger.info("%s", line, extra=context)
+    for line in lines:
+        output_logger.info("%s", line.rstrip("\r\n"), extra=context)

@@ -12,6 +12,7 @@ from typing import Protocol
 from pyoco_server.contract.runner_protocol import Message
 from pyoco_server.errors import PyocoServerError
 from pyoco_server.service import Deadline
+from pyoco_server.worker.printed import Printed
 from pyoco_server.worker.wheelsync import WheelSet
 
 
@@ -54,11 +55,11 @@ class RunnerLink(Protocol):
     def send(self, message: Message) -> None:
         """Give the runner a message, without waiting for it to read."""
 
-    def receive(self, timeout_sec: float) -> Sequence[Message | Died]:
+    def receive(self, timeout_sec: float) -> Sequence[Message | Printed | Died]:
         """Wait for messages and printed text; an empty sequence when nothing came in time.
 
-        Whatever was printed before ``Ended`` stands before it. ``Died`` is the last message there ever is, and stands
-        at the end of whatever is received after it.
+        Whatever was printed before a message stands before it. ``Died`` is the last message there ever is, and stands
+        at the end of whatever is received after it. Of a runner that was killed only what it had printed is given.
         """
 
     def leave(self) -> None:

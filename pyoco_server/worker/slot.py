@@ -22,7 +22,6 @@ from pyoco_server.bridge.messages import Delivery
 from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
 from pyoco_server.contract.jobs import Job
-from pyoco_server.contract.runner_protocol import Output
 from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, PyocoServerError, RunNotFound, SnapshotTooLarge
 from pyoco_server.logs import LogId
 from pyoco_server.operations.claim import BEHIND_TICK_SEC, Claim, Claims, Verdict
@@ -30,10 +29,13 @@ from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Deadline, Service
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
-from pyoco_server.worker.execution import Execution, HandedBack, LostRun, log_output
+from pyoco_server.worker.execution import Execution, HandedBack, LostRun, log_printed
 from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
 from pyoco_server.worker.nursery import Nursery
+from pyoco_server.worker.output_sender import OutputSender
+from pyoco_server.worker.printed import Printed
 from pyoco_server.worker.registry import Registry
+from pyoco_server.worker.run_log import RunLog
 from pyoco_server.worker.runner_link import ChildBootFailed, Died, RunnerLink
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
@@ -66,6 +68,7 @@ class Tools:
     nursery: Nursery
     sentinel: Sentinel
     registry: Registry
+    output: OutputSender
     must_stop: threading.Event
     scratch: Scratch
     wheels: WheelSync
@@ -215,8 +218,8 @@ class Slot(Service):
         while self._child is not None:
             found = self._child.receive(0)
             for message in found:
-                if isinstance(message, Output):
-                    log_output(message, {})
+                if isinstance(message, Printed):
+                    log_printed(message.text.splitlines(), {})
                 elif isinstance(message, Died):
                     logger.warning("an idle runner %s", message.how)
                     self._end_child()
@@ -280,31 +283,36 @@ class Slot(Service):
             self._order_successor()
         folder, self._folder = self._folder, None
         assert folder is not None, "a slot without a folder took a job"
-        execution = Execution(job, stored, child, tools.runs, tools.config, tools.must_stop)
         ended: StoredRun | None = None
-        try:
-            # It may have waited for days, and somebody may clean the place where it lies.
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            with tools.run_hints.listen(job.run_id, execution.hear):
-                outcome = execution.run(folder)
-            ended = self._finish(execution.stored, lease, outcome)
-        except LostRun:
-            logger.warning("a run is not this worker's any more", extra=execution.context)
-        except HandedBack:
-            logger.warning("a run is handed back because the worker stops", extra=execution.context)
-            # First of all: the run may begin elsewhere at once.
-            self._end_child()
-            ended = self._leave_unfinished(execution, lease)
-        finally:
-            if runs_left <= 0 or not execution.is_child_reusable:
+        with tools.output.log_of(job.run_id, stored.snapshot.attempt) as log:
+            execution = Execution(job, stored, child, log, tools.runs, tools.config, tools.must_stop)
+            try:
+                # It may have waited for days, and somebody may clean the place where it lies.
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+                with tools.run_hints.listen(job.run_id, execution.hear):
+                    outcome = execution.run(folder)
+                log.close()
+                ended = self._finish(execution.stored, lease, outcome, log)
+            except LostRun:
+                logger.warning("a run is not this worker's any more", extra=execution.context)
+            except HandedBack:
+                logger.warning("a run is handed back because the worker stops", extra=execution.context)
+                # First of all: the run may begin elsewhere at once.
                 self._end_child()
-            self._used_folder = folder
-            tools.registry.run_ended(job.run_id, None if ended is None else ended.snapshot)
+                execution.take_last_words()
+                ended = self._leave_unfinished(execution, lease)
+            finally:
+                if runs_left <= 0 or not execution.is_child_reusable:
+                    self._end_child()
+                self._used_folder = folder
+                tools.registry.run_ended(job.run_id, None if ended is None else ended.snapshot)
         return ended is not None
 
-    def _finish(self, stored: StoredRun, lease: Lease, outcome: Outcome) -> StoredRun | None:
+    def _finish(self, stored: StoredRun, lease: Lease, outcome: Outcome, log: RunLog) -> StoredRun | None:
         """Write the end of a run; while NATS is away its result is kept here, for it would cost a second execution."""
         while True:
+            # First, so that who sees the end of the run finds all that it printed.
+            self._tools.output.send(log)
             try:
                 return self._tools.finish.finish(stored, lease.delivery, outcome)
             except RunNotFound as exc:

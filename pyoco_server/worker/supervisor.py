@@ -21,6 +21,7 @@ from pyoco_server.operations.finish import Finish
 from pyoco_server.operations.holder import Holders
 from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.deadletters import DeadLetterStore
+from pyoco_server.stores.logs import LogStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore
 from pyoco_server.stores.wheels import WheelStore
@@ -28,6 +29,7 @@ from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.worker.child import Child
 from pyoco_server.worker.consumer import Consumer
 from pyoco_server.worker.nursery import Nursery
+from pyoco_server.worker.output_sender import OutputSender
 from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, RunnerLink
 from pyoco_server.worker.scratch import Scratch
@@ -141,6 +143,7 @@ class Worker:
             on_failure=self._on_failure,
         )
         self._nursery = Nursery(self._start_runner, self._on_failure)
+        self._output = OutputSender(LogStore(bus), config, self._on_failure)
         work_queue = Queue(bus, config)
         self._consumer = Consumer(
             bus,
@@ -171,6 +174,7 @@ class Worker:
             self._nursery,
             self._sentinel,
             self._registry,
+            self._output,
             self._must_stop,
             self._scratch,
             self._wheels,
@@ -184,7 +188,7 @@ class Worker:
         with contextlib.suppress(BusError, BusUnavailable):
             self._registry.write()
         work_queue.deliveries.start_ticks(config.ack_progress_interval_sec)
-        for service in (self._sentinel, self._registry, self._nursery, *self._slots, self._consumer):
+        for service in (self._sentinel, self._registry, self._nursery, self._output, *self._slots, self._consumer):
             service.start()
         if config.wheel_sync_enabled:
             self._wheels.start()
@@ -208,7 +212,7 @@ class Worker:
         self._must_stop.set()
         self._bus.stop_waiting()
         end = Deadline(_HAND_BACK_SEC)
-        for service in (*self._slots, self._consumer, self._wheels, self._registry):
+        for service in (*self._slots, self._output, self._consumer, self._wheels, self._registry):
             service.stop(end)
         with contextlib.suppress(PyocoServerError):
             self._registry.write_stopped()
@@ -234,8 +238,7 @@ class Worker:
         self._must_stop.set()
 
     def _start_child(self) -> Child:
-        options, memory_bytes = self._options, self._config.run_memory_bytes
-        child = Child(options.resolver, memory_bytes, self._wheels.refresh(), self._sentinel.forget_group)
+        child = Child(self._options.resolver, self._config, self._wheels.refresh(), self._sentinel.forget_group)
         self._sentinel.watch_group(child.pid)
         return child
 
@@ -263,7 +266,7 @@ def _boot(resolver: str | None, config: Config) -> None:
 
     :raises ChildBootFailed: it cannot boot.
     """
-    child = Child(resolver, config.run_memory_bytes)
+    child = Child(resolver, config)
     try:
         child.wait_ready(Deadline(60))
     finally:

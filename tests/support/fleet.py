@@ -24,6 +24,7 @@ from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import KeyMissing, RevisionConflict
 from pyoco_server.service import Deadline
 from pyoco_server.states import TERMINAL
+from pyoco_server.stores.logs import LogStore
 from tests.support.commands import Daemon
 from tests.support.waiting import eventually
 
@@ -197,6 +198,10 @@ class Fleet:
             return {}
         document: dict[str, Any] = json.loads(stored.payload)
         return document
+
+    def log(self, run_id: str) -> list[dict[str, Any]]:
+        """Give what is kept of a run's output."""
+        return LogStore(self.bus).read(run_id).entries
 
     def _all(self, stream: str, subject: str) -> list[Stored]:
         found: list[Stored] = []

@@ -276,6 +276,54 @@ def print_everything():
     os.write(1, b"raw without newline")
 
 
+def print_by_c():
+    """What C code prints stands in a buffer of its own where nobody has taken that away."""
+    ctypes.CDLL(None).printf(b"from C\n")
+    print("after C")
+
+
+def log_at_levels():
+    logging.getLogger("mine").debug("too small")
+    logging.getLogger("mine").info("info")
+    logging.getLogger("mine").error("error")
+
+
+def show_progress():
+    for percent in range(0, 101, 10):
+        print(f"\r{percent} %", end="", file=sys.stderr)
+    print(file=sys.stderr)
+
+
+def print_half_a_line(name):
+    print("half a", end="")
+    hold(name)
+    print(" line")
+
+
+def print_and_hold(name):
+    for number in range(1000):
+        print(f"line {number}")
+    hold(name)
+
+
+def print_and_fail():
+    for number in range(1000):
+        print(f"line {number}")
+    raise ValueError("on purpose")
+
+
+def print_and_exit():
+    print("last words")
+    os._exit(3)
+
+
+def print_a_gigabyte():
+    line = b"g" * 99 + b"\n"
+    for _ in range(10_000):
+        os.write(1, line * 1_000)
+    print("the end")
+
+
 def print_in_thread():
     thread = threading.Thread(target=print, args=("from a thread",))
     thread.start()
@@ -285,6 +333,7 @@ def print_in_thread():
 def print_side_a():
     for number in range(50):
         print(f"a{number}")
+    _note("printed-side-a", "done")
 
 
 def print_side_b():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -14,7 +15,6 @@ from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runner_protocol import Planned
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.runner.engine import ReportingEngine
-from pyoco_server.runner.output import TaskOutput
 
 
 def test_a_run_that_is_cancelled_before_it_begins_keeps_what_was_finished(
@@ -25,8 +25,9 @@ def test_a_run_that_is_cancelled_before_it_begins_keeps_what_was_finished(
     flow = Flow("main", {first, Task(lambda first: first, "second", dependencies={first})})
     reported: list[Any] = []
     run = RunContext(status=RunStatus.CANCELLING)
-    output = TaskOutput(lambda task, stream, text: None)
-    engine = ReportingEngine(run, reported.append, output, 1000, {"first": 1}, str(tmp_path))
+    engine = ReportingEngine(
+        run, reported.append, lambda task: contextlib.nullcontext(), 1000, {"first": 1}, str(tmp_path)
+    )
     engine.run(flow, {}, run)
     engine.report_rest()
     assert engine.states() == {"first": "SUCCEEDED", "second": "CANCELLED"}
