@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
+import pytest
+
+from pyoco_server.config import Config
+from pyoco_server.contract.runner_protocol import Begin
+from pyoco_server.service import Deadline
+from pyoco_server.stores.logs import LogStore
+from pyoco_server.worker.child import Child
+from pyoco_server.worker.printed import Printed
 from tests.support.crew import Crew
 from tests.support.fleet import QUICK, Fleet, flow
 from tests.support.nats import NatsServer
@@ -36,6 +45,28 @@ def test_what_a_killed_runner_had_printed_is_kept(crew: Crew) -> None:
     run = crew.fleet.ended(run_id, "FAILED")
     assert _texts(crew.fleet, run_id) == ["last words\n"]
     assert run["last_lines"] == "last words\n"
+
+
+def test_what_a_runner_had_printed_that_is_killed_can_still_be_read(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fleet.folder)
+    child = Child(None, Config.from_env({}))
+    try:
+        child.wait_ready(Deadline(60))
+        child.send(Begin("r", "main", {"name": "go"}, flow("print_and_hold"), str(tmp_path), 1000))
+        fleet.wait_for_file("go.begun")
+    finally:
+        child.kill()
+    found = child.receive(0)
+    assert "".join(printed.text for printed in found if isinstance(printed, Printed)) == "".join(_LINES)
+
+
+def test_a_batch_that_is_sent_again_is_kept_once(fleet: Fleet) -> None:
+    entries = [{"seq": 0, "task": "t", "stream": "stdout", "text": "once\n", "timestamp": 1.0}]
+    for _ in range(2):
+        LogStore(fleet.bus).append("r", 1, entries, batch_id="r.0")
+    assert fleet.log("r") == entries
 
 
 def test_what_a_run_printed_that_was_ended_by_force_is_kept(crew: Crew) -> None:
