@@ -34,14 +34,16 @@ def load_resolver(spec: str) -> Resolver:
     """
     place, _, name = spec.rpartition(":")
     if not place or not name:
-        raise InvalidCommand(f"--flow-resolver {spec}: expected module:function or file.py:function.")
+        raise InvalidCommand(f"The flow resolver {spec} must be given as module:function or file.py:function.")
     try:
         module = _import_file(place) if place.endswith(".py") else importlib.import_module(place)
         resolver: Resolver = getattr(module, name)
     except (Exception, SystemExit) as exc:
-        raise InvalidCommand(f"--flow-resolver {spec} cannot be imported: {_where(exc)}") from exc
+        raise InvalidCommand(f"The flow resolver {spec} cannot be imported: {_where(exc)}") from exc
     if not callable(resolver):
-        raise InvalidCommand(f"--flow-resolver {spec}: {name} is a {type(resolver).__name__}, which cannot be called.")
+        raise InvalidCommand(
+            f"The flow resolver {spec} cannot be called: {name} is a {type(resolver).__name__}, no function."
+        )
     return resolver
 
 
@@ -51,7 +53,7 @@ def resolve_by_name(flow_name: str, resolver: Resolver | None) -> Flow:
     :raises FlowNotFound: it knows no such flow, or there is no resolver.
     """
     if resolver is None:
-        raise FlowNotFound(f"{flow_name} (this worker was started without --flow-resolver)")
+        raise FlowNotFound(f"{flow_name} (this worker was started without a flow resolver)")
     try:
         flow = resolver(flow_name)
     except KeyError as exc:

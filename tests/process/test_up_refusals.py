@@ -166,6 +166,13 @@ def test_a_bad_value_for_the_worker_is_refused_before_anything_starts(tmp_path: 
     assert not (tmp_path / ".pyoco").exists()
 
 
+@pytest.mark.parametrize("spec", ["no_such_module:f", "nothing", "os:sep"])
+def test_no_flag_is_named_that_only_the_worker_by_itself_has(tmp_path: Path, spec: str) -> None:
+    words = refusal(SERVER, "--with-worker", "--worker-flow-resolver", spec, cwd=tmp_path)
+    assert f"The flow resolver {spec} " in words
+    assert "--flow-resolver" not in words
+
+
 @pytest.mark.parametrize(("flag", "value"), [("--concurrency", "0"), ("--drain-sec", "-1"), ("--drain-sec", "x")])
 def test_a_number_of_the_worker_that_makes_no_sense_is_refused(tmp_path: Path, flag: str, value: str) -> None:
     words = refusal(WORKER, f"{flag}={value}", cwd=tmp_path)
