@@ -16,7 +16,7 @@ from enum import Enum
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.leases import PollLease
-from pyoco_server.errors import RevisionConflict, RunNotFound
+from pyoco_server.errors import InvalidJob, RevisionConflict, RunNotFound
 from pyoco_server.operations.holder import Holders
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import RunStore, StoredRun
@@ -106,6 +106,18 @@ class Claims:
             except RevisionConflict:
                 continue
             return Claim(verdict, StoredRun(claimed, revision, stored.stored_at))
+
+    def is_wanted(self, delivery: Delivery) -> bool:
+        """Say whether whoever is given this job would have something to do, and nobody does it.
+
+        :raises BusUnavailable: no answer; nothing is known.
+        """
+        try:
+            stored = self._runs.get(Job.from_bytes(delivery.payload).run_id)
+        except (InvalidJob, RunNotFound):
+            # To be reported, or to be looked for once more.
+            return True
+        return self._judge(stored, delivery) in (Verdict.EXECUTE, Verdict.CANCELLED)
 
     def _judge(self, stored: StoredRun, delivery: Delivery) -> Verdict:
         snapshot = stored.snapshot

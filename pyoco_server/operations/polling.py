@@ -25,6 +25,7 @@ from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, ResourceMi
 from pyoco_server.operations.authenticate import Caller
 from pyoco_server.operations.claim import BEHIND_TICK_SEC, Claims, Verdict
 from pyoco_server.operations.finish import Finish
+from pyoco_server.operations.hand_back import hand_back_unused
 from pyoco_server.operations.holder import Holders
 from pyoco_server.readmodel.polled import PolledRuns
 from pyoco_server.stores.deadletters import DeadLetterStore
@@ -146,7 +147,7 @@ class Polling:
             return self._claim(delivery, tag, caller, worker_id)
         except (BusError, BusUnavailable):
             with contextlib.suppress(BusError, BusUnavailable):
-                self._queue.deliveries.nak(delivery)
+                hand_back_unused(self._queue, self._claims(worker_id), delivery)
             raise
 
     def _claim(self, delivery: Delivery, tag: str, caller: Caller, worker_id: str) -> StoredRun | None:
@@ -157,7 +158,7 @@ class Polling:
             finish.reject(delivery, exc, tag)
             return None
         if job.workflow_yaml is not None or not caller.sees(job.tenant_id):
-            self._decline(delivery, tag)
+            self._decline(delivery, tag, worker_id)
             return None
         try:
             claim = self._claims(worker_id).claim(job, delivery, time.time(), lease=self._lease(job, delivery))
@@ -172,13 +173,11 @@ class Polling:
             finish.drop(claim.stored, delivery)
         return None
 
-    def _decline(self, delivery: Delivery, tag: str) -> None:
-        """Hand a job back that others can do, be it delivered for the last time."""
-        if self._queue.is_last(delivery):
-            self._queue.queue_anew(delivery)
-        else:
+    def _decline(self, delivery: Delivery, tag: str, worker_id: str) -> None:
+        """Hand a job back that others can do."""
+        if not self._queue.is_last(delivery):
             self._away.note(tag)
-            self._queue.deliveries.nak(delivery, _HAND_BACK_SEC)
+        hand_back_unused(self._queue, self._claims(worker_id), delivery, _HAND_BACK_SEC)
 
     def _lease(self, job: Job, delivery: Delivery) -> PollLease:
         now, limit_sec = self._runs.server_time(), self._config.time_limit_sec(job.timeout_sec)

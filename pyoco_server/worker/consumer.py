@@ -34,6 +34,8 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.errors import BusError, PyocoServerError, ResourceMissing, Unavailable
 from pyoco_server.logs import RateLimit
+from pyoco_server.operations.claim import Claims
+from pyoco_server.operations.hand_back import hand_back_unused
 from pyoco_server.service import Service
 from pyoco_server.stores.queue import Queue
 from pyoco_server.worker.slot import Slot
@@ -80,6 +82,7 @@ class Consumer(Service):
         self,
         bus: Bus,
         queue: Queue,
+        claims: Claims,
         tags: list[str],
         poll_timeout_sec: float,
         *,
@@ -88,6 +91,7 @@ class Consumer(Service):
     ) -> None:
         super().__init__("pyoco-consumer", on_failure)
         self._queue = queue
+        self._claims = claims
         self._hints = queue.hints(tags, self._hear)
         self._poll_timeout_sec = poll_timeout_sec
         self._serves = serves
@@ -289,11 +293,7 @@ class Consumer(Service):
         self._look_at = 0.0
 
     def _hand_back(self, delivery: Delivery) -> None:
-        """Hand a job back that nobody has begun, be it delivered for the last time."""
         try:
-            if self._queue.is_last(delivery):
-                self._queue.queue_anew(delivery)
-            else:
-                self._queue.deliveries.nak(delivery)
+            hand_back_unused(self._queue, self._claims, delivery)
         except PyocoServerError as exc:
             logger.warning("a job cannot be handed back: %s", exc)

@@ -9,9 +9,11 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError
+from pyoco_server.operations.claim import Claims
+from pyoco_server.operations.hand_back import hand_back_unused
+from pyoco_server.stores.queue import Queue
 from pyoco_server.worker.sentinel import Sentinel
 
 logger = logging.getLogger(__name__)
@@ -21,28 +23,27 @@ HAND_BACK_SEC = 2.0
 
 
 class Lease:
-    """Keeps a delivery in progress for as long as the ``with`` block lasts.
+    """Keeps a delivery in progress for as long as the ``with`` block lasts."""
 
-    :param max_deliver: how often the queue hands a job out.
-    """
-
-    def __init__(self, deliveries: Deliveries, delivery: Delivery, max_deliver: int, sentinel: Sentinel) -> None:
-        self._deliveries = deliveries
+    def __init__(self, queue: Queue, claims: Claims, delivery: Delivery, sentinel: Sentinel) -> None:
+        self._queue = queue
+        self._claims = claims
         self._sentinel = sentinel
         self.delivery = delivery
         #: Whether the queue will not hand the job out again: then there is nobody to hand it back to.
-        self.is_last = delivery.num_delivered >= max_deliver
+        self.is_last = queue.is_last(delivery)
 
     def __enter__(self) -> Lease:
         self._sentinel.watch_lease(self.delivery)
-        self._deliveries.keep_in_progress(self.delivery)
+        self._queue.deliveries.keep_in_progress(self.delivery)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._release()
 
     def hand_back(self, delay_sec: float = HAND_BACK_SEC) -> None:
-        """Have the job delivered again; while NATS is away the end of the lease does that."""
+        """Have the job delivered again after a while, unless this was its last time; while NATS is away the end of the
+        lease does that."""
         # First of all: a tick would take it for work in progress.
         self._release()
         if self.is_last:
@@ -50,11 +51,19 @@ class Lease:
             logger.error("a job was delivered %d times without an end; a gateway will end its run", count)
             return
         with contextlib.suppress(PyocoServerError):
-            self._deliveries.nak(self.delivery, delay_sec)
+            self._queue.deliveries.nak(self.delivery, delay_sec)
+
+    def hand_back_unused(self) -> None:
+        """Have a job that was not begun here delivered again at once, be this its last time."""
+        self._release()
+        try:
+            hand_back_unused(self._queue, self._claims, self.delivery)
+        except PyocoServerError as exc:
+            logger.warning("a job cannot be handed back: %s", exc)
 
     def _release(self) -> None:
         self._sentinel.forget_lease(self.delivery)
-        self._deliveries.release(self.delivery)
+        self._queue.deliveries.release(self.delivery)
 
     def settle(self, work: Callable[[], object]) -> None:
         """End a job that is not to be executed; while NATS is in trouble it is handed back and comes again."""

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
@@ -28,6 +27,7 @@ from pyoco_server.operations.claim import BEHIND_TICK_SEC, Claim, Claims, Verdic
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Deadline, Service
 from pyoco_server.states import RunStatus
+from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
 from pyoco_server.worker.execution import Execution, HandedBack, LostRun, log_printed
 from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
@@ -59,7 +59,7 @@ class Tools:
     :param must_stop: set when the time to let runs go on is over.
     """
 
-    deliveries: Deliveries
+    work_queue: Queue
     config: Config
     runs: RunStore
     run_hints: RunHints
@@ -187,7 +187,7 @@ class Slot(Service):
                 try:
                     child = self._fitting_child(lease)
                     if child is None:
-                        lease.hand_back(0.0)
+                        lease.hand_back_unused()
                     else:
                         work.run_id = self._do(lease, work.tag, child)
                 except Exception:
@@ -272,6 +272,7 @@ class Slot(Service):
                 lease.hand_back(delay_sec)
                 return None
             if self.pause(HAND_BACK_SEC):
+                lease.hand_back_unused()
                 return None
 
     def _execute(self, job: Job, stored: StoredRun, lease: Lease, child: RunnerLink) -> bool:
@@ -360,8 +361,8 @@ class Slot(Service):
         while not self._work.empty():
             work = self._work.get()
             if work is not None:
-                self._lease(work.delivery).hand_back(0.0)
+                self._lease(work.delivery).hand_back_unused()
                 work.is_done.set()
 
     def _lease(self, delivery: Delivery) -> Lease:
-        return Lease(self._tools.deliveries, delivery, self._tools.config.consumer_max_deliver, self._tools.sentinel)
+        return Lease(self._tools.work_queue, self._tools.claims, delivery, self._tools.sentinel)

@@ -145,14 +145,6 @@ class Worker:
         self._nursery = Nursery(self._start_runner, self._on_failure)
         self._output = OutputSender(LogStore(bus), config, self._on_failure)
         work_queue = Queue(bus, config)
-        self._consumer = Consumer(
-            bus,
-            work_queue,
-            options.tags,
-            options.poll_timeout_sec,
-            on_failure=self._on_failure,
-            serves=not options.once,
-        )
         claims = Claims(
             runs,
             Holders(
@@ -164,8 +156,17 @@ class Worker:
             is_active=self._registry.is_active,
             **identity,
         )
+        self._consumer = Consumer(
+            bus,
+            work_queue,
+            claims,
+            options.tags,
+            options.poll_timeout_sec,
+            on_failure=self._on_failure,
+            serves=not options.once,
+        )
         tools = Tools(
-            work_queue.deliveries,
+            work_queue,
             config,
             runs,
             RunHints(bus, config),
