@@ -33,7 +33,7 @@ class Verdict(Enum):
 
     EXECUTE = "execute"  #: the run is ours
     DROP = "drop"  #: acknowledge: the run is over, was never accepted, or has another job
-    WAIT = "wait"  #: hand back for a while: its holder is alive
+    WAIT = "wait"  #: hand back for a while: its holder is alive, or nobody can be sure yet that there is no run
     CANCELLED = "cancelled"  #: acknowledge: somebody cancelled it before it began
 
 
@@ -73,17 +73,23 @@ class Claims:
         now: float,
         wheels: list[dict[str, str]] | None = None,
         lease: PollLease | None = None,
+        *,
+        is_first_look: bool = False,
     ) -> Claim:
         """Try to take the run of a delivered job.
 
         :param wheels: what the run would import from.
         :param lease: for a worker that asks over HTTP.
+        :param is_first_look: whether nobody has looked for the run before. Then one that is not there is waited for: in
+            a cluster, the new leader of the bucket may not have got as far as its last writes.
         :raises BusUnavailable: no answer; nothing is decided.
         """
         while True:
             try:
                 stored = self._runs.get(job.run_id)
             except RunNotFound:
+                if is_first_look:
+                    return Claim(Verdict.WAIT)
                 # The gateway withdrew it, and its job was stored all the same: nobody was promised this run.
                 logger.warning("dropped a job without a run", extra={"run_id": job.run_id, "tag": job.tag})
                 return Claim(Verdict.DROP)

@@ -161,7 +161,8 @@ class Polling:
             self._decline(delivery, tag, worker_id)
             return None
         try:
-            claim = self._claims(worker_id).claim(job, delivery, time.time(), lease=self._lease(job, delivery))
+            lease, is_first_look = self._lease(job, delivery), delivery.num_delivered == 1
+            claim = self._claims(worker_id).claim(job, delivery, time.time(), lease=lease, is_first_look=is_first_look)
         except SnapshotTooLarge as exc:
             finish.give_up(job.run_id, delivery, deadletters.EXECUTION_ERROR, str(exc))
             return None

@@ -254,11 +254,15 @@ class Slot(Service):
 
         A last delivery waits here, because the queue would not hand the job out again.
         """
+        is_first_look = lease.delivery.num_delivered == 1
         while True:
             try:
-                claim = self._tools.claims.claim(job, lease.delivery, time.time(), child.wheels.documents)
+                claim = self._tools.claims.claim(
+                    job, lease.delivery, time.time(), child.wheels.documents, is_first_look=is_first_look
+                )
                 if claim.verdict is not Verdict.WAIT:
                     return claim
+                is_first_look = False
                 delay_sec = self._tools.config.ack_progress_interval_sec + BEHIND_TICK_SEC
             except SnapshotTooLarge as exc:
                 reason, error = deadletters.EXECUTION_ERROR, str(exc)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.runs import Snapshot
 from tests.support.crew import Crew, reasons
 from tests.support.fleet import QUICK, flow
 
@@ -54,13 +56,25 @@ def test_job_of_a_run_that_is_over_is_acknowledged_and_not_executed(town_crew: C
 
 def test_job_without_a_run_is_acknowledged_and_not_executed(town_crew: Crew) -> None:
     crew, fleet = town_crew, town_crew.fleet
-    crew.hire("one")
+    crew.hire("one", **QUICK)
     crew.let_go()
     job = json.dumps({"run_id": f"none-{crew.tag}", "flow_name": "main", "tag": crew.tag, "params": {}})
     fleet.queue(job.encode(), tag=crew.tag)
     fleet.wait_until(lambda: not fleet.has_job(f"none-{crew.tag}"), "the acknowledgement")
     assert not fleet.has_run(f"none-{crew.tag}")
     assert crew.begun() == []
+
+
+def test_job_whose_run_is_not_seen_at_once_is_executed_when_it_is(town_crew: Crew) -> None:
+    """Its snapshot was stored before it, and a leader that was elected in between may not know of it yet."""
+    crew, fleet = town_crew, town_crew.fleet
+    crew.hire("one", PYOCO_ACK_PROGRESS_INTERVAL_SEC="8")
+    job = Job(f"late-{crew.tag}", "main", crew.tag, [crew.tag], {}, time.time(), workflow_yaml=flow("quick"))
+    fleet.queue(job.to_bytes(), tag=crew.tag)
+    # One worker and one slot: the next run comes behind it.
+    fleet.ended(crew.submit(flow("quick")))
+    fleet.store(Snapshot.pending(job, origin="test", tasks=["quick"], now=time.time()))
+    assert fleet.ended(job.run_id)["attempt"] == 1
 
 
 def test_run_that_a_copy_which_cannot_be_read_fails_has_one_dead_letter(town_crew: Crew) -> None:
