@@ -1,7 +1,7 @@
 """Programs that a command starts beside itself: nats-server, nats-bootstrap, a worker.
 
-Each is stopped by SIGTERM with time to end, is started again when it ends by itself, and ends when its parent dies
-in any way (Linux).
+Each is stopped by SIGTERM with time to end, is started again when it ends by itself (a worker not, when somebody has
+told it to), and ends when its parent dies in any way (Linux).
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class Program(Service):
     :param is_kept_up: whether it is started again from the first start on, or only after :meth:`keep_up`; before
         that its end is for the caller to notice.
     :param is_guarded: whether it leaves behind what it has started when this process dies and it gets SIGTERM.
+    :param may_leave: whether exit status 0 means that somebody has told it to end, so that it is not started again.
     :param is_killed: whether SIGKILL follows when it has not ended in time. Never for nats-server: it would lose
         what it has not written yet.
     :param pass_fds: descriptors that it inherits.
@@ -93,6 +94,7 @@ class Program(Service):
         restart_pauses_sec: Sequence[float] = RESTART_PAUSES_SEC,
         is_kept_up: bool = True,
         is_guarded: bool = False,
+        may_leave: bool = False,
         is_killed: bool = False,
         pass_fds: Sequence[int] = (),
     ) -> None:
@@ -105,6 +107,7 @@ class Program(Service):
         self._restart_pauses_sec = tuple(restart_pauses_sec)
         self._is_kept_up = is_kept_up
         self._is_guarded = is_guarded
+        self._may_leave = may_leave
         self._is_killed = is_killed
         self._pass_fds = tuple(pass_fds)
         self._process: subprocess.Popen[bytes] | None = None
@@ -198,7 +201,10 @@ class Program(Service):
         return self._start_error is None
 
     def _is_restarted(self, pauses: Iterator[float]) -> bool:
-        """Wait before the next start; give up after too many."""
+        """Wait before the next start; give up after too many, and at once where it may leave."""
+        if self._may_leave and self.exit_status == 0:
+            logger.info("%s has ended as somebody told it to, and is not started again", self._label)
+            return False
         pause_sec = next(pauses, None)
         if pause_sec is None:
             self._on_exit(self)

@@ -29,6 +29,8 @@ examples:
 
 """
 _UP_EPILOG = """\
+The worker of --with-worker is started again when it dies, and not when it is drained or stopped by a signal of its own.
+
 With --with-nats-bootstrap NATS is started by the command nats-bootstrap instead, and stopped with the gateway; a port
 that is in use, a start that takes over 10 s and a --nats-url that contradicts it are errors.
 

@@ -195,6 +195,8 @@ class Stack:
             output=self._worker_output,
             # Not as a flag, which everybody on this machine could read: there may be a password in it.
             env={**os.environ, "PYOCO_NATS_URL": self._config.nats_url},
+            # After a drain, or a signal to the worker alone.
+            may_leave=True,
             is_killed=True,
         )
         self._worker.start()

@@ -62,18 +62,37 @@ def test_the_resolver_of_a_worker_with_wheel_sync_may_stand_in_a_wheel(up: Up) -
     assert run["task_records"]["greet"]["output"] == "hello you"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_one_that_ends_is_started_again_under_the_same_name(up: Up, family: Family, number: int) -> None:
+def test_one_that_dies_is_started_again_under_the_same_name(up: Up, family: Family) -> None:
     daemon = up.serve("--with-worker", "--worker-tags", "hello")
     daemon.wait_for_log("the worker serves")
-    os.kill(family.members(WORKER)[0].pid, number)
+    os.kill(family.members(WORKER)[0].pid, signal.SIGKILL)
     daemon.wait_for_log("it is started again(.*\n)+.*the worker serves")
     with PyocoHttpClient(up.url) as client:
         run_id = client.submit_run_yaml(HELLO_FLOW, flow_name="main", tag="hello")["run_id"]
         assert ended(client, run_id)["worker_id"].endswith(f"-{up.port}")
-    if number == signal.SIGKILL:
-        # Its sentinel goes on until it has told NATS, which would be gone else.
-        daemon.wait_for_log("the worker died; its processes were ended")
+    # Its sentinel goes on until it has told NATS, which would be gone else.
+    daemon.wait_for_log("the worker died; its processes were ended")
+    assert daemon.stop() == 0
+    assert family.members() == []
+
+
+@pytest.mark.parametrize("how", ["drained", "SIGTERM"])
+def test_one_that_is_told_to_end_is_gone_until_the_command_is_started_again(up: Up, family: Family, how: str) -> None:
+    daemon = up.serve("--with-worker", "--worker-id", "beside")
+    daemon.wait_for_log("the worker serves")
+    with PyocoHttpClient(up.url) as client:
+        if how == "drained":
+            client.drain_worker("beside")
+        else:
+            os.kill(family.members(WORKER)[0].pid, signal.SIGTERM)
+        daemon.wait_for_log("worker has ended as somebody told it to, and is not started again")
+        eventually(
+            lambda: [record["state"] for record in client.get_workers(scope="all")] == ["STOPPED_GRACEFUL"],
+            what="the worker being listed as stopped",
+        )
+    assert family.members(WORKER) == []
+    assert '"level": "ERROR"' not in daemon.log
+    # The gateway goes on.
     assert daemon.stop() == 0
     assert family.members() == []
 
