@@ -8,7 +8,6 @@ Source: design, section 6; ``contract/output_marks.py``.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import logging
 import os
@@ -20,9 +19,6 @@ from typing import Any
 from pyoco_server.contract.output_marks import mark
 
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
-#: What the C library names its standard output, and its name for "without a buffer".
-_C_STDOUT = "__stdoutp" if sys.platform == "darwin" else "stdout"
-_IONBF = 2
 
 
 class TaskOutput:
@@ -51,9 +47,6 @@ class TaskOutput:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         logging.basicConfig(level=log_level, handlers=[handler])
-        _unbuffer_c_stdout()
-        # Programs in Python that a task starts; others have their own ways.
-        os.environ.setdefault("PYTHONUNBUFFERED", "1")
 
     def run_begins(self) -> None:
         """Forget whose text comes next; the worker does the same when it sends a run."""
@@ -164,11 +157,3 @@ def _write(fd: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(fd, left) :]
-
-
-def _unbuffer_c_stdout() -> None:
-    """Have C code print at once, too: its buffer would come out under a later task, or never."""
-    # Another C library may have another name for it.
-    with contextlib.suppress(ValueError):
-        libc = ctypes.CDLL(None)
-        libc.setvbuf(ctypes.c_void_p.in_dll(libc, _C_STDOUT), None, _IONBF, 0)

@@ -68,6 +68,8 @@ class Child:
                 stderr=subprocess.PIPE,
                 pass_fds=(events_end,),
                 start_new_session=True,
+                # Also for the C library: what its buffer holds would come out under a later task, or never.
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         except BaseException:
             os.close(self._events_fd)

@@ -19,8 +19,9 @@ BIN = Path(sys.executable).parent
 
 
 def clean_env(**extra: str) -> dict[str, str]:
-    """Give the environment without settings of ours, so that a developer's own do not change a test."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYOCO_")}
+    """Give the environment without what changes our programs, so that a developer's own settings do not."""
+    ours = ("PYOCO_", "PYTHONUNBUFFERED")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
     env["PYOCO_LOAD_DOTENV"] = "0"
     return {**env, **extra}
