@@ -18,7 +18,7 @@ from pyoco_server.errors import BusError, BusUnavailable, SnapshotTooLarge
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.states import RunStatus, TaskState
-from pyoco_server.stores.logs import LogStore
+from pyoco_server.stores.logs import LogStore, last_lines
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore, StoredRun
 
@@ -124,7 +124,8 @@ class Heartbeats:
         if end is None:
             return self._go_on(stored, beat)
         if end is RunStatus.FAILED:
-            self._end(stored, beat.outcome(stored.snapshot, end, deadletters.EXECUTION_ERROR, beat.error))
+            outcome = beat.outcome(stored.snapshot, end, deadletters.EXECUTION_ERROR, beat.error)
+            self._end(stored, replace(outcome, last_lines=self._last_lines(run_id)))
         else:
             self._end(stored, beat.outcome(stored.snapshot, end, None, None))
         return False
@@ -169,6 +170,12 @@ class Heartbeats:
             return False
         self._written(ended.revision)
         return True
+
+    def _last_lines(self, run_id: str) -> str | None:
+        try:
+            return last_lines("".join(str(entry["text"]) for entry in self._logs.read(run_id).entries))
+        except (BusError, BusUnavailable):
+            return None
 
     def _keep_output(self, snapshot: Snapshot, beat: Heartbeat) -> None:
         """Store what was printed; that must not keep the run itself from going on."""

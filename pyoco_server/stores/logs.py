@@ -6,6 +6,7 @@ Source: contract, sections 2 and 3 (``GET /runs/{run_id}/logs``).
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,9 @@ _PIECE_CHARS = 64 * 1024
 _MAX_READ_BYTES = 8 * 1024 * 1024
 #: Each attempt of a worker of ours counts its entries from its number times this on, the first from 0.
 SEQS_PER_ATTEMPT = 1_000_000_000
+#: What a failed run's snapshot carries: so many of its last lines, and characters at most.
+_LAST_LINES = 20
+LAST_CHARS = 4_096
 #: What is kept of an entry that is larger than a message; fields that are not known may be large.
 _FIELDS = ("seq", "task", "stream", "text", "timestamp")
 
@@ -89,6 +93,19 @@ class LogStore:
                 return
             yield stored.payload
             seq = stored.seq + 1
+
+
+def lines_of(text: str) -> list[str]:
+    """Give the lines of a text with their ends; ``str.splitlines`` knows a dozen other ends."""
+    return [line for line in re.split(r"(?<=\n)", text) if line]
+
+
+def last_lines(text: str) -> str | None:
+    """Give what of a run's output a failed run's snapshot carries; ``None`` of an empty text.
+
+    :param text: the output, or as much of its end as that is cut from.
+    """
+    return "".join(lines_of(text[-LAST_CHARS:])[-_LAST_LINES:]) or None
 
 
 def pack(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -5,23 +5,19 @@ Source: design, section 6, "Output".
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from pyoco_server.config import Config
-from pyoco_server.stores.logs import SEQS_PER_ATTEMPT, LogStore
+from pyoco_server.stores.logs import LAST_CHARS, SEQS_PER_ATTEMPT, LogStore, last_lines, lines_of
 from pyoco_server.worker.printed import Printed
 
 #: What is kept with each line takes about as much room.
 _BYTES_PER_LINE = 100
 #: What is kept of the end of a task's output that was too long.
 _END_CHARS = 16_384
-#: What a failed run's snapshot carries: so many of its last lines, and characters at most.
-_LAST_LINES = 20
-_LAST_CHARS = 4_096
 #: What is sent at a time.
 _BATCH_ENTRIES = 2_000
 
@@ -67,11 +63,11 @@ class RunLog:
     @property
     def last_lines(self) -> str | None:
         """The end of all that was printed, kept or not; ``None`` where nothing was."""
-        return "".join(_lines(self._last)[-_LAST_LINES:]) or None
+        return last_lines(self._last)
 
     def take(self, printed: Printed) -> list[str]:
         """Take what was printed; give the lines of it that are kept."""
-        self._last = (self._last + printed.text)[-_LAST_CHARS:]
+        self._last = (self._last + printed.text)[-LAST_CHARS:]
         share = self._shares.setdefault(printed.task, _Share())
         kept: list[str] = []
         begin, text = 0, printed.text
@@ -102,7 +98,7 @@ class RunLog:
                 if share.left_out_bytes > len(end.encode()):
                     # From the beginning of a line, where there is one.
                     end = end[end.find("\n", 0, -1) + 1 :]
-                lines = [_as_shown(line) for line in _lines(end)]
+                lines = [_as_shown(line) for line in lines_of(end)]
                 if missing_bytes := share.left_out_bytes - len(end.encode()):
                     lines.insert(0, f"[{missing_bytes} bytes were left out here]\n")
                 self._append(task, share.stream, lines)
@@ -140,11 +136,6 @@ class RunLog:
                 entry = {"seq": self._next_seq, "task": task, "stream": stream, "text": line, "timestamp": now}
                 self._unsent.append(entry)
                 self._next_seq += 1
-
-
-def _lines(text: str) -> list[str]:
-    # Not splitlines(), which knows a dozen ends of a line.
-    return [line for line in re.split(r"(?<=\n)", text) if line]
 
 
 def _as_shown(line: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes by compare-and-set whose first answer is lost, and which meet a conflict at the next try."""
+"""Writes whose answer is lost: what was compared, or carries an id, is written once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ import pytest
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.connection import TRY_TIMEOUT_SEC
 from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.config import Config
 from pyoco_server.errors import BusTimeout, PyocoServerError, RevisionConflict
 from pyoco_server.service import Deadline
+from pyoco_server.stores.logs import LogStore
+from pyoco_server.worker.printed import Printed
+from pyoco_server.worker.run_log import RunLog
 from tests.support.nats import NatsServer
 
 BUCKET = "lost"
@@ -63,3 +68,20 @@ def test_a_write_of_which_nobody_can_say_whether_it_arrived_is_uncertain(bus: Bu
     with pytest.raises(PyocoServerError) as caught:
         write_and_lose_the_answer(bus, nats, Write(OWN, b"ours", expected_revision=0))
     assert isinstance(caught.value, BusTimeout)
+
+
+def test_output_of_which_nobody_can_say_whether_it_arrived_is_sent_again_and_kept_once(nats: NatsServer) -> None:
+    config = Config.from_env({}, nats_url=nats.url)
+    bus = Bus(nats.url, name="test", budget_sec=0.0, waits_when_down=True)
+    bus.connect(10)
+    try:
+        ensure_resources(bus, config)
+        log = RunLog(LogStore(bus), config, "r", 1)
+        log.take(Printed("t", "stdout", "first\n"))
+        with nats.frozen(), pytest.raises(BusTimeout):
+            log.send()
+        log.take(Printed("t", "stdout", "second\n"))
+        log.send()
+        assert [entry["text"] for entry in LogStore(bus).read("r").entries] == ["first\n", "second\n"]
+    finally:
+        bus.close(Deadline(5))

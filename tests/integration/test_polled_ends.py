@@ -93,6 +93,14 @@ def test_a_run_that_fails_is_tried_again_by_its_policy(shared: LocalGateway, sha
     assert queued(shared_parts, "retry") == 0
 
 
+def test_a_run_that_fails_shows_the_end_of_what_it_printed(shared: LocalGateway) -> None:
+    run_id = begun(shared, "last-lines")
+    printed = [{"seq": 0, "text": "first\n" * 30}, {"seq": 1, "text": "last\n"}]
+    beat(shared, run_id, task_states={"a": "RUNNING"}, logs=printed)
+    beat(shared, run_id, "FAILED", task_states={"a": "FAILED"}, task_records=FAILURE)
+    assert read(shared, run_id)["last_lines"] == "first\n" * 19 + "last\n"
+
+
 def test_a_run_that_waits_for_its_retry_is_not_handed_out(shared: LocalGateway) -> None:
     run_id = begun(shared, "waits", max_attempts=2, retry_delay_sec=3600)
     beat(shared, run_id, "FAILED", task_states={"a": "FAILED"}, task_records=FAILURE)
