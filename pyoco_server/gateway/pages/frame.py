@@ -19,6 +19,7 @@ from pyoco_server.gateway.admission import SESSION_COOKIE, is_admitted
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages import times
 from pyoco_server.gateway.pages.i18n import Words, choose_language, words
+from pyoco_server.gateway.pages.plain import plain
 from pyoco_server.gateway.pages.static import static_url
 from pyoco_server.gateway.paths import WHEELS_PAGE
 
@@ -78,8 +79,7 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
         refresh_links=_refresh_links() if refresh_sec is not None else {},
         **values,
     )
-    # Stored texts may hold halves of surrogate pairs, which no encoding has.
-    response = Response(html.encode("utf-8", errors="replace"), status, content_type="text/html; charset=utf-8")
+    response = Response(plain(html), status, content_type="text/html; charset=utf-8")
     response.headers["Content-Language"] = text.lang
     response.vary.add("Accept-Language")
     if chosen_sec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -12,6 +13,7 @@ import requests
 
 from pyoco_server.workflow.flow_yaml import parse_workflow
 from tests.support.gateway import LocalGateway
+from tests.support.html_validator import html_faults
 from tests.support.pages import LONG, ODD, SCRIPT, Page, read, visit
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
@@ -107,9 +109,20 @@ def _answers(gateway: LocalGateway, path: str, lang: str) -> list[requests.Respo
     return [] if answer.status_code == 503 else [answer]
 
 
+@pytest.fixture(scope="module")
+def crawled(hostile: LocalGateway) -> dict[str, dict[str, Page | None]]:
+    """What can be reached from the first page, in each language."""
+    return {lang: _crawl(hostile, lang) for lang in ("en", "ja")}
+
+
+def test_every_page_is_valid_html(crawled: dict[str, dict[str, Page | None]], tmp_path: Path) -> None:
+    pages = {f"{lang} {path}": page.html for lang in crawled for path, page in crawled[lang].items() if page}
+    assert html_faults(pages, tmp_path) == []
+
+
 @pytest.mark.parametrize("lang", ["en", "ja"])
-def test_every_link_of_every_page_leads_somewhere(hostile: LocalGateway, lang: str) -> None:
-    seen = _crawl(hostile, lang)
+def test_every_link_of_every_page_leads_somewhere(crawled: dict[str, dict[str, Page | None]], lang: str) -> None:
+    seen = crawled[lang]
     kinds = {urlsplit(path).path.rpartition("/")[0] if "script-" in path else urlsplit(path).path for path in seen}
     assert {
         "/",
