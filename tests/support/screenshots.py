@@ -20,6 +20,8 @@ PAGES = {
     "run-running": f"/ui/runs/{RUNNING}?task=convert_currency",
     "queues": "/ui/queues",
     "workers": "/ui/workers",
+    "worker": "/ui/workers/tokyo-1",
+    "worker-failing": "/ui/workers/kyoto-1",
     "wheels": "/ui/wheels",
     "dead-letters": "/ui/dead-letters",
     "submit": f"/ui/submit?from={FAILED}",

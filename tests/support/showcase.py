@@ -44,7 +44,8 @@ Traceback (most recent call last):
 KeyError: 'THB'
 """
 _HISTORY = (("nightly_orders", "etl", 173), ("sync_crm", "etl", 95), ("train_ranker", "gpu", 1500))
-_WHEELS = (("acme-etl", "1.8.1", ""), ("acme-etl", "1.8.2", ""), ("acme-ranker", "0.9.4", "gpu"))
+_BASE = ("acme-base", "0.4.0")
+_WHEELS = ((*_BASE, ""), ("acme-etl", "1.8.1", ""), ("acme-etl", "1.8.2", ""), ("acme-ranker", "0.9.4", "gpu"))
 #: The runs of which there are pages worth a picture.
 FAILED, RUNNING = "8f3c2a17-5d0e-4b7a-9c3e-2f1d6a7b8c90", "51e6ad90-7c1b-4e2f-8a9d-0b3c4d5e6f70"
 
@@ -128,15 +129,32 @@ def _waiting(now: float) -> list[dict[str, Any]]:
 
 
 def _workers(now: float) -> list[dict[str, Any]]:
-    newest = {"wheel_name": file_name("acme_etl", "1.8.2"), "package_name": "acme-etl", "package_version": "1.8.2"}
-    synced = {"enabled": True, "last_result": "ok", "installed_wheels": [newest]}
-    stale = {"enabled": True, "last_result": "ok", "installed_wheels": []}
+    newest, base = (_installed(package, version, now) for package, version in (("acme-etl", "1.8.2"), _BASE))
+    skipped = {"wheel_name": "acme_ranker-0.9.4-cp312-cp312-any.whl", "reason": "is for CPython 3.12, this is 3.11"}
+    missing = {"wheel_name": newest["wheel_name"], "requirement": "pandas>=2.2"}
+    synced = {"last_success_at": now - 6, "installed_wheels": [newest, base], "skipped_incompatible": [skipped]}
+    stale = {"last_success_at": now - 9000, "installed_wheels": [base]}
+    error = "acme_etl-1.8.2-py3-none-any.whl: the disk of /srv/pyoco/wheels is full"
+    failing = {**stale, "last_result": "error", "last_error": error, "missing_requirements": [missing]}
     common = {"instance_id": "i", "hidden": False, "updated_at": now, "version": "0.6.0", "concurrency": 4}
+    alive = {"last_seen_at": now + 600, "pid": 4711}
     return [
         {"worker_id": worker_id, "host": worker_id, "tags": tags, "wheel_sync": sync, **common, **fields}
         for worker_id, tags, sync, fields in (
-            ("tokyo-1", ["etl", "default"], synced, {"state": "IDLE", "last_seen_at": now + 600}),
-            ("tokyo-2", ["etl"], stale, {"state": "RUNNING", "last_seen_at": now + 600, "current_run_ids": [RUNNING]}),
-            ("osaka-1", ["gpu"], synced, {"state": "RUNNING", "last_seen_at": now - 900}),
+            ("tokyo-1", ["etl", "default"], _sync(now, **synced), {"state": "IDLE", **alive}),
+            ("tokyo-2", ["etl"], _sync(now, **synced), {"state": "RUNNING", "current_run_ids": [RUNNING], **alive}),
+            ("kyoto-1", ["report"], _sync(now, **failing), {"state": "IDLE", **alive}),
+            ("osaka-1", ["gpu"], _sync(now, **synced), {"state": "RUNNING", "last_seen_at": now - 900}),
+            ("osaka-2", ["gpu"], {"enabled": False}, {"state": "STOPPED_GRACEFUL", "last_seen_at": now - 7000}),
         )
     ]
+
+
+def _installed(package: str, version: str, now: float) -> dict[str, Any]:
+    name = file_name(package.replace("-", "_"), version)
+    return {"wheel_name": name, "package_name": package, "package_version": version, "installed_at": now - 5000}
+
+
+def _sync(now: float, **fields: Any) -> dict[str, Any]:
+    count = len(fields["installed_wheels"])
+    return {"enabled": True, "last_result": "ok", "last_attempt_at": now - 6, "selected_count": count, **fields}

@@ -104,8 +104,8 @@ def run_address(run_id: str) -> str:
 
 
 def worker_address(worker_id: str) -> str:
-    """Give the address of a worker's row."""
-    return f"/ui/workers#{quoted(worker_id)}"
+    """Give the address of a worker's page."""
+    return f"/ui/workers/{quoted(worker_id)}"
 
 
 def here(**changes: Any) -> str:

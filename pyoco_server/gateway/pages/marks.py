@@ -48,6 +48,8 @@ OVERDUE = Mark("warning", "state.overdue")
 NEARLY_FULL = Mark("warning", "state.nearly_full")
 OUT_OF_SYNC = Mark("warning", "state.out_of_sync")
 DRAINING = Mark("stopped", "state.draining")
+_SYNCED = Mark("completed", "state.in_sync")
+_NOT_SYNCED_YET = Mark("idle", "state.not_synced_yet")
 NOT_STARTED = Mark("pending", "state.not_started")
 
 
@@ -95,3 +97,13 @@ def letter_mark(reason: str) -> Mark:
 
 def worker_mark(state: WorkerState) -> Mark:
     return _WORKERS[state]
+
+
+def sync_mark(result: object) -> Mark:
+    """Give the mark of a worker's last try to sync its wheels.
+
+    :param result: as it is stored; other programs may have stored anything.
+    """
+    if result == "error":
+        return OUT_OF_SYNC
+    return _SYNCED if result == "ok" else _NOT_SYNCED_YET

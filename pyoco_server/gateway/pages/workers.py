@@ -1,18 +1,23 @@
-"""The workers: how each is, what it serves and what it works on."""
+"""The workers: how each is, what it serves, what it works on and which wheels it has."""
 
 from __future__ import annotations
 
 import time
 
 from flask import Blueprint, Response, redirect, request
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from pyoco_server.errors import Fault, InvalidListQuery
+from pyoco_server.errors import Fault, InvalidListQuery, WorkerNotFound
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.pages.frame import address, render, worker_address
+from pyoco_server.gateway.pages.frame import address, page_words, render, worker_address
+from pyoco_server.gateway.pages.i18n import Words
 from pyoco_server.gateway.pages.marks import DRAINING, worker_mark
+from pyoco_server.gateway.pages.rows import name_of
+from pyoco_server.gateway.pages.times import span
+from pyoco_server.gateway.pages.worker_wheels import wheel_sync
 from pyoco_server.gateway.workers import request_drain, set_hidden
-from pyoco_server.operations.attention import worker_views
+from pyoco_server.operations.attention import WorkerView, worker_views
 from pyoco_server.states import WorkerState
 
 blueprint = Blueprint("workers_page", __name__)
@@ -22,6 +27,8 @@ _REFRESH_SEC = 5
 _SCOPES = {"": "workers.shown", "alive": "workers.alive", "hidden": "workers.hidden"}
 #: Rows on a page; what is left out is said.
 _MAX_ROWS = 200
+#: Runs named on the page of a worker.
+_MAX_RUNS = 100
 
 
 @blueprint.get("/ui/workers")
@@ -30,8 +37,7 @@ def workers() -> Response:
     scope = request.args.get("scope", "")
     if scope not in _SCOPES:
         raise InvalidListQuery(faults=[Fault("query.scope", "must be alive or hidden, or left out")])
-    timeout_sec = gateway().config.worker_disconnect_timeout_sec
-    views = worker_views(gateway().model.workers(), now=time.time(), timeout_sec=timeout_sec)
+    views = _views()
     shown = {
         "": [view for view in views if not view.record.hidden],
         "alive": [view for view in views if view.is_alive],
@@ -40,7 +46,7 @@ def workers() -> Response:
     return render(
         "workers.html",
         refresh_sec=_REFRESH_SEC,
-        workers=shown[scope][:_MAX_ROWS],
+        workers=[(view, wheel_sync(view.record)) for view in shown[scope][:_MAX_ROWS]],
         left_out_count=max(0, len(shown[scope]) - _MAX_ROWS),
         scopes=[(name, key, len(shown[name]), address("/ui/workers", scope=name)) for name, key in _SCOPES.items()],
         scope=scope,
@@ -51,8 +57,45 @@ def workers() -> Response:
         has_workers=bool(views),
         worker_mark=worker_mark,
         draining=DRAINING,
-        timeout_sec=timeout_sec,
+        timeout_sec=gateway().config.worker_disconnect_timeout_sec,
     )
+
+
+@blueprint.get("/ui/workers/<worker_id>")
+def worker(worker_id: str) -> Response:
+    """Show a worker, and its wheels.
+
+    :raises WorkerNotFound: the registry has none of that name, or no longer.
+    """
+    view = next((view for view in _views() if view.record.worker_id == worker_id), None)
+    if view is None:
+        raise WorkerNotFound(worker_id)
+    return render(
+        "worker.html",
+        refresh_sec=_REFRESH_SEC,
+        title=_title(page_words(), view),
+        view=view,
+        record=view.record,
+        mark=worker_mark(view.state),
+        draining=DRAINING,
+        sync=wheel_sync(view.record),
+        max_runs=_MAX_RUNS,
+    )
+
+
+def _views() -> list[WorkerView]:
+    timeout_sec = gateway().config.worker_disconnect_timeout_sec
+    return worker_views(gateway().model.workers(), now=time.time(), timeout_sec=timeout_sec)
+
+
+def _title(text: Words, view: WorkerView) -> Markup:
+    """Say in a sentence how the worker is."""
+    name = name_of(view.record.worker_id)
+    if view.state is WorkerState.DISCONNECTED:
+        return text("worker.is_lost", worker=name, span=span(text, time.time() - view.record.last_seen_at))
+    if view.state is WorkerState.STOPPED_GRACEFUL:
+        return text("worker.has_stopped", worker=name)
+    return text("worker.is_alive", worker=name, busy=view.busy_count, slots=view.slot_count)
 
 
 @blueprint.post("/ui/workers/<worker_id>/hidden")

@@ -23,7 +23,14 @@ from tests.support.wheels import file_name, wheel
 
 _NOW = time.time()
 PATHS = ["/", "/ui/runs", "/ui/runs?q=none", "/ui/runs/broke", "/ui/runs/broke?task=add_one", "/ui/runs/live"]
-PATHS += ["/ui/queues", "/ui/workers", "/ui/wheels", "/ui/dead-letters", "/ui/dead-letters?tag=none"]
+PATHS += [
+    "/ui/queues",
+    "/ui/workers",
+    "/ui/workers/alive",
+    "/ui/wheels",
+    "/ui/dead-letters",
+    "/ui/dead-letters?tag=none",
+]
 PATHS += ["/ui/submit", "/ui/submit?from=broke", "/ui/nothing-here"]
 
 #: Names what stands out of the window, for the message of a failed test.
@@ -85,7 +92,10 @@ def stored(shared: LocalGateway) -> LocalGateway:
             assert shared.ask("POST", "/wheels", files=form, data={"tags": "gpu,a-tag-of-quite-some-length"}).ok
         for name, seen_at in (("alive", _NOW + 100_000), ("a-worker.of-some-machine.example", _NOW - 100)):
             worker = {"worker_id": name, "instance_id": "i", "state": "RUNNING", "tags": ["default", "gpu", "long-tag"]}
-            worker["wheel_sync"] = {"enabled": True, "last_result": "ok", "installed_wheels": []}
+            installed = {"wheel_name": "a_package-1.0-py3-none-any.whl", "package_name": base["flow_name"]}
+            worker["wheel_sync"] = {"enabled": True, "last_result": "error", "installed_wheels": [installed]}
+            worker["wheel_sync"]["last_error"] = "E" * 300
+            worker["wheel_sync"]["skipped_incompatible"] = [{**installed, "reason": "is for another interpreter"}]
             worker.update(last_seen_at=seen_at, updated_at=_NOW, host=name, concurrency=4, current_run_ids=["live"])
             parts.put(name, worker, bucket="pyoco_workers")
     eventually(
