@@ -28,7 +28,9 @@ from pyoco_server.stores.deadletters import StoredLetter
 blueprint = Blueprint("dead_letters_page", __name__)
 
 _PATH = "/ui/dead-letters"
-_PAGE_ROWS = 50
+_PAGE_ROWS = 30
+#: What a page shows of what was in the queue; the letter itself has the whole.
+_MAX_PAYLOAD_CHARS = 600
 _FILTERS = ("reason", "tag")
 _SHOWN = (*_FILTERS, "cursor")
 
@@ -39,7 +41,7 @@ class LetterRow:
 
     :param run_id: empty where the job could not be read.
     :param error: its first line, cut.
-    :param payload: what was in the queue, where that was no job.
+    :param payload: what was in the queue, where that was no job; cut.
     """
 
     seq: int
@@ -168,5 +170,5 @@ def _row(stored: StoredLetter) -> LetterRow:
         worker_id=name_of(letter.worker_id),
         at=letter.timestamp,
         error=first_line(letter.error),
-        payload=letter.payload if isinstance(letter.payload, str) else "",
+        payload=letter.payload[:_MAX_PAYLOAD_CHARS] if isinstance(letter.payload, str) else "",
     )

@@ -37,6 +37,8 @@ _REFRESH_SEC = 30
 _EMPTY_REFRESH_SEC = 5
 #: Rows of each part; what is left out is one link away.
 _MAX_RUNNING, _MAX_SHOWN, _MAX_GROUPS, _MAX_TAGS = 200, 12, 8, 10
+#: Of each kind of what needs somebody.
+_MAX_NEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def overview() -> Response:
         lost=lost,
         unsynced=[(view, first_line(view.wheel_sync_error)) for view in unsynced],
         full=full,
-        overdue=overdue[:_MAX_SHOWN],
+        overdue=overdue,
+        max_needs=_MAX_NEEDS,
         need_count=len(stuck) + len(lost) + len(full) + len(unsynced) + len(overdue),
         marks={"stuck": NO_WORKER, "lost": LOST, "full": NEARLY_FULL, "unsynced": OUT_OF_SYNC, "overdue": OVERDUE},
         groups=[_group(group) for group in reports.failures(now - _DAY_SEC, _MAX_GROUPS)],

@@ -10,14 +10,16 @@ from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import render
 from pyoco_server.gateway.pages.marks import NO_WORKER
+from pyoco_server.gateway.pages.pieces import piece
 from pyoco_server.operations.attention import tag_views, worker_views
 from pyoco_server.readmodel.reports import Reports
 
 blueprint = Blueprint("queues_page", __name__)
 
 _REFRESH_SEC = 5
-#: Tags on a page, and workers named for each.
-_MAX_TAGS, _MAX_WORKERS = 100, 8
+_PAGE_ROWS = 50
+#: Workers named for each tag.
+_MAX_WORKERS = 5
 
 
 @blueprint.get("/ui/queues")
@@ -30,8 +32,7 @@ def queues() -> Response:
     return render(
         "queues.html",
         refresh_sec=_REFRESH_SEC,
-        tags=tags[:_MAX_TAGS],
-        left_out_count=max(0, len(tags) - _MAX_TAGS),
+        piece=piece(tags, _PAGE_ROWS),
         waiting_count=sum(tag.waiting_count for tag in tags),
         stuck_count=sum(tag.is_stuck for tag in tags),
         no_worker=NO_WORKER,

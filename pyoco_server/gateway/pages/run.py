@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -32,9 +33,8 @@ from pyoco_server.workflow.graph_edges import edges_of
 blueprint = Blueprint("run_page", __name__)
 
 _LIVE_REFRESH_SEC = 5
-#: Outputs, and wheels, in the table; what is left out is said.
-_MAX_OUTPUTS = 40
-_MAX_WHEELS = 40
+#: Rows of tables, by what they name; what is left out is said.
+_MAX_OUTPUTS, _MAX_PARAMS, _MAX_WHEELS = 25, 40, 40
 #: The keys of what the heading says of a run in each state.
 _HEADINGS = {
     RunStatus.PENDING: "run.is_waiting",
@@ -96,7 +96,8 @@ def run(run_id: str) -> Response:
         max_wheels=_MAX_WHEELS,
         timeline=_timeline(snapshot, ordered, now, usual.get(snapshot.flow_name)),
         chosen=by_name.get(request.args.get("task", "")),
-        params={name: short_json(value) for name, value in snapshot.params.items()},
+        params={name_of(name): short_json(value) for name, value in islice(snapshot.params.items(), _MAX_PARAMS)},
+        left_out_params_count=len(snapshot.params) - _MAX_PARAMS,
         curl=f"curl {shlex.quote(request.host_url + f'runs/{run_id}?include=records')}",
     )
 

@@ -17,7 +17,9 @@ from pyoco_server.gateway.pages.times import is_moment
 from pyoco_server.states import TaskState
 
 #: What a page shows of one value, in a table and by itself.
-_MAX_SHORT_CHARS, _MAX_LONG_CHARS = 160, 8_000
+_MAX_SHORT_CHARS, _MAX_LONG_CHARS = 120, 2_500
+#: A traceback is cut in its middle: it begins with what it is, and ends with what happened.
+_MAX_TRACE_HEAD_CHARS, _MAX_TRACE_TAIL_CHARS = 1_000, 4_000
 _MAX_NAME_CHARS = 18
 
 
@@ -74,7 +76,7 @@ def _task_view(name: str, state: Any, record: Any, has_run_ended: bool) -> TaskV
         began_at=began_at if is_moment(began_at) else None,
         ended_at=ended_at if is_moment(ended_at) else None,
         error=_text(record.get("error")),
-        traceback=_text(record.get("traceback")),
+        traceback=_cut_middle(record.get("traceback")),
         inputs=long_json(record["inputs"]) if record.get("inputs") else None,
         output=long_json(record["output"]) if record.get("output") is not None else None,
         short_output=short_json(record["output"]) if record.get("output") is not None else None,
@@ -93,6 +95,13 @@ def long_json(value: Any) -> str:
 
 def _text(value: Any) -> str:
     return _cut(value, _MAX_LONG_CHARS) if isinstance(value, str) else ""
+
+
+def _cut_middle(value: Any) -> str:
+    text = value if isinstance(value, str) else ""
+    if len(text) <= _MAX_TRACE_HEAD_CHARS + _MAX_TRACE_TAIL_CHARS:
+        return text
+    return f"{text[:_MAX_TRACE_HEAD_CHARS]}\n…\n{text[-_MAX_TRACE_TAIL_CHARS:]}"
 
 
 def _cut(text: str, limit: int) -> str:

@@ -15,6 +15,7 @@ from pyoco_server.contract.wheels import WheelName, serves
 from pyoco_server.errors import Fault, InvalidInput, PyocoServerError, Unavailable
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import render
+from pyoco_server.gateway.pages.pieces import piece
 from pyoco_server.gateway.pages.rows import first_line, name_of
 from pyoco_server.gateway.paths import WHEELS_PAGE
 from pyoco_server.gateway.wheels import receive_wheel, remove_wheel
@@ -23,8 +24,8 @@ from pyoco_server.stores.wheels import StoredWheel
 
 blueprint = Blueprint("wheels_page", __name__)
 
-#: Rows on a page; what is left out is said.
-_MAX_WHEELS, _MAX_EVENTS = 100, 10
+#: Rows on a page.
+_PAGE_ROWS, _MAX_EVENTS = 40, 10
 #: Workers named of those that do not have a wheel yet.
 _MAX_MISSING = 5
 
@@ -91,8 +92,7 @@ def _page(*, refusal: PyocoServerError | None = None, faults: Sequence[Fault] = 
     return render(
         "wheels.html",
         status=200 if refusal is None else refusal.http_status,
-        rows=rows[:_MAX_WHEELS],
-        left_out_count=max(0, len(rows) - _MAX_WHEELS),
+        piece=piece(rows, _PAGE_ROWS),
         wheel_count=len(rows),
         size_bytes=sum(row.size_bytes for row in rows),
         events=[_event(document) for document in gateway().wheels.events(_MAX_EVENTS, None, None)],

@@ -13,6 +13,7 @@ from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import address, page_words, render, worker_address
 from pyoco_server.gateway.pages.i18n import Words
 from pyoco_server.gateway.pages.marks import DRAINING, worker_mark
+from pyoco_server.gateway.pages.pieces import piece
 from pyoco_server.gateway.pages.rows import name_of
 from pyoco_server.gateway.pages.times import span
 from pyoco_server.gateway.pages.worker_wheels import wheel_sync
@@ -25,10 +26,9 @@ blueprint = Blueprint("workers_page", __name__)
 _REFRESH_SEC = 5
 #: What can be shown: the word in the address and the key of its text.
 _SCOPES = {"": "workers.shown", "alive": "workers.alive", "hidden": "workers.hidden"}
-#: Rows on a page; what is left out is said.
-_MAX_ROWS = 200
-#: Runs named on the page of a worker.
-_MAX_RUNS = 100
+_PAGE_ROWS = 40
+#: Runs named in a row, and on the page of a worker.
+_MAX_ROW_RUNS, _MAX_RUNS = 5, 100
 
 
 @blueprint.get("/ui/workers")
@@ -46,8 +46,8 @@ def workers() -> Response:
     return render(
         "workers.html",
         refresh_sec=_REFRESH_SEC,
-        workers=[(view, wheel_sync(view.record)) for view in shown[scope][:_MAX_ROWS]],
-        left_out_count=max(0, len(shown[scope]) - _MAX_ROWS),
+        piece=piece([(view, wheel_sync(view.record)) for view in shown[scope]], _PAGE_ROWS),
+        max_runs=_MAX_ROW_RUNS,
         scopes=[(name, key, len(shown[name]), address("/ui/workers", scope=name)) for name, key in _SCOPES.items()],
         scope=scope,
         alive_count=len(shown["alive"]),
