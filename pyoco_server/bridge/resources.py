@@ -22,6 +22,9 @@ from pyoco_server.errors import BusError, ResourceMissing
 _NANOSECONDS = 1_000_000_000
 #: Seconds in which a bucket recognises a repeated write; the server's own default.
 _BUCKET_DUPLICATE_WINDOW_SEC = 120
+#: Seconds in which a dead letter is recognised that was stored already: so long may pass between the end of the process
+#: that stored it and the next look at its job. The server keeps a hundred bytes for each letter of that time in memory.
+_LETTER_DUPLICATE_WINDOW_SEC = 3600.0
 #: Of what a run prints, messages; the oldest go first. A run that never falls silent has one a second.
 _LOGS_MAX_MESSAGES_PER_RUN = 20_000
 #: What all kept workflow texts may take together; the oldest go first.
@@ -109,6 +112,8 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         "max_age": int(config.dlq_max_age_sec * _NANOSECONDS),
         "max_msgs": config.dlq_max_msgs,
         "max_bytes": config.dlq_max_bytes,
+        # No longer than the letters themselves are kept, or the server refuses it.
+        "duplicate_window": int(min(_LETTER_DUPLICATE_WINDOW_SEC, config.dlq_max_age_sec) * _NANOSECONDS),
     }
     advisories = {
         "name": names.ADVISORIES_STREAM,

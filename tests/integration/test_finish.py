@@ -10,6 +10,7 @@ import pytest
 
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.policy import RunPolicy
 from pyoco_server.errors import BusUnavailable
@@ -20,6 +21,7 @@ from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.submit import RunRequest
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.workers import WorkerStore
+from tests.support.nats import NatsServer
 from tests.support.parts import Parts
 
 
@@ -91,6 +93,19 @@ def test_a_dead_letter_that_cannot_be_stored_is_not_lost_with_its_worker(parts: 
     (letter,) = [json.loads(stored.payload) for stored in parts.messages("PYOCO_DLQ")]
     assert (letter["run_id"], letter["reason"], letter["error"]) == (job.run_id, reason, error)
     assert parts.jobs() == []
+
+
+@pytest.mark.parametrize(("kept_sec", "window_sec"), [(604_800, 3_600), (600, 600)])
+def test_a_dead_letter_is_recognised_for_an_hour_or_as_long_as_letters_are_kept(
+    parts: Parts, nats: NatsServer, kept_sec: int, window_sec: int
+) -> None:
+    """So long nobody may look at the job of a worker that ended between letter and acknowledgement."""
+    parts.bus.api("STREAM.DELETE.PYOCO_DLQ")
+    with Parts(nats.url, PYOCO_DLQ_MAX_AGE_SEC=str(kept_sec)) as other:
+        assert other.info("PYOCO_DLQ")["config"]["duplicate_window"] == window_sec * 10**9
+        for _ in range(2):
+            other.dead_letters.publish(DeadLetter("timeout", "late", 1.0, "r1", "f", "t"), key="failed.r1")
+        assert other.dead_letters.count() == 1
 
 
 def delivered(parts: Parts, *, max_attempts: int = 2) -> Delivery:
