@@ -260,7 +260,7 @@ class GatewayServer:
         )
         janitor = Janitor(queue, runs, holders, AdvisoryStore(self._bus), letters)
         retries = Retries(model, runs, sweep)
-        retention = Retention(runs, model, retention_sec=self._config.run_retention_sec)
+        retention = Retention(runs, model, queue, retention_sec=self._config.run_retention_sec)
         dispatcher = Dispatcher(
             self._bus,
             self._config,

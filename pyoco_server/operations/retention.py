@@ -1,4 +1,5 @@
-"""How long runs are kept: those that have ended expire, and what comes back from long ago is ended for good.
+"""How long runs are kept: those that have ended expire, what comes back from long ago is ended for good, and no job
+outlives its run.
 
 This is the one place that gives a snapshot an expiry, whoever has ended the run: workers of 0.5.1 know of none. What a
 nats-server has forgotten by expiry can come back in an older state after it was killed (nats-facts, trap 0): as a
@@ -10,6 +11,7 @@ Source: design, section 7.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 
@@ -17,6 +19,7 @@ from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import RevisionConflict, RunNotFound
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.states import RunStatus
+from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
 
 logger = logging.getLogger(__name__)
@@ -34,14 +37,16 @@ class Retention:
     :param retention_sec: counted from the terminal write, by the server's clock; 0 = runs are kept for ever.
     """
 
-    def __init__(self, runs: RunStore, model: ReadModel, *, retention_sec: float) -> None:
+    def __init__(self, runs: RunStore, model: ReadModel, queue: Queue, *, retention_sec: float) -> None:
         self._runs = runs
         self._model = model
+        self._queue = queue
         self._retention_sec = retention_sec
         self._has_complained = False
 
     def apply(self) -> int:
-        """Give an expiry to runs that have ended, and end what came back; to be called every few seconds.
+        """Give an expiry to runs that have ended, end what came back, and remove the jobs that have no run any more; to
+        be called every few seconds.
 
         :return: how many runs were given an expiry.
         :raises BusUnavailable: no answer; the next call goes on.
@@ -52,6 +57,7 @@ class Retention:
         stale = self._model.stale_runs(time.time() - self._retention_sec)
         if stale:
             count += self._end_stale(stale)
+        self._remove_old_jobs()
         return count
 
     def _can_expire(self) -> bool:
@@ -85,6 +91,24 @@ class Retention:
             logger.warning("ended a run that nobody has written for longer than runs are kept: %s", run_id)
             count += 1
         return count
+
+    def _remove_old_jobs(self) -> None:
+        """Take jobs out of the queue that have lain there for longer than runs are kept, and whose runs are over.
+
+        Their tags have no worker, so nobody else does; what nobody can read in there has no run either.
+        """
+        queued_before = self._runs.server_time() - self._retention_sec
+        old = itertools.takewhile(lambda job: job.queued_at < queued_before, self._queue.jobs())
+        for job in itertools.islice(old, _AT_A_TIME):
+            if job.run_id is None or self._is_over(job.run_id):
+                self._queue.remove(job.seq)
+                logger.warning("removed a job that nobody has asked for while its run was kept: %s", job.run_id)
+
+    def _is_over(self, run_id: str) -> bool:
+        try:
+            return self._runs.get(run_id).snapshot.status.is_terminal
+        except RunNotFound:
+            return True
 
     def _write_end(self, snapshot: Snapshot, revision: int) -> None:
         # As of then, so that it does not stand among those that have just ended.

@@ -42,10 +42,12 @@ class QueuedJob:
 
     :param seq: its sequence, which no other job ever has.
     :param run_id: ``None`` where it cannot be read.
+    :param queued_at: unix seconds by the server's clock.
     """
 
     seq: int
     run_id: str | None
+    queued_at: float
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,6 @@ class Queue:
         except KeyMissing:
             return None
         try:
-            return QueuedJob(stored.seq, Job.from_bytes(stored.payload).run_id)
+            return QueuedJob(stored.seq, Job.from_bytes(stored.payload).run_id, stored.stored_at)
         except InvalidJob:
-            return QueuedJob(stored.seq, None)
+            return QueuedJob(stored.seq, None, stored.stored_at)

@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import pytest
 
+from pyoco_server.bridge.messages import Write
+from pyoco_server.contract.jobs import Job
 from pyoco_server.errors import KeyMissing
 from pyoco_server.operations.retention import Retention
 from pyoco_server.readmodel.model import ReadModel
@@ -31,7 +33,7 @@ def keeping(parts: Parts, retention_sec: float) -> Iterator[tuple[Retention, Rea
     model.start()
     try:
         eventually(lambda: model.is_complete, what="the read model being complete")
-        yield Retention(parts.runs, model, retention_sec=retention_sec), model
+        yield Retention(parts.runs, model, parts.queue, retention_sec=retention_sec), model
     finally:
         model.stop(Deadline(5))
 
@@ -153,3 +155,21 @@ def test_run_that_nobody_has_written_for_longer_than_runs_are_kept_is_ended(part
         eventually(lambda: parts.runs.server_time() > moment + 4.0, what="its time being over")
         assert retention.apply() == 1
     assert parts.snapshot("silent")["status"] == "FAILED"
+
+
+def test_no_job_lies_in_the_queue_for_longer_than_its_run_is_kept(parts: Parts) -> None:
+    """Without a worker for its tag nobody else would ever take it out."""
+    with keeping(parts, 4.0) as (retention, model):
+        for run_id in ("over", "goes-on", "gone"):
+            parts.queue.publish(Job(run_id, "f", "nobody"))
+        parts.bus.write(Write("pyoco.work.nobody", b"cannot be read"))
+        parts.put("over", stored_run("over", updated_at=time.time() - 60))
+        moment = parts.runs.get("over").stored_at
+        eventually(lambda: parts.runs.server_time() > moment + 4.0, what="its time being over")
+        parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
+        parts.queue.publish(Job("new", "f", "nobody"))
+        eventually(lambda: "goes-on" in listed(model), what="the run in the list")
+        retention.apply()
+    assert parts.snapshot("over")["status"] == "FAILED"
+    # A run that has not ended may need its job, and one that is young its snapshot.
+    assert parts.queued_ids() == ["goes-on", "new"]
