@@ -12,6 +12,7 @@ from pathlib import Path
 
 import requests
 
+from tests.support.processes import MARK, Family
 from tests.support.waiting import eventually
 
 #: Where the commands of this environment lie.
@@ -117,7 +118,8 @@ class Daemons:
 
     def __init__(self, folder: Path, **env: str) -> None:
         self._folder = folder
-        self._env = env
+        self.family = Family()
+        self._env = {MARK: self.family.mark, **env}
         self._started: list[Daemon] = []
 
     def start(self, *command: str, **env: str) -> Daemon:
@@ -127,6 +129,10 @@ class Daemons:
         return self._started[-1]
 
     def close(self) -> None:
-        """Kill those that are there, the last one first."""
+        """Kill those that are there, the last one first, and what they leave.
+
+        The sentinel of a worker that was killed would look for NATS for two minutes.
+        """
         for daemon in reversed(self._started):
             daemon.kill()
+        self.family.end()
