@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -9,13 +11,19 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.support.gateway import LocalGateway
 from tests.support.waiting import eventually
 
+#: What a reader chooses who allows no scripts.
+_BLOCKED = 2
 
-def _options(lang: str) -> webdriver.ChromeOptions:
+
+def _options(lang: str, *, has_scripts: bool) -> webdriver.ChromeOptions:
     options = webdriver.ChromeOptions()
     # Chromium cannot make its own cage inside a container, and /dev/shm is small there.
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", f"--lang={lang}"):
         options.add_argument(flag)
-    options.add_experimental_option("prefs", {"intl.accept_languages": lang})
+    wanted = {"intl.accept_languages": lang}
+    if not has_scripts:
+        wanted["profile.managed_default_content_settings.javascript"] = _BLOCKED
+    options.add_experimental_option("prefs", wanted)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     return options
 
@@ -23,10 +31,12 @@ def _options(lang: str) -> webdriver.ChromeOptions:
 class Browser:
     """A browser that looks at one gateway."""
 
-    def __init__(self, gateway: LocalGateway, lang: str) -> None:
+    def __init__(self, gateway: LocalGateway, lang: str, *, has_scripts: bool = True) -> None:
         self.gateway = gateway
         self.lang = lang
-        self.driver = webdriver.Chrome(options=_options(lang))
+        # Selenium would ask the network where the driver is.
+        driver = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+        self.driver = webdriver.Chrome(options=_options(lang, has_scripts=has_scripts), service=driver)
         self.driver.set_page_load_timeout(20)
 
     def look(self, path: str, *, width: int = 1280, is_dark: bool = False) -> None:

@@ -17,7 +17,8 @@ WORKER_COUNT = 300
 LETTER_COUNT = 500
 _TAG_COUNT = 120
 _STATES = (("COMPLETED", 90), ("FAILED", 6), ("CANCELLED", 1), ("PENDING", 2), ("RUNNING", 1))
-_TWO_DAYS_SEC = 172_800
+#: From the newest run to the oldest.
+SPAN_SEC = 172_800.0
 
 
 def runs(count: int, *, first: int = 0) -> Iterator[dict[str, Any]]:
@@ -27,7 +28,7 @@ def runs(count: int, *, first: int = 0) -> Iterator[dict[str, Any]]:
     states, weights = zip(*_STATES, strict=True)
     for number in range(first, first + count):
         status = chance.choices(states, weights)[0]
-        end = now - chance.random() * _TWO_DAYS_SEC
+        end = now - chance.random() * SPAN_SEC
         error = f"ConnectionError: host-{number % 9}.example.com read timed out after {number} s" + " and more" * 30
         yield stored_run(
             f"{chance.getrandbits(64):016x}-{number:019d}",

@@ -98,7 +98,8 @@ class Page(HTMLParser):
         for tag in ("input", "select", "textarea"):
             for field in self.all(tag):
                 is_in_label = any(outer.tag == "label" for outer in field.outer)
-                assert field.attributes.get("type") == "hidden" or is_in_label or field.attributes["id"] in labelled
+                is_seen = field.attributes.get("type") != "hidden" and "hidden" not in field.attributes
+                assert not is_seen or is_in_label or field.attributes["id"] in labelled
         for table in self.all("table"):
             heads = [element for element in self.all("th") if table in element.outer]
             assert heads and all(head.attributes.get("scope") in ("col", "row") for head in heads)
