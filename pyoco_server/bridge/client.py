@@ -111,12 +111,13 @@ class Bus(Connection):
         """
         return self._loop.call(self._last_of_each(stream, subjects), timeout_sec=self._net(None))
 
-    def following(self, stream: str, subject: str, seq: int) -> Stored:
+    def following(self, stream: str, subject: str, seq: int, *, budget_sec: float | None = None) -> Stored:
         """Read the first message from ``seq`` on whose subject matches.
 
         :raises KeyMissing: there is none.
         """
-        return stored_message(self.api(f"STREAM.MSG.GET.{stream}", {"seq": seq, "next_by_subj": subject}))
+        body = {"seq": seq, "next_by_subj": subject}
+        return stored_message(self.api(f"STREAM.MSG.GET.{stream}", body, budget_sec=budget_sec))
 
     def first_since(self, stream: str, subject: str, moment: float) -> Stored:
         """Read the first message that was stored at ``moment`` (unix seconds) or later and whose subject matches.

@@ -1,8 +1,8 @@
-"""Word of writes to a key of a bucket, at the moment they are made.
+"""Word of writes to one subject of a stream, such as a key of a bucket, at the moment they are made.
 
-A plain subscription to the key's subject costs no consumer and hears of a write within a millisecond, in a cluster too.
+A plain subscription to the subject costs no consumer and hears of a write within a millisecond, in a cluster too.
 What it hears is a hint: JetStream may refuse the write, and nothing is heard while the connection is away. Whoever is
-told reads the key, or writes it by compare-and-set, and acts on what that says.
+told reads what is stored, or writes by compare-and-set, and acts on what that says.
 
 Source: nats-facts, section E.
 """
@@ -20,7 +20,7 @@ from pyoco_server.bridge.client import Bus
 
 
 class KeyHints:
-    """Subscriptions to keys, over one connection."""
+    """Subscriptions to subjects, over one connection."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -30,7 +30,7 @@ class KeyHints:
 
     @contextlib.contextmanager
     def listen(self, subject: str, hear: Callable[[bytes], None]) -> Iterator[None]:
-        """Hear of writes to a key for as long as the ``with`` block lasts.
+        """Hear of writes to a subject for as long as the ``with`` block lasts.
 
         Returns without waiting for the server; what is written after the next answered request of this connection is
         heard of.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import request
@@ -47,6 +47,7 @@ class Description:
     :param models: of ``query``, ``headers`` and ``body``, those that it takes.
     :param answer: type of what it answers with 200; of a stream of events, the type of one.
     :param media_type: of the answer.
+    :param also_as: what it answers instead where that is asked for, by media type.
     :param refuses: errors that it may answer beside those that follow from what it takes.
     :param also: further statuses with the same answer.
     """
@@ -55,6 +56,7 @@ class Description:
     models: Mapping[str, type[Input]]
     answer: Any
     media_type: str = JSON
+    also_as: Mapping[str, Any] = field(default_factory=dict)
     refuses: tuple[type[PyocoServerError], ...] = ()
     form: Form | None = None
     also: tuple[int, ...] = ()
@@ -68,6 +70,7 @@ def described(
     refuses: tuple[type[PyocoServerError], ...] = (),
     media_type: str = JSON,
     answer: Any = None,
+    also_as: Mapping[str, Any] | None = None,
     form: Form | None = None,
     also: tuple[int, ...] = (),
 ) -> Callable[[View], View]:
@@ -75,7 +78,7 @@ def described(
 
     The parameters are those of :class:`Description`.
 
-    :param answer: where the function returns a response that is no JSON, and no text.
+    :param answer: where the function returns a response, and that is no text.
     """
 
     def describe(view: View) -> View:
@@ -92,8 +95,9 @@ def described(
         _DESCRIPTIONS[read_and_call] = Description(
             summary=(view.__doc__ or "").partition("\n")[0].rstrip("."),
             models=models,
-            answer=json_type if media_type == JSON else answer or str,
+            answer=answer or (json_type if media_type == JSON else str),
             media_type=media_type,
+            also_as=also_as or {},
             refuses=refuses,
             form=form,
             also=also,

@@ -98,7 +98,8 @@ class _Schemas:
             parted += [description.form.fields] if description.form is not None else []
             if "body" in description.models:
                 self._want(description.models["body"], "validation")
-            self._want(description.answer, "serialization")
+            for answer in (description.answer, *description.also_as.values()):
+                self._want(answer, "serialization")
         for model in parted:
             self._want(model, "validation")
         inputs = [(key, mode, adapter) for (key, mode), adapter in self._wanted.items()]
@@ -209,7 +210,8 @@ def _refusals(rule: Rule, description: Description, asks_for_keys: bool) -> list
 def _responses(
     description: Description, schemas: _Schemas, refusals: Iterable[type[PyocoServerError]]
 ) -> dict[str, Any]:
-    content = {description.media_type: {"schema": schemas.of(description.answer)}}
+    answers = {description.media_type: description.answer, **description.also_as}
+    content = {media_type: {"schema": schemas.of(kind)} for media_type, kind in answers.items()}
     answer = {"description": description.summary, "content": content}
     responses: dict[str, Any] = {str(status): answer for status in (200, *description.also)}
     if 304 in description.also:

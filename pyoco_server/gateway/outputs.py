@@ -144,7 +144,7 @@ class Heard(TypedDict):
 
 
 class RunOutput(TypedDict):
-    """What a run has printed, each entry as it was sent; ``is_cut`` where there was more, all of it older."""
+    """What a run has printed, each entry as it was sent; ``is_cut`` where more was asked for, all of it older."""
 
     run_status: RunStatus
     logs: list[dict[str, Any]]
@@ -155,6 +155,14 @@ class WatchEvent(TypedDict):
     """One event of a watch; ``id`` is the revision of its snapshot, for ``Last-Event-ID``, and ``data`` is JSON."""
 
     event: Literal["snapshot", "heartbeat"]
+    id: NotRequired[str]
+    data: str
+
+
+class LogEvent(TypedDict):
+    """One event of a log that is followed; ``id`` names the place of its entry, for ``Last-Event-ID``."""
+
+    event: Literal["log", "end"]
     id: NotRequired[str]
     data: str
 

@@ -11,8 +11,7 @@ from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.description import described
 from pyoco_server.gateway.inputs import HeartbeatInput, PollInput
-from pyoco_server.gateway.outputs import HandedOut, Heard, RunOutput
-from pyoco_server.gateway.queries import LogQuery
+from pyoco_server.gateway.outputs import HandedOut, Heard
 from pyoco_server.gateway.watch import client_has_left
 from pyoco_server.operations.heartbeats import Heartbeat
 
@@ -48,14 +47,3 @@ def heartbeat(run_id: str, body: HeartbeatInput) -> Heard:
         [entry.model_dump(exclude_unset=True) for entry in body.logs or []],
     )
     return {"cancel_requested": gateway().heartbeats.take(run_id, beat)}
-
-
-@blueprint.get("/runs/<run_id>/logs")
-@described()
-def get_logs(run_id: str, query: LogQuery) -> RunOutput:
-    """Read what a run has printed, as far as heartbeats brought it."""
-    # Before the entries: whoever sees the end of the run has all of them.
-    status = gateway().runs.get(run_id).snapshot.status
-    logs = gateway().logs.read(run_id)
-    entries = [entry for entry in logs.entries if not query.task or entry.get("task") == query.task]
-    return {"run_status": status, "logs": entries[-query.tail :] if query.tail else entries, "is_cut": logs.is_cut}

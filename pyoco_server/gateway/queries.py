@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_origin
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 from werkzeug.datastructures import Headers, MultiDict
 
+from pyoco_server.contract.log_entries import LogPlace
 from pyoco_server.contract.names import MAX_NAME_CHARS, MAX_TAG_CHARS
 from pyoco_server.errors import InvalidListQuery, InvalidWorkersRequest
 from pyoco_server.gateway.inputs import Input, read_model
@@ -105,11 +106,31 @@ class RunReadQuery(WithInclude):
     )
 
 
+def _event_place(text: str) -> LogPlace | None:
+    return LogPlace.parse(text) if text else None
+
+
 class LogQuery(Input):
     """Query of ``GET /runs/{run_id}/logs``; ``tail`` counts the entries of the task."""
 
     task: str = ""
     tail: Annotated[int | None, Field(ge=1, le=MAX_LOG_TAIL), Integer] = None
+    format: Annotated[Literal["json", "text"] | None, BeforeValidator(lambda text: text or None)] = Field(
+        default=None, description="What is answered, whatever `Accept` says."
+    )
+    follow: Boolean = Field(default=False, description="Go on until the run has ended, or `timeout_sec` is over.")
+    timeout_sec: Annotated[int, Field(ge=1, le=MAX_WATCH_SEC), Integer] = 60
+
+
+class LogHeaders(Input):
+    """Headers of ``GET /runs/{run_id}/logs``; the event that the client of a stream has seen last."""
+
+    last_event_id: Annotated[
+        LogPlace | None,
+        Field(alias="Last-Event-ID"),
+        BeforeValidator(_event_place),
+        WithJsonSchema({"type": "string", "description": "`id` of the last event that was seen."}),
+    ] = None
 
 
 class WatchQuery(WithInclude):

@@ -6,7 +6,7 @@ Source: contract, section 3, row ``/watch``; the HTML standard, section "Server-
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -26,9 +26,10 @@ from pyoco_server.stores.runs import StoredRun
 blueprint = Blueprint("watch", __name__)
 
 #: The published clients give up after five seconds of silence; the contract says two.
-_COMMENT_SEC = 1.9
+COMMENT_SEC = 1.9
 _HEARTBEAT_SEC = 5.0
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+#: Of every stream of events.
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 @blueprint.get("/runs/<run_id>/watch")
@@ -45,10 +46,10 @@ def watch_run(run_id: str, query: WatchQuery, headers: WatchHeaders) -> Response
         since=query.since,
         after_revision=headers.last_event_id,
         life=life,
-        is_gone=_reader_is_gone(parts),
+        is_gone=reader_is_gone(parts),
     )
-    _take_place(parts)
-    response = Response(stream.events(query.timeout_sec), headers=_HEADERS, content_type="text/event-stream")
+    take_place(parts)
+    response = Response(stream.events(query.timeout_sec), headers=STREAM_HEADERS, content_type="text/event-stream")
     # Also runs when the client went away before the first byte.
     response.call_on_close(parts.watch_places.release)
     return response
@@ -61,13 +62,13 @@ def wait_for_end(parts: Gateway, run_id: str, timeout_sec: float) -> None:
     :raises RunNotFound: it has been removed.
     :raises ApiKeyInvalid: the client's key has been revoked meanwhile.
     """
-    _take_place(parts)
-    is_gone = _reader_is_gone(parts)
+    take_place(parts)
+    is_gone = reader_is_gone(parts)
     deadline = Deadline(timeout_sec)
     try:
         with parts.model.watch(run_id) as watch:
             while not (deadline.has_passed or parts.stopping.is_set() or is_gone() or _has_ended(parts, run_id)):
-                watch.wait(min(_COMMENT_SEC, deadline.remaining_sec))
+                watch.wait(min(COMMENT_SEC, deadline.remaining_sec))
     finally:
         parts.watch_places.release()
     if not parts.authentication.may_stay(caller()):
@@ -80,28 +81,37 @@ def client_has_left() -> Callable[[], bool]:
     return has_left
 
 
-def _reader_is_gone(parts: Gateway) -> Callable[[], bool]:
+def reader_is_gone(parts: Gateway) -> Callable[[], bool]:
     """Make what says whether the client of this request has left, or may read no more."""
     has_left = client_has_left()
     reader = caller()
     return lambda: has_left() or not parts.authentication.may_stay(reader)
 
 
-def _take_place(parts: Gateway) -> None:
+def take_place(parts: Gateway) -> None:
     """Take a place for a watch; whoever takes it releases it."""
     if not parts.watch_places.acquire(blocking=False):
         raise TooManyWatches(f"This gateway serves {parts.config.max_watches} watches, and all are taken. Ask again.")
 
 
-def _has_ended(parts: Gateway, run_id: str) -> bool:
+def status_now(parts: Gateway, run_id: str) -> RunStatus | None:
+    """Give the state of a run that is followed; ``None`` while nobody can tell.
+
+    :raises RunNotFound: it has been removed.
+    """
     known = parts.model.run(run_id)
     if known is not None and known[0] is not None:
-        return RunStatus(known[0]["status"]).is_terminal
+        return RunStatus(known[0]["status"])
     try:
         # The read model has not heard of it yet, or does not keep it whole.
-        return parts.runs.get(run_id, budget_sec=0).snapshot.status.is_terminal
+        return parts.runs.get(run_id, budget_sec=0).snapshot.status
     except Unavailable:
-        return False
+        return None
+
+
+def _has_ended(parts: Gateway, run_id: str) -> bool:
+    status = status_now(parts, run_id)
+    return status is not None and status.is_terminal
 
 
 class WatchStream:
@@ -154,13 +164,13 @@ class WatchStream:
                 elif self._has_ended:
                     return
                 elif now - told_at >= _HEARTBEAT_SEC:
-                    yield _event("heartbeat", {"run_id": self._run_id, "ts": time.time()})
+                    yield event_text("heartbeat", {"run_id": self._run_id, "ts": time.time()})
                     spoke_at = told_at = now
-                elif now - spoke_at >= _COMMENT_SEC:
+                elif now - spoke_at >= COMMENT_SEC:
                     yield ": alive\n\n"
                     spoke_at = now
                 else:
-                    due_sec = min(spoke_at + _COMMENT_SEC, told_at + _HEARTBEAT_SEC) - now
+                    due_sec = min(spoke_at + COMMENT_SEC, told_at + _HEARTBEAT_SEC) - now
                     watch.wait(min(due_sec, deadline.remaining_sec))
 
     def _is_over(self) -> bool:
@@ -200,8 +210,9 @@ class WatchStream:
 
     def _snapshot_event(self, document: dict[str, Any]) -> str:
         data = {"run_id": self._run_id, "snapshot": document, "ts": time.time()}
-        return f"id: {self._revision}\n{_event('snapshot', data)}"
+        return f"id: {self._revision}\n{event_text('snapshot', data)}"
 
 
-def _event(name: str, data: dict[str, Any]) -> str:
+def event_text(name: str, data: Mapping[str, Any]) -> str:
+    """Write an event of a stream; an ``id:`` may stand before it."""
     return f"event: {name}\ndata: {to_json(data)}\n\n"

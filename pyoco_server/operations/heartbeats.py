@@ -13,17 +13,20 @@ from typing import Any
 
 from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
+from pyoco_server.contract.log_entries import last_lines
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, BusUnavailable, SnapshotTooLarge
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.states import RunStatus, TaskState
-from pyoco_server.stores.logs import LogStore, last_lines
+from pyoco_server.stores.logs import LogStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore, StoredRun
 
 logger = logging.getLogger(__name__)
 
+#: An entry of pyoco's worker holds all that a task has printed to a stream.
+_LAST_ENTRIES = 20
 _OPEN_TASKS = frozenset({TaskState.PENDING.value, TaskState.RUNNING.value})
 
 
@@ -173,7 +176,9 @@ class Heartbeats:
 
     def _last_lines(self, run_id: str) -> str | None:
         try:
-            return last_lines("".join(str(entry["text"]) for entry in self._logs.read(run_id).entries))
+            return last_lines(
+                "".join(str(entry.fields["text"]) for entry in self._logs.read(run_id, count=_LAST_ENTRIES).entries)
+            )
         except (BusError, BusUnavailable):
             return None
 

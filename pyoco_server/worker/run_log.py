@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyoco_server.config import Config
-from pyoco_server.stores.logs import LAST_CHARS, SEQS_PER_ATTEMPT, LogStore, last_lines, lines_of
+from pyoco_server.contract.log_entries import LAST_CHARS, last_lines, split_lines
+from pyoco_server.stores.logs import SEQS_PER_ATTEMPT, LogStore
 from pyoco_server.worker.printed import Printed
 
 #: What is kept with each line takes about as much room.
@@ -98,7 +99,7 @@ class RunLog:
                 if share.left_out_bytes > len(end.encode()):
                     # From the beginning of a line, where there is one.
                     end = end[end.find("\n", 0, -1) + 1 :]
-                lines = [_as_shown(line) for line in lines_of(end)]
+                lines = [_as_shown(line) for line in split_lines(end)]
                 if missing_bytes := share.left_out_bytes - len(end.encode()):
                     lines.insert(0, f"[{missing_bytes} bytes were left out here]\n")
                 self._append(task, share.stream, lines)

@@ -167,6 +167,16 @@ def test_an_event_of_a_watch_is_as_documented(routes: SpecRoutes) -> None:
     assert sorted(json.loads(lines["data"])) == sorted(events[lines["event"]])
 
 
+def test_events_of_a_log_and_its_lines_of_text_are_as_documented(routes: SpecRoutes) -> None:
+    events = {row["event"]: words(row["data"]) for row in table(section(HTTP, "### Server-sent events"), "event")}
+    answer = routes.ask("GET /runs/{run_id}/logs", query_string={"follow": "true"})
+    found = re.findall(r"event: (.*)\ndata: (.*)", answer.text)
+    assert [name for name, _ in found] == ["log", "log", "end"]
+    assert all(sorted(json.loads(data)) == sorted(events[name]) for name, data in found)
+    shown = re.findall(r"^    (\d.*)$", section(HTTP, "### Lines of text"), re.MULTILINE)
+    assert routes.ask("GET /runs/{run_id}/logs", query_string={"format": "text"}).text.splitlines() == shown
+
+
 @pytest.mark.parametrize(
     "words_of_it",
     [

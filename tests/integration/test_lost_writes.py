@@ -82,6 +82,6 @@ def test_output_of_which_nobody_can_say_whether_it_arrived_is_sent_again_and_kep
             log.send()
         log.take(Printed("t", "stdout", "second\n"))
         log.send()
-        assert [entry["text"] for entry in LogStore(bus).read("r").entries] == ["first\n", "second\n"]
+        assert [entry.fields["text"] for entry in LogStore(bus).read("r").entries] == ["first\n", "second\n"]
     finally:
         bus.close(Deadline(5))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import itertools
 import signal
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from pyoco_server.states import RunStatus
 from tests.support.gateway import LocalGateway, problem
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
-from tests.support.sse import EventStream, Piece
+from tests.support.sse import EventStream, Recorder
 from tests.support.waiting import eventually
 
 Serve = Callable[..., LocalGateway]
@@ -127,25 +126,6 @@ def test_streams_end_whole_and_quickly_when_the_gateway_stops(serve: Serve) -> N
 def names_and_end(stream: EventStream) -> tuple[list[str], float]:
     """Read a stream to its end; give the names of its pieces, and when it ended."""
     return [piece.name for piece in stream.pieces()], time.monotonic()
-
-
-class Recorder:
-    """Reads a stream on a thread of its own, so that nothing is missed meanwhile."""
-
-    def __init__(self, stream: EventStream) -> None:
-        self.pieces: list[Piece] = []
-        self.ended_at: float | None = None
-        self._stream = stream
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        for piece in self._stream.pieces():
-            self.pieces.append(piece)
-        self.ended_at = time.monotonic()
-
-    def statuses(self) -> list[str]:
-        return [piece.data["snapshot"]["status"] for piece in self.pieces if piece.name == "snapshot"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hanging"])

@@ -201,7 +201,7 @@ class Fleet:
 
     def log(self, run_id: str) -> list[dict[str, Any]]:
         """Give what is kept of a run's output."""
-        return LogStore(self.bus).read(run_id).entries
+        return [entry.fields for entry in LogStore(self.bus).read(run_id).entries]
 
     def _all(self, stream: str, subject: str) -> list[Stored]:
         found: list[Stored] = []

@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.description import Description, description_of
 from pyoco_server.gateway.uploads import UploadRequest
+from pyoco_server.stores.logs import LogStore
 from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts, stored_run
@@ -34,6 +35,11 @@ _SENT: dict[str, dict[str, Any]] = {
     "DELETE /dead-letters": {"query_string": {"all": "true"}},
     "POST /dead-letters/replay": {"query_string": {"all": "true"}},
 }
+#: What the run has printed.
+PRINTED = [
+    {"seq": 0, "task": "extract", "stream": "stdout", "text": "107490 rows", "timestamp": 1795307101.123},
+    {"seq": 1, "task": None, "stream": "stderr", "text": "what no task is known for", "timestamp": 1795307101.31},
+]
 _OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
@@ -81,6 +87,7 @@ class SpecRoutes:
         worker = {"worker_id": "w1", "instance_id": "i", "state": "IDLE", "last_seen_at": 9e9}
         self._parts.put("w1", worker, bucket="pyoco_workers")
         self._gateway.wait_until_applied(self._parts.put("run", stored_run("run", **failed)))
+        LogStore(self._parts.bus).append("run", 1, PRINTED)
         self.app = create_app(self._gateway.parts)
         self.app.request_class = _Request
         self._client = self.app.test_client()

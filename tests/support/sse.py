@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,3 +69,28 @@ class EventStream:
 
     def snapshots(self) -> Iterator[Piece]:
         return (piece for piece in self.pieces() if piece.name == "snapshot")
+
+
+class Recorder:
+    """Reads a stream on a thread of its own, so that nothing is missed meanwhile."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self.pieces: list[Piece] = []
+        #: When the gateway ended it, ``time.monotonic()``.
+        self.ended_at: float | None = None
+        self._stream = stream
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for piece in self._stream.pieces():
+            self.pieces.append(piece)
+        self.ended_at = time.monotonic()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the events."""
+        return [piece.name for piece in self.pieces if piece.name != "comment"]
+
+    def statuses(self) -> list[str]:
+        return [piece.data["snapshot"]["status"] for piece in self.pieces if piece.name == "snapshot"]
