@@ -18,6 +18,7 @@ from pyoco_server.cli.client_cancel import add_cancel
 from pyoco_server.cli.client_command import PROG, add_command, add_connection, api_key_of, print_page
 from pyoco_server.cli.client_dlq import add_dlq
 from pyoco_server.cli.client_fleet import add_metrics, add_worker_drain, add_workers
+from pyoco_server.cli.client_logs import add_logs
 from pyoco_server.cli.client_policy import add_idempotency_key, add_policy, policy_of
 from pyoco_server.cli.client_rerun import add_rerun
 from pyoco_server.cli.client_wait import WAIT_NOTE, add_wait, check_wait, print_run
@@ -142,6 +143,7 @@ def get_parser() -> CommandParser:
     _add_reads(commands)
     _add_lists(commands)
     add_watch(commands)
+    add_logs(commands)
     add_cancel(commands)
     add_workers(commands)
     add_worker_drain(commands)

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from pyoco_server.client.dead_letters import DeadLetterCalls
+from pyoco_server.client.logs import LogCalls
 from pyoco_server.client.submit import SubmitCalls
 from pyoco_server.client.transport import given, segment
 from pyoco_server.client.watch import WatchCalls
@@ -23,7 +24,7 @@ from pyoco_server.states import TERMINAL
 CANCEL_WAIT_SEC = 30.0
 
 
-class PyocoHttpClient(SubmitCalls, WatchCalls, DeadLetterCalls, WheelCalls):
+class PyocoHttpClient(SubmitCalls, WatchCalls, LogCalls, DeadLetterCalls, WheelCalls):
     """A client of one gateway; not to be shared between threads, except for :meth:`close`.
 
     Use it as a context manager, or call :meth:`close`, so that its connections are returned.

@@ -58,10 +58,11 @@ def test_readme_names_every_subcommand_of_the_client() -> None:
 
 
 def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
-    submit, watch, upload = [line for line in shell_lines() if line.startswith("pyoco-client")]
+    submit, watch, logs, upload = [line for line in shell_lines() if line.startswith("pyoco-client")]
     run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
     shown = carry_out(watch, tmp_path, system, run_id)
     assert "COMPLETED" in shown
+    assert "ERR-PYOCO" not in carry_out(logs, tmp_path, system, run_id)
     (tmp_path / "dist").mkdir()
     write_wheel(tmp_path / "dist", "my_tasks", "1.2", entry_points=PLUGIN.format(package="my_tasks"))
     assert json.loads(carry_out(upload, tmp_path, system))["tags"] == ["cpu"]
@@ -69,9 +70,10 @@ def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
 
 def test_readme_example_runs_by_curl(tmp_path: Path, system: str) -> None:
     need("curl", "curl")
-    submit, watch, wait, tasks = [line for line in shell_lines() if line.startswith("curl")]
+    submit, watch, wait, tasks, logs = [line for line in shell_lines() if line.startswith("curl")]
     run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
     assert "event: snapshot" in carry_out(watch, tmp_path, system, run_id)
     assert json.loads(carry_out(wait, tmp_path, system, run_id))["status"] == "COMPLETED"
     records = json.loads(carry_out(tasks, tmp_path, system, run_id))["task_records"]
     assert records["say"]["output"] == "21 degrees in Oslo"
+    assert "ERR-PYOCO" not in carry_out(logs, tmp_path, system, run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "library_api.md"
 MARK = "<!-- From here on made from the code by `make documents`. -->\n"
 _LINE_CHARS = 100
 _ROLE = re.compile(r":(?:meth|class|func):")
-_CONSTANT = re.compile(r":data:`(\w+)`")
+#: One of the module at hand, or of the one that it names.
+_CONSTANT = re.compile(r":data:`~?(?:([\w.]+)\.)?(\w+)`")
 _FIELD = re.compile(r":(param|return|raises)\s*([^:]*):\s*(.*)")
 
 
@@ -137,8 +139,12 @@ def _text(thing: Any) -> str:
         kind, name, rest = field.groups()
         word = {"param": f"`{name}`", "return": "gives", "raises": f"raises `{name}`"}[kind]
         lines.append(f"- {word}: {rest}")
-    module = inspect.getmodule(thing)
-    text = _CONSTANT.sub(lambda found: f"`{found[1]}` ({getattr(module, found[1]):g})", "\n".join(lines))
+
+    def value(found: re.Match[str]) -> str:
+        module = importlib.import_module(found[1]) if found[1] else inspect.getmodule(thing)
+        return f"`{found[2]}` ({getattr(module, found[2]):g})"
+
+    text = _CONSTANT.sub(value, "\n".join(lines))
     return _ROLE.sub("", text).replace("``", "`") + "\n"
 
 

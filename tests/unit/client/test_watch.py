@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pyoco_server.client import watch
+from pyoco_server.client import streams
 from pyoco_server.client.http import PyocoHttpClient
 from pyoco_server.errors import GatewayRefused, GatewayUnreachable
 from tests.support.fake_gateway import FakeGateway, json_answer, snapshot_event, statuses, stream_answer
@@ -44,7 +44,7 @@ def test_one_stream_is_asked_for_as_given(gateway: FakeGateway, client: PyocoHtt
 
 
 def test_silence_is_an_error_after_its_limit(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "WATCH_SILENCE_SEC", 1.0)
+    monkeypatch.setattr(streams, "STREAM_SILENCE_SEC", 1.0)
     release = threading.Event()
     gateway.answers = [stream_answer(snapshot_event("RUNNING", 1.0), then=lambda: release.wait(10))]
     try:
@@ -130,7 +130,7 @@ def test_until_terminal_ends_at_once_where_the_run_goes_away(gateway: FakeGatewa
 def test_until_terminal_gives_up_a_gateway_that_stays_away(
     gateway: FakeGateway, client: PyocoHttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "WATCH_OUTAGE_MAX_SEC", 1.0)
+    monkeypatch.setattr(streams, "OUTAGE_MAX_SEC", 1.0)
     gateway.answers = [
         stream_answer(snapshot_event("RUNNING", 1.0)),
         json_answer({"detail": "away"}, 503),
