@@ -57,15 +57,22 @@ class Bus(Connection):
         self._waits_when_down = False
 
     def api(
-        self, endpoint: str, body: dict[str, Any] | None = None, *, budget_sec: float | None = None
+        self,
+        endpoint: str,
+        body: dict[str, Any] | None = None,
+        *,
+        budget_sec: float | None = None,
+        try_sec: float = TRY_TIMEOUT_SEC,
     ) -> dict[str, Any]:
         """Ask the JetStream API.
 
         :param endpoint: what follows ``$JS.API.``.
+        :param try_sec: how long a single answer may take.
         :raises BusError: refused; subclasses tell a missing stream, key or a revision conflict.
         :raises BusUnavailable: no answer within the budget.
         """
-        return self.patiently(lambda: self._api(endpoint, body), budget_sec)
+        work = self._patiently(lambda: self._api(endpoint, body, try_sec), budget_sec)
+        return self._loop.call(work, timeout_sec=self._net(budget_sec) + try_sec)
 
     def write(self, *writes: Write, budget_sec: float | None = None) -> list[int]:
         """Store messages one after the other, in one hop to the loop thread; the first refusal ends it.
@@ -162,9 +169,11 @@ class Bus(Connection):
                     raise
             await asyncio.sleep(_RETRY_PAUSE_SEC)
 
-    async def _api(self, endpoint: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    async def _api(
+        self, endpoint: str, body: dict[str, Any] | None, try_sec: float = TRY_TIMEOUT_SEC
+    ) -> dict[str, Any]:
         payload = b"" if body is None else json.dumps(body).encode()
-        answer = await self.request(f"$JS.API.{endpoint}", payload)
+        answer = await self.request(f"$JS.API.{endpoint}", payload, timeout_sec=try_sec)
         return api_answer(answer.data, endpoint)
 
     async def _write_all(self, writes: Sequence[Write], budget_sec: float | None) -> list[int]:

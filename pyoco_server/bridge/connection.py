@@ -11,7 +11,7 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import nats
@@ -103,7 +103,12 @@ class Connection:
     @property
     def is_clustered(self) -> bool:
         """Say whether the server belongs to a cluster."""
-        return bool(self._client._server_info.get("cluster"))
+        return bool(self.server_info.get("cluster"))
+
+    @property
+    def server_info(self) -> Mapping[str, Any]:
+        """What the connected server has said of itself, in its own words (``INFO``)."""
+        return self._client._server_info
 
     def accepts(self, write: Write) -> bool:
         """Say whether the message is small enough for the server."""

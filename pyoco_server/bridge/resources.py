@@ -47,13 +47,13 @@ def ensure_resources(bus: Bus, config: Config, *, budget_sec: float | None = Non
     :raises BusUnavailable: no answer.
     """
     replicas = _replicas(bus, config)
-    found = _streams(config)
+    found = stream_settings(config)
     return [settings["name"] for settings in found if _ensure_stream(bus, settings, replicas, budget_sec)]
 
 
 def stream_names(config: Config) -> list[str]:
     """Name the streams that :func:`ensure_resources` creates."""
-    return [settings["name"] for settings in _streams(config)]
+    return [settings["name"] for settings in stream_settings(config)]
 
 
 def ensure_bucket(bus: Bus, config: Config, bucket: str) -> None:
@@ -62,7 +62,7 @@ def ensure_bucket(bus: Bus, config: Config, bucket: str) -> None:
     :raises BusError: as for :func:`ensure_resources`.
     :raises BusUnavailable: no answer.
     """
-    _ensure_stream(bus, _bucket(bucket), _replicas(bus, config))
+    _ensure_stream(bus, bucket_settings(bucket), _replicas(bus, config))
 
 
 def ensure_consumer(bus: Bus, config: Config, tag: str) -> None:
@@ -93,7 +93,8 @@ def ensure_consumer(bus: Bus, config: Config, tag: str) -> None:
             raise
 
 
-def _streams(config: Config) -> list[dict[str, Any]]:
+def stream_settings(config: Config) -> list[dict[str, Any]]:
+    """Give the settings with which :func:`ensure_resources` creates each stream, in the server's words and units."""
     work = {
         "name": names.WORK_STREAM,
         "subjects": [f"{config.work_subject_prefix}.>"],
@@ -134,9 +135,9 @@ def _streams(config: Config) -> list[dict[str, Any]]:
         "max_bytes": config.logs_max_bytes,
         "max_msgs_per_subject": _LOGS_MAX_MESSAGES_PER_RUN,
     }
-    workflows = {**_bucket(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}
+    workflows = {**bucket_settings(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}
     idempotency = {
-        **_bucket(names.IDEMPOTENCY_BUCKET),
+        **bucket_settings(names.IDEMPOTENCY_BUCKET),
         "max_bytes": _IDEMPOTENCY_MAX_BYTES,
         "max_age": _IDEMPOTENCY_MAX_AGE_SEC * _NANOSECONDS,
         "discard": "old",
@@ -144,12 +145,25 @@ def _streams(config: Config) -> list[dict[str, Any]]:
     buckets = [config.runs_kv_bucket, config.workers_kv_bucket]
     if config.asks_for_keys:
         buckets.append(config.auth_kv_bucket)
-    history = {**_bucket(config.wheel_history_kv_bucket), "max_age": int(config.wheel_history_ttl_sec * _NANOSECONDS)}
+    history = {
+        **bucket_settings(config.wheel_history_kv_bucket),
+        "max_age": int(config.wheel_history_ttl_sec * _NANOSECONDS),
+    }
     wheels = _object_store(config.wheel_object_store_bucket)
-    return [work, dead_letters, advisories, logs, *map(_bucket, buckets), workflows, idempotency, wheels, history]
+    return [
+        work,
+        dead_letters,
+        advisories,
+        logs,
+        *map(bucket_settings, buckets),
+        workflows,
+        idempotency,
+        wheels,
+        history,
+    ]
 
 
-def _bucket(bucket: str) -> dict[str, Any]:
+def bucket_settings(bucket: str) -> dict[str, Any]:
     """Settings of the stream behind a KV bucket, as any KV client of NATS expects them (ADR-8)."""
     return {
         "name": names.bucket_stream(bucket),

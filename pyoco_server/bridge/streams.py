@@ -1,8 +1,9 @@
-"""What is asked of a stream itself: which subjects it holds, and to remove a message."""
+"""What is asked of a stream itself: which subjects it holds, to remove a message, and to be set up anew."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.translate import SEQUENCE_NOT_FOUND, STREAM_END
@@ -41,6 +42,25 @@ def remove_message(bus: Bus, stream: str, seq: int) -> None:
         # The second number is also that of a stream which denies all deletion.
         if exc.err_code != STREAM_END or _is_there(bus, stream, seq):
             raise
+
+
+def change_stream(bus: Bus, stream: str, changes: Mapping[str, Any]) -> None:
+    """Lay some settings over those of a stream, and leave all others as they are, also those that we do not know.
+
+    :param changes: settings in the server's words and units.
+    :raises BusError: the server refuses them.
+    :raises BusUnavailable: no answer; safe to repeat.
+    """
+    settings = bus.api(f"STREAM.INFO.{stream}")["config"]
+    bus.api(f"STREAM.UPDATE.{stream}", {**settings, **changes})
+
+
+def change_consumer(bus: Bus, stream: str, consumer: str, changes: Mapping[str, Any]) -> None:
+    """Lay some settings over those of a consumer; see :func:`change_stream`."""
+    settings = bus.api(f"CONSUMER.INFO.{stream}.{consumer}")["config"]
+    # With the subject in the address, as a server may allow its creation by that.
+    endpoint = f"CONSUMER.CREATE.{stream}.{consumer}.{settings['filter_subject']}"
+    bus.api(endpoint, {"stream_name": stream, "config": {**settings, **changes}, "action": "update"})
 
 
 def _is_there(bus: Bus, stream: str, seq: int) -> bool:

@@ -1,4 +1,4 @@
-"""``pyoco-server-admin``: API keys, written straight into NATS, so that it works with no gateway running.
+"""``pyoco-server-admin``: API keys and the state of an installation, with no gateway running: it speaks to NATS itself.
 
 Source: contract, section 5.
 """
@@ -7,37 +7,32 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pyoco_server.cli.completion import PrintCompletion
 from pyoco_server.cli.epilogs import ENV_FILE_HELP, environment, listed
 from pyoco_server.cli.exits import EXIT_DONE, EXIT_NOT_FOUND, CommandParser, ShowVersion, command
+from pyoco_server.cli.health import HEALTH_STATUS, add_doctor, add_status
+from pyoco_server.cli.nats_access import Action, add_nats_url, carry_out, connected
 from pyoco_server.cli.subcommands import add_subcommand, print_json
 
 if TYPE_CHECKING:
-    from pyoco_server.bridge.client import Bus
     from pyoco_server.config import Config
 
 PROG = "pyoco-server-admin"
 
-#: Together less than the ten seconds in which the command has to say that nobody is there.
-_CONNECT_SEC = 5.0
-_BUDGET_SEC = 2.0
-_CLOSE_SEC = 2.0
-
-#: A command: what it was asked, and the settings; gives the exit status.
-Action = Callable[[argparse.Namespace, "Config"], int]
-
 _EPILOG = f"""\
 It writes straight into NATS, so it works with no gateway running. Answers are JSON on stdout, one document on one line;
-errors go to stderr. --nats-url may also stand after the subcommand.
+errors go to stderr; status and doctor print for eyes unless --json is given. --nats-url may also stand after the
+subcommand.
 
 examples:
   {PROG} api-key create --tenant acme
   {PROG} api-key list
   {PROG} api-key revoke --key-id KEY_ID
+  {PROG} status
+  {PROG} doctor --fix
   {PROG} --print-completion bash >~/.local/share/bash-completion/completions/{PROG}
 
 """
@@ -45,6 +40,7 @@ _EXIT_STATUS = {
     "0": "it did what it was asked",
     "1": "it could not, for a bad argument or because no NATS server answers; stderr says why",
     "2": "there is no such key (api-key revoke)",
+    **HEALTH_STATUS,
     "130": "Ctrl-C",
 }
 _VARIABLES = ("PYOCO_NATS_URL", "PYOCO_AUTH_PEPPER", "PYOCO_AUTH_KV_BUCKET", "PYOCO_NATS_REPLICAS", "PYOCO_LOG_LEVEL")
@@ -91,7 +87,7 @@ def get_parser() -> CommandParser:
     """Give the parser; its namespace has ``run``, an :data:`Action`, and ``fail``, the parser's ``error``."""
     parser = CommandParser(
         prog=PROG,
-        description="Administer a Pyoco installation: the API keys of its gateways.",
+        description="Administer a Pyoco installation: the API keys of its gateways, and what it holds in NATS.",
         epilog="\n".join(
             (
                 _EPILOG + listed("exit status", _EXIT_STATUS),
@@ -103,7 +99,7 @@ def get_parser() -> CommandParser:
     )
     parser.add_argument("--version", action=ShowVersion)
     parser.add_argument("--print-completion", action=PrintCompletion)
-    _add_connection(parser, top=True)
+    add_nats_url(parser, is_top=True)
     nouns = parser.add_subparsers(dest="noun", required=True, metavar="COMMAND")
     keys = nouns.add_parser(
         "api-key",
@@ -112,7 +108,7 @@ def get_parser() -> CommandParser:
         epilog=_KEYS_EPILOG,
         example=f"{PROG} api-key list",
     )
-    _add_connection(keys)
+    add_nats_url(keys)
     commands = keys.add_subparsers(dest="command", required=True, metavar="COMMAND")
     create = _add_command(commands, "create", _create, "make a key for a tenant and show it", _CREATE_EPILOG)
     create.add_argument("--tenant", required=True, metavar="T", help="tenant whose runs the key gives access to")
@@ -126,6 +122,8 @@ def get_parser() -> CommandParser:
     _add_command(commands, "list", _list, "list all keys, newest first", _LIST_EPILOG)
     revoke = _add_command(commands, "revoke", _revoke, "have a key refused from now on", _REVOKE_EPILOG)
     revoke.add_argument("--key-id", required=True, metavar="K", help="key_id of the key, as create and list print it")
+    for add in (add_status, add_doctor):
+        add_nats_url(add(nouns, PROG))
     return parser
 
 
@@ -137,32 +135,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: the exit status.
     """
     args = get_parser().parse_args(argv)
-    import logging
-
-    from pyoco_server.config import Config
-
-    # What the connection logs while it tries would stand on stderr beside the one sentence that says how it ended.
-    logging.getLogger("pyoco_server").addHandler(logging.NullHandler())
-    run: Action = args.run
-    with args.parser.explaining():
-        return run(args, Config.from_env(nats_url=args.nats_url))
-
-
-def _add_connection(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
-    """Add the flag that stands before or after the subcommand: there without a default, which would win."""
-    parser.add_argument(
-        "--nats-url",
-        default=None if top else argparse.SUPPRESS,
-        metavar="URL",
-        help="NATS servers, separated by commas (env PYOCO_NATS_URL)",
-    )
+    return carry_out(args)
 
 
 def _add_command(
     commands: argparse._SubParsersAction[CommandParser], name: str, run: Action, help: str, epilog: str
 ) -> CommandParser:
     parser = add_subcommand(commands, name, run, help, epilog)
-    _add_connection(parser)
+    add_nats_url(parser)
     return parser
 
 
@@ -185,7 +165,7 @@ def _create(args: argparse.Namespace, config: Config) -> int:
     record = KeyRecord.of(
         key, args.tenant, pepper=config.auth_pepper, now=now, is_read_only=args.read_only, expires_at=expires_at
     )
-    with _connected(config) as bus:
+    with connected(config, PROG) as bus:
         ensure_bucket(bus, config, config.auth_kv_bucket)
         KeyStore(bus, config).create(record)
     print_json(
@@ -203,7 +183,7 @@ def _create(args: argparse.Namespace, config: Config) -> int:
 def _list(args: argparse.Namespace, config: Config) -> int:
     from pyoco_server.stores.keys import KeyStore
 
-    with _connected(config) as bus:
+    with connected(config, PROG) as bus:
         records = KeyStore(bus, config).all()
     shown = ("key_id", "tenant_id", "created_at", "revoked_at")
     print_json([{**{name: getattr(record, name) for name in shown}, **record.limits} for record in records])
@@ -220,23 +200,10 @@ def _revoke(args: argparse.Namespace, config: Config) -> int:
         args.fail(f"--key-id: that is a whole key; its key_id is {key.key_id}")
     if not is_key_id(args.key_id):
         args.fail(f"--key-id: {args.key_id!r} is not a key_id: letters, digits, '_' and '-', 8 to 64 of them")
-    with _connected(config) as bus:
+    with connected(config, PROG) as bus:
         record = KeyStore(bus, config).revoke(args.key_id, now=time.time())
     if record is None:
         print_json({"error": "not_found", "key_id": args.key_id})
         return EXIT_NOT_FOUND
     print_json({"key_id": record.key_id, "revoked_at": record.revoked_at})
     return EXIT_DONE
-
-
-@contextmanager
-def _connected(config: Config) -> Iterator[Bus]:
-    from pyoco_server.bridge.client import Bus
-    from pyoco_server.service import Deadline
-
-    bus = Bus(config.nats_url, name=PROG, budget_sec=_BUDGET_SEC, waits_when_down=False)
-    bus.connect(_CONNECT_SEC)
-    try:
-        yield bus
-    finally:
-        bus.close(Deadline(_CLOSE_SEC))

@@ -22,6 +22,10 @@ EXIT_DONE = 0
 EXIT_MENDABLE = 1
 #: What was named does not exist (``revoke`` of an unknown key).
 EXIT_NOT_FOUND = 2
+#: What was looked at works, and something needs to be looked after (``doctor``, ``status``).
+EXIT_WARNINGS = 3
+#: Something does not work (``doctor``, ``status``).
+EXIT_FAULTS = 4
 #: Ctrl-C: 128 and the number of SIGINT, as a shell says it.
 EXIT_INTERRUPTED = 130
 

@@ -13,6 +13,7 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.deliveries import Deliveries
 from pyoco_server.bridge.hints import Hints
 from pyoco_server.bridge.messages import Delivery, Stored, Waiting, Write
+from pyoco_server.bridge.overview import list_consumers
 from pyoco_server.bridge.resources import ensure_consumer
 from pyoco_server.bridge.streams import remove_message
 from pyoco_server.config import Config
@@ -175,18 +176,11 @@ class Queue:
         """
         info = self._bus.api(f"STREAM.INFO.{names.WORK_STREAM}", {"subjects_filter": self._subjects})
         job_counts = info["state"].get("subjects") or {}
-        found: list[TagCount] = []
-        offset, total = 0, 1
-        while offset < total:
-            page = self._bus.api(f"CONSUMER.LIST.{names.WORK_STREAM}", {"offset": offset})
-            consumers = page.get("consumers") or []
-            offset, total = offset + max(1, len(consumers)), int(page["total"])
-            for consumer in consumers:
-                subject = consumer["config"].get("filter_subject", "")
-                known_count = int(consumer["num_pending"]) + int(consumer["num_ack_pending"])
-                delivered_seq, max_deliver = int(consumer["delivered"]["stream_seq"]), consumer["config"]["max_deliver"]
-                lost_count = int(job_counts.get(subject, 0)) - known_count
-                found.append(TagCount(subject, delivered_seq, max_deliver, lost_count))
+        found = []
+        for consumer in list_consumers(self._bus, names.WORK_STREAM):
+            subject = consumer.settings.get("filter_subject", "")
+            lost_count = int(job_counts.get(subject, 0)) - consumer.waiting_count - consumer.in_work_count
+            found.append(TagCount(subject, consumer.delivered_seq, consumer.settings["max_deliver"], lost_count))
         return found
 
     def first_job_since(self, moment: float) -> QueuedJob | None:

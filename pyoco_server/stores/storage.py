@@ -5,11 +5,10 @@ Source: NATS, JetStream API, ``$JS.API.INFO`` and ``$JS.API.STREAM.LIST``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.overview import list_streams
 from pyoco_server.bridge.resources import stream_names
 from pyoco_server.config import Config
 
@@ -43,20 +42,7 @@ def nearly_full(bus: Bus, config: Config) -> list[Storage]:
     account = bus.api("INFO")
     found = [Storage(ACCOUNT, account["storage"], account["limits"]["max_storage"])]
     ours = stream_names(config)
-    for info in _streams(bus):
-        if info["config"]["name"] in ours:
-            found.append(Storage(info["config"]["name"], info["state"]["bytes"], info["config"]["max_bytes"]))
+    streams, _ = list_streams(bus)
+    found += [Storage(each.name, each.byte_count, each.settings["max_bytes"]) for each in streams if each.name in ours]
     full = [storage for storage in found if 0 < storage.limit_bytes * _NEARLY_FULL <= storage.used_bytes]
     return sorted(full, key=lambda storage: storage.percent, reverse=True)
-
-
-def _streams(bus: Bus) -> Iterator[dict[str, Any]]:
-    """Ask for all streams of the account; the server tells so many at a time."""
-    count = 0
-    while True:
-        answer = bus.api("STREAM.LIST", {"offset": count})
-        page = answer.get("streams") or []
-        yield from page
-        count += len(page)
-        if not page or count >= answer.get("total", 0):
-            return

@@ -8,15 +8,27 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.key_hints import KeyHints
 from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.streams import subjects_of
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.errors import CannotDrain, KeyMissing, RevisionConflict, WorkerNotFound
+
+
+@dataclass(frozen=True)
+class StoredWorker:
+    """A record as it lies in the bucket.
+
+    :param stored_at: when it was stored, unix seconds by the server's clock.
+    """
+
+    record: WorkerRecord
+    stored_at: float
 
 
 class WorkerStore:
@@ -32,6 +44,22 @@ class WorkerStore:
         :raises BusUnavailable: no answer.
         """
         return self._read(worker_id)[0] if names.is_key(worker_id) else None
+
+    def all(self) -> list[StoredWorker]:
+        """Read all records; what is none is passed over.
+
+        :raises ResourceMissing: there is no such bucket.
+        :raises BusUnavailable: no answer.
+        """
+        stream = names.bucket_stream(self._bucket)
+        subjects = list(subjects_of(self._bus, stream, names.key_subject(self._bucket, ">")))
+        found = []
+        for stored in self._bus.last_of_each(stream, subjects):
+            if stored is not None:
+                # A tombstone, for one.
+                with contextlib.suppress(ValueError):
+                    found.append(StoredWorker(WorkerRecord.from_bytes(stored.payload), stored.stored_at))
+        return found
 
     def put(self, record: WorkerRecord, *, budget_sec: float | None = None) -> WorkerRecord:
         """Write a worker's own record; what others set in it (``hidden``, ``drain_requested_at``) is kept.

@@ -9,7 +9,7 @@ from importlib.metadata import distribution
 
 import pytest
 
-from pyoco_server.cli import admin, client, server, worker
+from pyoco_server.cli import admin, client, nats, server, worker
 from pyoco_server.cli.epilogs import EXAMPLES, take_apart
 from pyoco_server.cli.exits import CommandParser
 from pyoco_server.config import ENV_FILE, LOAD_DOTENV, settings
@@ -22,6 +22,7 @@ PARSE: dict[str, Callable[[list[str]], object]] = {
     "pyoco-worker": lambda words: worker.get_parser().parse_args(words),
     "pyoco-client": lambda words: client.get_parser().parse_args(words),
     "pyoco-server-admin": lambda words: admin.get_parser().parse_args(words),
+    "pyoco-nats": lambda words: nats.get_parser().parse_args(words),
 }
 EVERYTHING = [each for command in commands() for each in command.everything]
 

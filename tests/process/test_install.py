@@ -17,7 +17,7 @@ from tests.support.nats import free_port
 from tests.support.waiting import eventually
 
 CLONE = Path(__file__).resolve().parents[2]
-COMMANDS = ("pyoco-server", "pyoco-worker", "pyoco-client", "pyoco-server-admin")
+COMMANDS = ("pyoco-server", "pyoco-worker", "pyoco-client", "pyoco-server-admin", "pyoco-nats")
 _INSTALL_SEC = 300
 
 pytestmark = pytest.mark.long

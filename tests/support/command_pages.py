@@ -21,8 +21,9 @@ pipe; in a terminal they are cut so that a line fits. `NO_COLOR` turns colours o
 safe.
 
 **Exit status**: 0 done; 1 anything that one can mend (a bad argument, an HTTP error, nobody there); 2 what was named
-does not exist (`api-key revoke`); 130 Ctrl-C. An error begins with its id and shows an example of how it is done; then
-nothing is on stdout, except for results that were there before it, as with `--each`, `--wait` and `watch`:
+does not exist (`api-key revoke`); 3 warnings and 4 faults (`status`, `doctor`); 130 Ctrl-C. An error begins with its id
+and shows an example of how it is done; then nothing is on stdout, except for results that were there before it, as with
+`--each`, `--wait` and `watch`:
 
 ```
 ERR-PYOCO-HTTP HTTP 404 GET /runs/x: There is no run x.
@@ -37,7 +38,7 @@ _ERRORS = {
     "ERR-PYOCO-HTTP": "no connection to the gateway, or its answer: HTTP status, method, path and what is wrong",
     "ERR-PYOCO-CANCEL": "cancel --wait: the run has not ended in time; the request stands",
     "ERR-PYOCO-RUN": "--wait and watch --exit-status: the run is not COMPLETED",
-    "ERR-PYOCO-0003": "no NATS server answers (pyoco-server-admin, pyoco-worker --run-once)",
+    "ERR-PYOCO-0003": "no NATS server answers (pyoco-nats, pyoco-server-admin, pyoco-worker --run-once)",
 }
 _USES = """
 **In cron**, one line submits a run, waits for its end and says by its status how that was; the key makes it safe to

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyoco_server.cli import admin, client, server, worker
+from pyoco_server.cli import admin, client, nats, server, worker
 from pyoco_server.cli.epilogs import take_apart
 
 #: Parsers of the installed commands, in the order of the documents.
-PARSERS = (server.get_parser, worker.get_parser, client.get_parser, admin.get_parser)
+PARSERS = (server.get_parser, worker.get_parser, client.get_parser, admin.get_parser, nats.get_parser)
 
 
 @dataclass(frozen=True)

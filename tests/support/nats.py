@@ -34,17 +34,17 @@ class NatsServer:
     """One server that can be stopped, killed and started again on the same port and store.
 
     :param conf: more lines of its configuration.
+    :param sync: when it has the disk write what it has stored.
     """
 
-    def __init__(self, folder: Path, conf: str = "") -> None:
+    def __init__(self, folder: Path, conf: str = "", sync: str = "always") -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "nats.conf").write_text(
-            f'host: 127.0.0.1\nport: {self.port}\njetstream {{ store_dir: "{folder}", sync_interval: always }}\n{conf}'
-        )
+        jetstream = f'jetstream {{ store_dir: "{folder}", sync_interval: {sync} }}'
+        (folder / "nats.conf").write_text(f"host: 127.0.0.1\nport: {self.port}\n{jetstream}\n{conf}")
 
     def start(self) -> NatsServer:
         with (self._folder / "log").open("ab") as log:

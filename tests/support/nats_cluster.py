@@ -22,19 +22,19 @@ class NatsNode(NatsServer):
     :param routes: where the nodes of its cluster listen for each other, its own place first; empty = it is alone.
     """
 
-    def __init__(self, folder: Path, *routes: int) -> None:
+    def __init__(self, folder: Path, *routes: int, sync: str = "always") -> None:
         self.name = folder.name
-        self._monitor = f"http://127.0.0.1:{free_port()}"
-        conf = f"server_name: {self.name}\nhttp: {self._monitor.removeprefix('http://')}\n"
+        self.monitor = f"http://127.0.0.1:{free_port()}"
+        conf = f"server_name: {self.name}\nhttp: {self.monitor.removeprefix('http://')}\n"
         if routes:
             places = [f"nats://127.0.0.1:{port}" for port in routes]
             conf += f"cluster {{ name: test, listen: 127.0.0.1:{routes[0]}, routes: {places} }}\n".replace("'", '"')
-        super().__init__(folder, conf)
+        super().__init__(folder, conf, sync)
 
     def is_whole(self) -> bool:
         """Say whether it serves, knows the cluster's leader and has all that its streams and consumers hold."""
         with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self._monitor}/healthz", timeout=2).ok
+            return requests.get(f"{self.monitor}/healthz", timeout=2).ok
         return False
 
     def leads(self, stream: str) -> bool:
@@ -49,7 +49,7 @@ class NatsNode(NatsServer):
 
     def _ask(self, what: str) -> dict[str, Any]:
         with contextlib.suppress(requests.RequestException):
-            told: dict[str, Any] = requests.get(f"{self._monitor}/{what}", timeout=2).json()
+            told: dict[str, Any] = requests.get(f"{self.monitor}/{what}", timeout=2).json()
             return told
         return {}
 

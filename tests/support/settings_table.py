@@ -28,7 +28,7 @@ variable, the value and what is expected. Names in `_SEC` are seconds, in `_BYTE
 These two stand in the environment alone. The file is looked for in the working directory and nowhere above it.
 
 Names of streams, buckets and subjects must be the same for all gateways and workers of an installation, and for
-`pyoco-server-admin`, which reads those of NATS, keys and log.
+`pyoco-server-admin` and `pyoco-nats`, whose `doctor` compares them with what is there.
 What a setting says of a stream, a bucket or a consumer counts when it is made; what is there stays as it is
 ([spec.md](spec.md#nats)). `PYOCO_WORKERS_KV_TTL_SEC` of 0.5.1 is not read: a lost worker stays visible until
 `PYOCO_WORKER_RETENTION_SEC` has passed.

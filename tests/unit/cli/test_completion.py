@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoco_server.cli import admin, client, server, worker
+from pyoco_server.cli import admin, client, nats, server, worker
 from pyoco_server.cli.completion import SHELLS
 from tests.support.tools import need
 
@@ -16,6 +16,7 @@ MAINS = {
     "pyoco-worker": worker.main,
     "pyoco-client": client.main,
     "pyoco-server-admin": admin.main,
+    "pyoco-nats": nats.main,
 }
 #: Completes the last of the words that it is given, and prints what it finds.
 _COMPLETE = """
@@ -57,6 +58,7 @@ def test_every_command_has_a_script_for_every_shell(prog: str, shell: str, capsy
         ("pyoco-worker --no-w", ["--no-wheel-sync"]),
         ("pyoco-server-admin api-key cre", ["create"]),
         ("pyoco-server-admin api-key create --ten", ["--tenant"]),
+        ("pyoco-nats doc", ["doctor"]),
     ],
 )
 def test_bash_completes_subcommands_flags_values_and_files(

@@ -1,0 +1,187 @@
+"""What a server tells of itself, its account, its streams and their consumers.
+
+Settings are kept as the server gives them, in its own words and units (nanoseconds, -1 for "no limit").
+
+Source: JetStream API, ``INFO``, ``STREAM.LIST`` and ``CONSUMER.LIST``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pyoco_server.bridge.answers import unix_seconds
+from pyoco_server.bridge.client import Bus
+
+_NANOSECONDS = 1_000_000_000
+#: For a list a cluster waits four seconds for those of its servers that do not answer.
+_LIST_SEC = 6.0
+
+
+@dataclass(frozen=True)
+class ServerFacts:
+    """The server that a connection leads to.
+
+    :param cluster: name of its cluster; ``None`` where it is alone.
+    :param node_count: servers of the cluster that take clients, as far as it tells; 0 = it does not tell.
+    """
+
+    server_id: str
+    name: str
+    version: str
+    host: str
+    cluster: str | None
+    node_count: int
+    has_jetstream: bool
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A copy of a stream beside that of its leader.
+
+    :param is_current: whether it has all that the leader has.
+    :param is_offline: whether its server is not there.
+    :param silent_sec: how long ago the leader heard of it.
+    :param lag_count: operations that it has still to take over.
+    """
+
+    name: str
+    is_current: bool
+    is_offline: bool
+    silent_sec: float
+    lag_count: int
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """A stream, be it that of a bucket or not.
+
+    :param leader: the server that leads it; ``None`` where it has none.
+    :param replicas: its other copies.
+    :param is_moving: whether copies are being made or given up; until that is over it may not outlive its leader.
+    :param server_time: when this was told, unix seconds by the clock of its leader.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    message_count: int
+    byte_count: int
+    consumer_count: int
+    leader: str | None
+    replicas: tuple[Replica, ...]
+    is_moving: bool
+    server_time: float
+
+    @property
+    def replica_count(self) -> int:
+        """How many copies there are to be, the leader's own with them."""
+        return int(self.settings["num_replicas"])
+
+
+@dataclass(frozen=True)
+class ConsumerFacts:
+    """A consumer of a stream.
+
+    :param waiting_count: messages that it has not handed out yet.
+    :param in_work_count: messages that were handed out and have not been ended.
+    :param delivered_seq: the highest sequence that was handed out.
+    """
+
+    name: str
+    stream: str
+    settings: dict[str, Any]
+    waiting_count: int
+    in_work_count: int
+    redelivered_count: int
+    delivered_seq: int
+
+    @property
+    def ack_wait_sec(self) -> float:
+        return float(self.settings.get("ack_wait", 0) / _NANOSECONDS)
+
+
+def server_facts(bus: Bus) -> ServerFacts:
+    """Give what the connected server said when it was connected to."""
+    said = bus.server_info
+    return ServerFacts(
+        server_id=said.get("server_id", ""),
+        name=said.get("server_name", ""),
+        version=said.get("version", ""),
+        host=said.get("host", ""),
+        cluster=said.get("cluster") or None,
+        node_count=len(said.get("connect_urls") or ()),
+        has_jetstream=bool(said.get("jetstream")),
+    )
+
+
+def list_streams(bus: Bus) -> tuple[list[StreamFacts], list[str]]:
+    """Ask for all streams, sorted by name.
+
+    :return: the streams, and the names of those of which no server could tell more than that.
+    :raises BusUnavailable: no answer.
+    """
+    missing: list[str] = []
+
+    def read(page: dict[str, Any]) -> list[Any]:
+        missing.extend(page.get("missing") or ())
+        return page.get("streams") or []
+
+    found = [_stream(info) for info in _pages(bus, "STREAM.LIST", read)]
+    return sorted(found, key=lambda stream: stream.name), sorted(missing)
+
+
+def list_consumers(bus: Bus, stream: str) -> list[ConsumerFacts]:
+    """Ask for the consumers of a stream, sorted by name.
+
+    :raises ResourceMissing: there is no such stream.
+    :raises BusUnavailable: no answer.
+    """
+    found = [
+        ConsumerFacts(
+            name=info["name"],
+            stream=stream,
+            settings=info["config"],
+            waiting_count=int(info["num_pending"]),
+            in_work_count=int(info["num_ack_pending"]),
+            redelivered_count=int(info["num_redelivered"]),
+            delivered_seq=int(info["delivered"]["stream_seq"]),
+        )
+        for info in _pages(bus, f"CONSUMER.LIST.{stream}", lambda page: page.get("consumers") or [])
+    ]
+    return sorted(found, key=lambda consumer: consumer.name)
+
+
+def _pages(bus: Bus, endpoint: str, read: Callable[[dict[str, Any]], list[Any]]) -> Iterator[Any]:
+    offset, total = 0, 1
+    while offset < total:
+        page = bus.api(endpoint, {"offset": offset}, try_sec=_LIST_SEC)
+        entries = read(page)
+        yield from entries
+        # A stream that no server tells of is counted, too.
+        offset, total = offset + max(1, len(entries) + len(page.get("missing") or ())), int(page["total"])
+
+
+def _stream(info: dict[str, Any]) -> StreamFacts:
+    cluster = info.get("cluster") or {}
+    state = info["state"]
+    return StreamFacts(
+        name=info["config"]["name"],
+        settings=info["config"],
+        message_count=int(state["messages"]),
+        byte_count=int(state["bytes"]),
+        consumer_count=int(state["consumer_count"]),
+        leader=cluster.get("leader") or None,
+        replicas=tuple(
+            Replica(
+                name=str(peer["name"]),
+                is_current=bool(peer.get("current")),
+                is_offline=bool(peer.get("offline")),
+                silent_sec=peer.get("active", 0) / _NANOSECONDS,
+                lag_count=int(peer.get("lag", 0)),
+            )
+            for peer in cluster.get("replicas") or ()
+        ),
+        is_moving="desired" in cluster,
+        server_time=unix_seconds(info["ts"]),
+    )

@@ -1,0 +1,78 @@
+"""``doctor``: looks at an installation, says what is wrong, and mends what is safe to mend.
+
+Source: contract, sections 2 and 5; design, section 9.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.bridge.streams import change_consumer, change_stream
+from pyoco_server.bridge.translate import NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED
+from pyoco_server.config import Config
+from pyoco_server.errors import BusError
+from pyoco_server.operations.findings import Change, Finding, Severity
+from pyoco_server.operations.fleet_checks import check_clocks, check_jobs, check_settings, check_workers
+from pyoco_server.operations.stream_checks import check_consumers, check_servers, check_streams
+from pyoco_server.operations.survey import Survey
+from pyoco_server.service import Deadline
+
+#: How long new replicas are waited for; of a stream that has consumers the server makes them in 20 seconds and more.
+_CATCH_UP_SEC = 120.0
+_LOOK_SEC = 0.2
+
+
+def diagnose(survey: Survey, config: Config) -> list[Finding]:
+    """Give what is wrong, faults first."""
+    found = [
+        *check_settings(config),
+        *check_servers(survey),
+        *check_streams(survey, config),
+        *check_consumers(survey, config),
+        *check_jobs(survey, config),
+        *check_workers(survey),
+        *check_clocks(survey, config),
+    ]
+    return sorted(found, key=lambda finding: (finding.severity is not Severity.FAULT, finding.id, finding.subject))
+
+
+def mend(bus: Bus, config: Config, findings: Iterable[Finding]) -> list[Finding]:
+    """Carry out the changes of findings, and wait until new replicas have everything.
+
+    :return: what was mended; a change that the server refuses, for want of servers for instance, is left out.
+    :raises BusUnavailable: no answer; safe to repeat.
+    """
+    mended = [finding for finding in findings if finding.change is not None and _apply(bus, config, finding.change)]
+    deadline = Deadline(_CATCH_UP_SEC)
+    for finding in mended:
+        if finding.change is not None and "num_replicas" in finding.change.settings:
+            _await_replicas(bus, finding.change.stream, deadline)
+    return mended
+
+
+def _apply(bus: Bus, config: Config, change: Change) -> bool:
+    try:
+        if not change.settings:
+            # All that are missing at once; those of the next findings are there by then.
+            ensure_resources(bus, config)
+        elif change.consumer is not None:
+            change_consumer(bus, change.stream, change.consumer, change.settings)
+        else:
+            change_stream(bus, change.stream, change.settings)
+    except BusError as exc:
+        if exc.err_code in (NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED):
+            return False
+        raise
+    return True
+
+
+def _await_replicas(bus: Bus, stream: str, deadline: Deadline) -> None:
+    """Wait until the copies are made: a stream whose leader goes before that has none until it comes back."""
+    while not deadline.has_passed:
+        cluster = bus.api(f"STREAM.INFO.{stream}").get("cluster") or {}
+        if cluster.get("leader") and "desired" not in cluster:
+            return
+        time.sleep(_LOOK_SEC)

@@ -1,0 +1,76 @@
+"""What may be wrong with workers, with jobs that wait for them, and with clocks.
+
+Source: contract, sections 1 and 2; design, section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyoco_server.config import Config
+from pyoco_server.contract import names
+from pyoco_server.errors import InvalidSetting
+from pyoco_server.operations.attention import lost_workers, out_of_sync
+from pyoco_server.operations.findings import Finding, fault, warning
+from pyoco_server.operations.survey import Survey
+from pyoco_server.states import WorkerState
+
+#: Clocks may differ by so much before anybody is told; a record takes a moment to be stored.
+_CLOCK_SEC = 2.0
+_SET_CLOCK = "timedatectl set-ntp true"
+
+
+def check_settings(config: Config) -> Iterator[Finding]:
+    """Find settings of this process that contradict each other, as a worker with the same ones would."""
+    try:
+        config.check_worker()
+    except InvalidSetting as exc:
+        yield fault("settings", "environment", exc.detail, "set one of them to another value; see docs/config.md")
+
+
+def check_jobs(survey: Survey, config: Config) -> Iterator[Finding]:
+    """Find jobs that wait and that nobody will take."""
+    served = {tag for sight in survey.workers if sight.view.is_alive for tag in sight.view.tags}
+    for consumer in survey.consumers:
+        tag = consumer.name.removeprefix(names.durable(""))
+        if consumer.waiting_count and tag not in served:
+            text = f"Jobs wait ({consumer.waiting_count}), and no worker serves the tag {tag}."
+            yield warning("no-worker", tag, text, f"pyoco-worker --tags {tag}")
+    for count in survey.lost_jobs:
+        tag = count.subject.removeprefix(f"{config.work_subject_prefix}.")
+        text = f"Jobs ({count.lost_count}) were handed out {count.max_deliver} times, and are not handed out again."
+        yield warning("stuck-jobs", tag, text, "pyoco-server up: a gateway ends their runs")
+
+
+def check_workers(survey: Survey) -> Iterator[Finding]:
+    """Find workers that are lost, or that do not get the wheels that are meant for them."""
+    views = [sight.view for sight in survey.workers]
+    for view in lost_workers(views):
+        text = f"The worker has ended without a word{f' on {view.record.host}' if view.record.host else ''}."
+        remedy = f"start it again, or hide it: PATCH /workers/{view.record.worker_id}"
+        yield warning("worker-lost", view.record.worker_id, text, remedy)
+    for view in out_of_sync(views):
+        text = f"The worker cannot sync its wheels: {view.wheel_sync_error}"
+        yield warning("wheel-sync", view.record.worker_id, text, "pyoco-client wheels")
+
+
+def check_clocks(survey: Survey, config: Config) -> Iterator[Finding]:
+    """Find clocks that disagree with that of NATS: states and times of runs are wrong by as much."""
+    here = survey.clock_ahead_sec
+    if here is not None and abs(here) > _CLOCK_SEC:
+        yield warning("clock", "this machine", f"Its clock is {_off(here)} that of NATS.", _SET_CLOCK)
+    timeout_sec = config.worker_disconnect_timeout_sec
+    for sight in survey.workers:
+        ahead, record = sight.clock_ahead_sec, sight.view.record
+        is_writing = record.state in (WorkerState.RUNNING, WorkerState.IDLE) and sight.silent_sec <= timeout_sec
+        if not is_writing or ahead is None or abs(ahead) <= _CLOCK_SEC:
+            continue
+        text = f"The clock of the worker is {_off(ahead)} that of NATS."
+        if -ahead >= timeout_sec:
+            yield fault("clock", record.worker_id, f"{text} It counts as gone while it works.", _SET_CLOCK)
+        else:
+            yield warning("clock", record.worker_id, text, _SET_CLOCK)
+
+
+def _off(ahead_sec: float) -> str:
+    return f"{abs(ahead_sec):.0f} s {'ahead of' if ahead_sec > 0 else 'behind'}"

@@ -1,0 +1,54 @@
+"""``pyoco-nats doctor`` on three servers that are one NATS."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clinic import Clinic
+from tests.support.nats_cluster import NatsCluster
+from tests.support.waiting import PATIENCE_SEC, eventually
+
+pytestmark = pytest.mark.long
+
+SINGLE = ["KV_pyoco_runs", "PYOCO_WORK"]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[NatsCluster]:
+    found = NatsCluster(tmp_path / "nats").start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def clinic(cluster: NatsCluster, tmp_path: Path) -> Iterator[Clinic]:
+    """Three servers, of which one alone has the queue and the runs: these were made when there was no other."""
+    found = Clinic(cluster.url, tmp_path)
+    for stream in SINGLE:
+        found.change(stream, num_replicas=1)
+    yield found
+    found.close()
+
+
+def test_replicas_are_raised_and_a_server_that_is_away_is_told(cluster: NatsCluster, clinic: Clinic) -> None:
+    clinic.queue("t")
+    found = clinic.doctor()
+    assert found.status == 3
+    wrong = {("replicas", stream) for stream in SINGLE}
+    assert found.found == wrong
+    mended = clinic.doctor("--fix")
+    assert (mended.status, mended.fixed, mended.found) == (0, wrong, set())
+    assert [clinic.settings(stream)["num_replicas"] for stream in SINGLE] == [3, 3]
+    # What one server held is on all of them now.
+    lost = cluster.leader("PYOCO_WORK")
+    lost.stop(signal.SIGKILL)
+    eventually(
+        lambda: {("server-away", lost.name), ("server-silent", lost.url)} <= clinic.doctor().found,
+        what="a server that is away",
+        timeout_sec=PATIENCE_SEC,
+    )
+    assert clinic.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"] == 1

@@ -1,0 +1,98 @@
+"""A NATS that something is wrong with, and ``pyoco-nats doctor`` as an operator runs it there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.resources import ensure_consumer, ensure_resources
+from pyoco_server.bridge.streams import change_stream
+from pyoco_server.config import Config
+from pyoco_server.service import Deadline
+from pyoco_server.stores.queue import Queue
+from tests.support.commands import run
+from tests.support.waiting import eventually
+
+
+class Clinic:
+    """The installation of one NATS, on which everything is in order at first.
+
+    :param folder: where commands are run.
+    :param env: settings of all commands, by their variables.
+    """
+
+    def __init__(self, url: str, folder: Path, **env: str) -> None:
+        self.url = url
+        self._folder = folder
+        self._env = env
+        self._config = Config.from_env(env, nats_url=url)
+        self.bus = Bus(url, name="test", budget_sec=15.0, waits_when_down=True)
+        self.bus.connect(10)
+        ensure_resources(self.bus, self._config)
+
+    def close(self) -> None:
+        self.bus.close(Deadline(5))
+
+    def restore_order(self) -> None:
+        """Remove all streams, and make ours anew."""
+        for stream in self.bus.api("STREAM.NAMES")["streams"] or ():
+            self.bus.api(f"STREAM.DELETE.{stream}")
+        ensure_resources(self.bus, self._config)
+
+    def replace(self, stream: str, **settings: Any) -> None:
+        """Put a stream of other settings in the place of one that is there."""
+        self.bus.api(f"STREAM.DELETE.{stream}")
+        self.bus.api(f"STREAM.CREATE.{stream}", {"name": stream, "storage": "file", "num_replicas": 1, **settings})
+
+    def change(self, stream: str, **settings: Any) -> None:
+        change_stream(self.bus, stream, settings)
+
+    def settings(self, stream: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.bus.api(f"STREAM.INFO.{stream}")["config"]
+        return found
+
+    def serve_tag(self, tag: str, **settings: str) -> None:
+        """Make the consumer of a tag, as a worker with these settings does."""
+        ensure_consumer(self.bus, Config.from_env(settings, nats_url=self.url), tag)
+
+    def queue(self, tag: str) -> None:
+        self.bus.write(Write(f"pyoco.work.{tag}", b"{}"))
+
+    def exhaust(self, tag: str) -> None:
+        """Take a job as a worker does that dies, and wait until its lease is over."""
+        queue = Queue(self.bus, self._config)
+        assert queue.pull(tag, wait_sec=5) is not None
+        eventually(lambda: queue.tag_counts()[0].lost_count, what="a job that is not handed out again")
+
+    def put_worker(self, worker_id: str, seen_at: float, **fields: Any) -> None:
+        """Store a worker's record as the worker itself does."""
+        record = {"worker_id": worker_id, "instance_id": "i", "state": "IDLE", "tags": ["t"], **fields}
+        record |= {"last_seen_at": seen_at, "updated_at": seen_at}
+        self.bus.write(Write(f"$KV.pyoco_workers.{worker_id}", json.dumps(record).encode()))
+
+    def ask(self, *words: str, prog: str = "pyoco-nats", **env: str) -> tuple[int, str]:
+        """Run a command; give its exit status and what it printed."""
+        done = run(prog, *words, cwd=self._folder, PYOCO_NATS_URL=self.url, **{**self._env, **env})
+        assert done.stderr == "", done.stderr
+        return done.returncode, done.stdout
+
+    def doctor(self, *flags: str, **env: str) -> Diagnosis:
+        """Have the doctor look."""
+        status, printed = self.ask("doctor", "--json", *flags, **env)
+        return Diagnosis(status, **json.loads(printed))
+
+
+class Diagnosis:
+    """What ``doctor --json`` says.
+
+    :param status: its exit status.
+    """
+
+    def __init__(self, status: int, findings: list[dict[str, Any]], fixed: list[dict[str, Any]]) -> None:
+        self.status = status
+        self.findings = findings
+        self.found = {(finding["id"], finding["subject"]) for finding in findings}
+        self.fixed = {(finding["id"], finding["subject"]) for finding in fixed}

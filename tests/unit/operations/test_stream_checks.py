@@ -1,0 +1,95 @@
+"""What the doctor says of servers and streams in states that take long to bring about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pyoco_server.bridge.overview import Replica, ServerFacts, StreamFacts
+from pyoco_server.bridge.resources import stream_settings
+from pyoco_server.config import Config
+from pyoco_server.operations.findings import Severity
+from pyoco_server.operations.monitoring import NodeFacts
+from pyoco_server.operations.stream_checks import check_servers, check_streams
+from pyoco_server.operations.survey import Survey
+from pyoco_server.stores.storage import ACCOUNT, Storage
+
+CONFIG = Config()
+SERVER = ServerFacts("id", "n1", "2.15.1", "127.0.0.1", "team", 3, True)
+
+
+def stream(settings: dict[str, Any], **facts: Any) -> StreamFacts:
+    """A stream as we make it on three servers."""
+    copies = tuple(Replica(name, True, False, 0.5, 0) for name in ("n2", "n3"))
+    found = StreamFacts(
+        name=settings["name"],
+        settings={"num_replicas": 3, **settings},
+        message_count=0,
+        byte_count=0,
+        consumer_count=0,
+        leader="n1",
+        replicas=copies,
+        is_moving=False,
+        server_time=0.0,
+    )
+    return replace(found, **facts)
+
+
+STREAMS = [stream(settings) for settings in stream_settings(CONFIG)]
+SOUND = Survey(SERVER, [], [], [], STREAMS, [], [], [], [], [], 0.0)
+
+
+def found(**facts: Any) -> set[tuple[str, str]]:
+    survey = replace(SOUND, **facts)
+    return {(finding.id, finding.subject) for finding in (*check_servers(survey), *check_streams(survey, CONFIG))}
+
+
+def test_nothing_is_said_of_what_is_in_order() -> None:
+    assert found() == set()
+
+
+def test_a_server_that_cannot_have_messages_expire_is_a_fault() -> None:
+    assert found(server=replace(SERVER, version="2.10.29")) == {("server-old", "n1")}
+    assert found(server=replace(SERVER, version="2.11.0-preview")) == set()
+    assert found(server=replace(SERVER, version="unknown")) == set()
+
+
+def test_a_copy_that_its_leader_does_not_hear_of_is_a_server_that_is_away() -> None:
+    silent = [replace(each, replicas=(Replica("n2", True, False, 11.0, 0), each.replicas[1])) for each in STREAMS]
+    assert found(streams=silent) == {("server-away", "n2")}
+    offline = [replace(each, replicas=(each.replicas[0], Replica("n3", False, True, 0.0, 9))) for each in STREAMS]
+    assert found(streams=offline) == {("server-away", "n3")}
+
+
+def test_a_copy_that_is_not_whole_and_one_that_is_being_made_are_told() -> None:
+    first, *others = STREAMS
+    behind = replace(first, replicas=(Replica("n2", False, False, 0.1, 9), first.replicas[1]))
+    assert found(streams=[behind, *others]) == {("server-behind", "n2")}
+    assert found(streams=[replace(first, is_moving=True), *others]) == {("moving", first.name)}
+
+
+def test_streams_without_a_leader_and_those_of_which_nobody_tells_are_faults() -> None:
+    first, second, *others = STREAMS
+    survey = replace(SOUND, streams=[replace(first, leader=None), *others], silent_streams=[second.name])
+    faults = [*check_servers(survey), *check_streams(survey, CONFIG)]
+    assert [(each.id, each.subject) for each in faults] == [("no-leader", first.name), ("stream-silent", second.name)]
+    assert {each.severity for each in faults} == {Severity.FAULT}
+
+
+def test_two_servers_are_not_asked_for_three_copies() -> None:
+    single = [replace(each, settings={**each.settings, "num_replicas": 1}) for each in STREAMS]
+    assert found(streams=single, server=replace(SERVER, node_count=2)) == set()
+    assert found(streams=single) == {("replicas", each.name) for each in STREAMS}
+    assert found(streams=single, server=replace(SERVER, cluster=None)) == set()
+
+
+def test_what_is_nearly_full_is_told_unless_the_oldest_goes() -> None:
+    full = [Storage(ACCOUNT, 95, 100), Storage("KV_pyoco_runs", 95, 100), Storage("PYOCO_LOGS", 95, 100)]
+    assert found(full=full) == {("storage-full", ACCOUNT), ("storage-full", "KV_pyoco_runs")}
+    node = NodeFacts("http://n1:8222", "id", "team", 0.0, 95, 100)
+    assert found(nodes=[node, replace(node, storage_bytes=89)]) == {("storage-full", node.url)}
+
+
+def test_consumers_that_lists_of_older_clients_left_behind_are_told() -> None:
+    first, *others = STREAMS
+    assert found(streams=[replace(first, consumer_count=900), *others]) == {("many-consumers", first.name)}
