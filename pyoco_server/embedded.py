@@ -23,6 +23,8 @@ from pyoco_server.store_folder import StoreLock, make_folder
 
 #: Where the embedded server keeps its data, below the working directory.
 STORE = Path(".pyoco") / "nats"
+#: In the store of a node: which process it is (``pyoco_server.node``).
+PID_FILE = "nats-server.pid"
 #: Loading a store of years may take its time; a server that cannot start ends by itself, much sooner.
 _START_SEC = 120.0
 _STOP_SEC = 15.0
@@ -102,7 +104,8 @@ class EmbeddedNats:
         self._lock.release()
 
     def _launch(self, command: Sequence[str]) -> None:
-        for path in self._store.glob("*.ports"):
+        # What an earlier server has left there; a process of that number may be anything by now.
+        for path in (*self._store.glob("*.ports"), *self._store.glob(PID_FILE)):
             path.unlink()
         settings = self._store / "nats-server.conf"
         settings.write_text(self._settings(), encoding="utf-8", errors="surrogateescape")

@@ -58,12 +58,18 @@ class StoreLock:
             os.close(self._fd)
             self._fd = -1
 
+    def is_free(self) -> bool:
+        """Say whether no server uses the store."""
+        if not self._path.is_file():
+            return True
+        if not self._try():
+            return False
+        self.release()
+        return True
+
     def holder(self) -> str | None:
         """Give the address of a server that uses the store and answers; ``None`` where there is none."""
-        if not self._path.is_file():
-            return None
-        if self._try():
-            self.release()
+        if self.is_free():
             return None
         url = self._path.read_text()
         return url if answers_at(url) else None

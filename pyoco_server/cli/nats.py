@@ -12,23 +12,33 @@ from pyoco_server.cli.epilogs import ENV_FILE_HELP, environment, listed
 from pyoco_server.cli.exits import CommandParser, ShowVersion, command
 from pyoco_server.cli.health import HEALTH_STATUS, add_doctor, add_status
 from pyoco_server.cli.nats_access import add_nats_url, carry_out
+from pyoco_server.cli.node import add_node_commands
 
 PROG = "pyoco-nats"
 
 _EPILOG = f"""\
 examples:
+  {PROG} up
+  {PROG} up --cluster team --listen n1
+  {PROG} join --seed n1 --listen n2
   {PROG} status
   {PROG} doctor --fix
   {PROG} --print-completion bash >~/.local/share/bash-completion/completions/{PROG}
 
 """
 _EXIT_STATUS = {
-    "0": "it did what it was asked; status, doctor: nothing is wrong",
-    "1": "it could not, for a bad argument or because no NATS server answers; stderr says why",
+    "0": "it did what it was asked; up, join: the node was stopped; status, doctor: nothing is wrong",
+    "1": "it could not, for a bad argument or because no NATS server answers; up, join: nats-server could not start; "
+    "stderr says why",
     **HEALTH_STATUS,
     "130": "Ctrl-C",
 }
-_VARIABLES = ("PYOCO_NATS_URL", "PYOCO_NATS_REPLICAS", "PYOCO_LOG_LEVEL")
+_VARIABLES = ("PYOCO_NATS_URL", "PYOCO_NATS_SYNC", "PYOCO_NATS_REPLICAS", "PYOCO_LOG_LEVEL")
+_FILES = {
+    ".env": ENV_FILE_HELP,
+    ".pyoco/nats/nats-server.conf": "configuration of the node, made anew by each up and join",
+    ".pyoco/nats/nats-server.pid": "its process id",
+}
 
 
 def get_parser() -> CommandParser:
@@ -40,7 +50,7 @@ def get_parser() -> CommandParser:
             (
                 _EPILOG + listed("exit status", _EXIT_STATUS),
                 environment(*_VARIABLES),
-                listed("files", {".env": ENV_FILE_HELP}),
+                listed("files", _FILES),
             )
         ),
         example=f"{PROG} doctor",
@@ -49,6 +59,7 @@ def get_parser() -> CommandParser:
     parser.add_argument("--print-completion", action=PrintCompletion)
     add_nats_url(parser, is_top=True)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_node_commands(commands)
     for add in (add_status, add_doctor):
         add_nats_url(add(commands, PROG))
     return parser

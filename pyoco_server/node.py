@@ -1,0 +1,168 @@
+"""A NATS node that this machine contributes: its configuration, its start in the foreground, and its end.
+
+The process becomes nats-server itself, so whoever started it, a terminal or systemd, has to do with that alone. The
+store's lock goes over to it and is free when it has ended.
+
+Source: contract, section 5 (``pyoco-nats``); design, section 9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from pyoco_server.embedded import PID_FILE, find_nats_server
+from pyoco_server.errors import InvalidCommand
+from pyoco_server.ports import bracketed, nats_url
+from pyoco_server.service import Deadline
+from pyoco_server.store_folder import StoreLock, make_folder
+
+#: Keeps the name of the cluster: nodes that start all at once could not ask each other for it.
+_CLUSTER_FILE = "cluster"
+#: How long a node may take to answer another one that wants to join.
+_SEED_SEC = 5.0
+#: A server that ends first writes what it has and hands over what it leads.
+_STOP_SEC = 60.0
+_LOOK_SEC = 0.05
+
+
+@dataclass(frozen=True)
+class Node:
+    """One nats-server with JetStream.
+
+    :param name: what the others know it by; the same after a restart, and of no other node.
+    :param host: where it listens for clients and for the other nodes.
+    :param http_port: where it answers for monitoring, on this machine alone.
+    :param cluster: ``None`` = it is alone.
+    :param seeds: ``host:port`` where other nodes listen for nodes; empty = it is the first.
+    :param sync: when it has the disk write what it has stored; ``always`` or a time such as ``10s``.
+    """
+
+    folder: Path
+    name: str
+    host: str
+    client_port: int
+    http_port: int
+    cluster: str | None
+    cluster_port: int
+    seeds: tuple[str, ...]
+    sync: str
+
+    def settings(self) -> str:
+        """Give its configuration."""
+        store = str(self.folder.resolve())
+        lines = [
+            f"server_name: {_quoted(self.name)}",
+            f"host: {_quoted(self.host)}",
+            f"port: {self.client_port}",
+            f'http: "127.0.0.1:{self.http_port}"',
+            "jetstream {",
+            f"  store_dir: {_quoted(store)}",
+            # The default of two minutes loses what was acknowledged when the power fails.
+            f"  sync_interval: {self.sync}",
+            "}",
+        ]
+        if self.cluster is not None:
+            # JetStream wants a route even of the first node; the others come to it.
+            routes = self.seeds or (f"{_reachable(self.host)}:{self.cluster_port}",)
+            lines += [
+                "cluster {",
+                f"  name: {_quoted(self.cluster)}",
+                f"  listen: {_quoted(f'{bracketed(self.host)}:{self.cluster_port}')}",
+                f"  routes: [{', '.join(_quoted(f'nats://{route}') for route in routes)}]",
+                "}",
+            ]
+        return "\n".join(lines) + "\n"
+
+    def run(self, extra: Sequence[str] = ()) -> NoReturn:
+        """Become this node.
+
+        :param extra: flags of nats-server, which win over the configuration.
+        :raises InvalidCommand: the store is in use or cannot be written, or there is no nats-server.
+        """
+        server = find_nats_server()
+        make_folder(self.folder)
+        lock = StoreLock(self.folder)
+        lock.take()
+        try:
+            path = self.folder / "nats-server.conf"
+            path.write_text(self.settings(), encoding="utf-8", errors="surrogateescape")
+            (self.folder / PID_FILE).write_text(str(os.getpid()))
+            (self.folder / _CLUSTER_FILE).write_text(self.cluster or "")
+            lock.note(nats_url(self.host, self.client_port))
+            os.set_inheritable(lock.fd, True)
+            os.execv(server, [server, "-c", str(path.resolve()), *extra])
+        except OSError as exc:
+            raise InvalidCommand(f"NATS cannot be started with its data in {self.folder}: {exc}.") from exc
+        finally:
+            lock.release()
+
+
+def stop_node(folder: Path) -> int:
+    """Have the node of this folder end, and wait for that.
+
+    :return: the process that has ended.
+    :raises InvalidCommand: no node runs there, or it does not end.
+    """
+    lock = StoreLock(folder)
+    pid = _pid_of(folder)
+    if pid is None or lock.is_free():
+        raise InvalidCommand(f"No NATS node of pyoco-nats runs in {folder}. Name its folder with --datafolder.")
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except OSError as exc:
+        raise InvalidCommand(f"Process {pid}, the NATS node in {folder}, cannot be stopped: {exc.strerror}.") from exc
+    deadline = Deadline(_STOP_SEC)
+    while not lock.is_free():
+        if deadline.has_passed:
+            raise InvalidCommand(f"Process {pid}, the NATS node in {folder}, has not ended in {_STOP_SEC:.0f} s.")
+        time.sleep(_LOOK_SEC)
+    return pid
+
+
+def cluster_of(seeds: Sequence[str], folder: Path) -> str:
+    """Give the name of the cluster to which a node has belonged, or ask others for it.
+
+    :param seeds: ``host:port`` of each of the others.
+    :param folder: that of the node.
+    :raises InvalidCommand: none of them answers, or what answers belongs to no cluster.
+    """
+    with contextlib.suppress(OSError):
+        if known := (folder / _CLUSTER_FILE).read_text():
+            return known
+    for seed in seeds:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            host, _, port = seed.rpartition(":")
+            with socket.create_connection((host.strip("[]"), int(port)), _SEED_SEC) as connection:
+                with connection.makefile("rb") as lines:
+                    greeting = lines.readline().removeprefix(b"INFO ")
+            name = json.loads(greeting).get("cluster")
+            if name:
+                return str(name)
+    raise InvalidCommand(
+        f"No node of a cluster answers at {', '.join(seeds)}. Name the port at which nodes listen for each other, not "
+        "that for clients, or give --cluster to start before they are there."
+    )
+
+
+def _pid_of(folder: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int((folder / PID_FILE).read_text())
+    return None
+
+
+def _reachable(host: str) -> str:
+    """Give the address at which this machine finds itself."""
+    return bracketed({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,137 @@
+"""``pyoco-nats up``, ``join`` and ``down`` as an operator runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from pyoco_server.ports import answers
+from tests.support.clinic import Clinic
+from tests.support.commands import Daemon, reason, run
+from tests.support.nats import free_port
+from tests.support.nodes import NodeProcess
+
+Make = Callable[[str], NodeProcess]
+
+
+@pytest.fixture
+def make(start: Callable[..., Daemon], tmp_path: Path) -> Make:
+    return lambda name: NodeProcess(start, tmp_path, name)
+
+
+def down(node: NodeProcess, *flags: str) -> tuple[int, str, str]:
+    done = run("pyoco-nats", "down", "--datafolder", str(node.folder), *flags, cwd=node.folder)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_node_runs_in_the_foreground_until_down_and_goes_on_with_what_it_has(make: Make, tmp_path: Path) -> None:
+    node = make("n1")
+    daemon = node.up()
+    node.wait_until_whole()
+    # It has become nats-server itself: a signal to it needs nobody who passes it on.
+    assert (node.folder / "nats-server.pid").read_text() == str(daemon.process.pid)
+    clinic = Clinic(node.url, tmp_path)
+    clinic.queue("t")
+    assert clinic.doctor("--monitor", node.monitor).found == set()
+    clinic.close()
+    status, printed, _ = down(node, "--confirm")
+    assert (status, json.loads(printed)) == (0, {"pid": daemon.process.pid, "datafolder": str(node.folder)})
+    assert daemon.stop() == 0
+    assert "JetStream Shutdown" in daemon.log
+    node.up()
+    node.wait_until_whole()
+    clinic = Clinic(node.url, tmp_path)
+    assert clinic.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"] == 1
+    clinic.close()
+    assert node.daemon.stop(signal.SIGINT) == 0
+
+
+def test_down_wants_to_be_confirmed_and_stops_what_runs_there_alone(make: Make, tmp_path: Path) -> None:
+    node = make("n1")
+    node.folder.mkdir()
+    status, printed, said = down(node, "--confirm")
+    assert (status, printed) == (1, "")
+    assert reason(said).startswith(f"ERR-PYOCO-0018 No NATS node of pyoco-nats runs in {node.folder}.")
+    daemon = node.up()
+    node.wait_until_whole()
+    status, printed, said = down(node)
+    assert (status, printed) == (1, "")
+    assert reason(said).startswith("ERR-PYOCO-0018 --confirm is missing")
+    assert node.is_whole()
+    # Its number may be that of any other process by now.
+    daemon.kill()
+    status, _, said = down(node, "--confirm")
+    assert status == 1 and reason(said).startswith("ERR-PYOCO-0018 No NATS node of pyoco-nats runs in")
+
+
+def test_a_store_is_used_by_one_node_alone(make: Make) -> None:
+    first, second = make("n1"), make("n2")
+    first.up()
+    first.wait_until_whole()
+    second.folder = first.folder
+    assert second.up().process.wait(60) == 1
+    assert f"ERR-PYOCO-0018 The store {first.folder} is in use by a NATS server at {first.url}" in second.daemon.log
+    assert first.is_whole()
+
+
+def test_what_follows_two_dashes_goes_to_nats_server_and_wins(make: Make) -> None:
+    node = make("n1")
+    port = free_port()
+    node.up(f"-- -js -p {port} -a 127.0.0.1")
+    node.wait_until_whole()
+    assert answers("127.0.0.1", port) and not answers("127.0.0.1", node.port)
+    told = requests.get(f"{node.monitor}/jsz", timeout=5).json()["config"]
+    # The store is the node's own, and it is written to disk as always.
+    assert (told["sync_always"], told["store_dir"]) == (True, str(node.folder / "jetstream"))
+
+
+def test_three_nodes_become_a_cluster_in_which_everything_has_three_copies(make: Make, tmp_path: Path) -> None:
+    first, second, third = (make(name) for name in ("n1", "n2", "n3"))
+    first.up("--cluster", "team").wait_for_log("Listening for route connections")
+    second.join(first)
+    second.wait_until_whole()
+    # The name of the cluster comes from the nodes that are there.
+    third.join(first, second)
+    for node in (first, second, third):
+        node.wait_until_whole()
+    clinic = Clinic(",".join(node.url for node in (first, second, third)), tmp_path)
+    copies = {clinic.settings(stream)["num_replicas"] for stream in clinic.bus.api("STREAM.NAMES")["streams"]}
+    assert copies == {3}
+    clinic.close()
+    # After a power failure there is nobody whom they could ask for the name of their cluster.
+    for node in (first, second, third):
+        assert node.daemon.stop() == 0
+    second.join(first, third)
+    third.join(first, second)
+    for node in (second, third):
+        node.wait_until_whole()
+
+
+def test_a_seed_at_which_no_node_of_a_cluster_listens_is_refused(make: Make, tmp_path: Path) -> None:
+    alone = make("n1")
+    alone.up()
+    alone.wait_until_whole()
+    for port in (free_port(), alone.port):
+        done = run("pyoco-nats", "join", "--seed", f"127.0.0.1:{port}", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert reason(done.stderr).startswith(f"ERR-PYOCO-0018 No node of a cluster answers at 127.0.0.1:{port}.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("up", "--client-port", "0"), "--client-port: 0 is no port"),
+        (("up", "--cluster", "a b"), "--cluster: 'a b' is not a name"),
+        (("join",), "--seed"),
+        (("join", "--seed", "n1:x"), "--seed: 'x' is not a port"),
+    ],
+)
+def test_a_bad_argument_is_refused_by_name_with_an_example(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    done = run("pyoco-nats", *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in reason(done.stderr)
