@@ -25,8 +25,10 @@ _BUCKET_DUPLICATE_WINDOW_SEC = 120
 #: Seconds in which a dead letter is recognised that was stored already: so long may pass between the end of the process
 #: that stored it and the next look at its job. The server keeps a hundred bytes for each letter of that time in memory.
 _LETTER_DUPLICATE_WINDOW_SEC = 3600.0
-#: Of what a run prints, messages; the oldest go first. A run that never falls silent has one a second.
-_LOGS_MAX_MESSAGES_PER_RUN = 20_000
+#: The same of what a run has printed: so long NATS may be away, and what was sent to it just before is not kept twice.
+_LOGS_DUPLICATE_WINDOW_SEC = 600.0
+#: Of what a run prints, messages; the oldest go first. A run that never falls silent has two a second.
+_LOGS_MAX_MESSAGES_PER_RUN = 40_000
 #: What all kept workflow texts may take together; the oldest go first.
 _WORKFLOWS_MAX_BYTES = 268_435_456
 #: What all idempotency keys may take together, some 200,000 of them; the oldest go first.
@@ -113,8 +115,7 @@ def stream_settings(config: Config) -> list[dict[str, Any]]:
         "max_age": int(config.dlq_max_age_sec * _NANOSECONDS),
         "max_msgs": config.dlq_max_msgs,
         "max_bytes": config.dlq_max_bytes,
-        # No longer than the letters themselves are kept, or the server refuses it.
-        "duplicate_window": int(min(_LETTER_DUPLICATE_WINDOW_SEC, config.dlq_max_age_sec) * _NANOSECONDS),
+        "duplicate_window": _duplicate_window(_LETTER_DUPLICATE_WINDOW_SEC, config.dlq_max_age_sec),
     }
     advisories = {
         "name": names.ADVISORIES_STREAM,
@@ -134,6 +135,7 @@ def stream_settings(config: Config) -> list[dict[str, Any]]:
         "max_age": int(config.logs_max_age_sec * _NANOSECONDS),
         "max_bytes": config.logs_max_bytes,
         "max_msgs_per_subject": _LOGS_MAX_MESSAGES_PER_RUN,
+        "duplicate_window": _duplicate_window(_LOGS_DUPLICATE_WINDOW_SEC, config.logs_max_age_sec),
     }
     workflows = {**bucket_settings(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}
     idempotency = {
@@ -161,6 +163,11 @@ def stream_settings(config: Config) -> list[dict[str, Any]]:
         wheels,
         history,
     ]
+
+
+def _duplicate_window(seconds: float, max_age_sec: float) -> int:
+    # No longer than the messages themselves are kept, or the server refuses it.
+    return int(min(seconds, max_age_sec) * _NANOSECONDS)
 
 
 def bucket_settings(bucket: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class LogStore:
     ) -> None:
         """Store entries of a run.
 
-        :param batch_id: of these very entries; what is sent again under it within two minutes is stored once.
+        :param batch_id: of these very entries; what is sent again under it within ten minutes is stored once.
 
         :raises BusUnavailable: not confirmed; some of them may be stored.
         """

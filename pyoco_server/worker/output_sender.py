@@ -20,7 +20,7 @@ from pyoco_server.worker.run_log import RunLog
 logger = logging.getLogger(__name__)
 
 #: What a worker has read when it is killed is lost, so this is short; each time is a message for each run that printed.
-_SEND_SEC = 1.0
+_SEND_SEC = 0.5
 
 
 class OutputSender(Service):

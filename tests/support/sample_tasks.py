@@ -306,6 +306,13 @@ def print_and_hold(name):
     hold(name)
 
 
+def print_times():
+    """Print the time, again and again, until something ends it."""
+    while True:
+        print(f"at {time.time():.3f}")
+        time.sleep(0.01)
+
+
 def print_and_fail():
     for number in range(1000):
         print(f"line {number}")
