@@ -116,7 +116,8 @@ class HttpServer(Service):
     def run(self) -> None:
         while not self.is_stopping:
             self._turn(1.0)
-        self._server.accepting = False
+        # The listener alone: who comes now is refused and may ask another gateway, and does not wait for the end here.
+        self._server.asyncore.dispatcher.close(self._server)
         while self._close_idle() and not self._drained.has_passed:
             self._turn(0.05)
         self._server.task_dispatcher.shutdown(timeout=1)
