@@ -7,7 +7,7 @@ import signal
 import time
 
 from tests.support.crew import Crew, Worker
-from tests.support.fleet import children_of, flow, is_alive, kill
+from tests.support.fleet import QUICK, children_of, flow, is_alive, kill
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 
@@ -45,6 +45,44 @@ def test_run_of_a_killed_worker_is_completed_by_another_within_seconds_under_def
     # Nothing else was touched, but for what the worker itself may have written last.
     times = ("lost_at", "last_seen_at", "updated_at", "heartbeat_at", "last_heartbeat_at")
     assert {**record, **dict.fromkeys(times)} == {**before, **dict.fromkeys(times)}
+
+
+def test_run_whose_worker_and_runner_are_killed_together_is_taken_over_at_once(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    first = crew.hire("first", **DEFAULT)
+    run_id = crew.submit_held()
+    (runner,) = crew.wait_for_begin()
+    # So that it cannot tell of the end of its runner.
+    kill(first.process.pid, signal.SIGSTOP)
+    kill(runner, signal.SIGKILL)
+    fleet.wait_until(lambda: not is_alive(runner), "the end of the runner")
+    first.kill()
+    second = crew.hire("second", **DEFAULT)
+    # Of the lease of 30 s most is left.
+    crew.wait_for_begin(2)
+    crew.let_go()
+    run = fleet.ended(run_id)
+    assert (run["attempt"], run["worker_id"]) == (2, second.worker_id)
+    assert fleet.worker(first.worker_id)["lost_at"] is not None
+    assert fleet.dead_letters(run_id) == []
+
+
+def test_run_of_a_machine_that_is_gone_is_taken_over_when_its_lease_is_over(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    first = crew.hire("first", **QUICK)
+    run_id = crew.submit_held()
+    crew.wait_for_begin()
+    # Nothing of it is left that could hand anything back.
+    kill(sentinel_of(first), signal.SIGSTOP)
+    crew.family.end()
+    fleet.wait_until(lambda: not crew.family.members(), "the end of all of it")
+    second = crew.hire("second", **QUICK)
+    crew.wait_for_begin(2)
+    crew.let_go()
+    run = fleet.ended(run_id)
+    assert (run["attempt"], run["worker_id"]) == (2, second.worker_id)
+    assert fleet.worker(first.worker_id)["lost_at"] is None
+    assert fleet.dead_letters(run_id) == []
 
 
 def test_nothing_of_a_worker_survives_its_kill_although_its_whole_group_is_signalled(town_crew: Crew) -> None:
