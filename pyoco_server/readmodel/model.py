@@ -25,6 +25,7 @@ from pyoco_server.readmodel.keys import KeyTable
 from pyoco_server.readmodel.queries import Cursor, RunQuery
 from pyoco_server.readmodel.schema import open_database
 from pyoco_server.readmodel.table import BucketTable
+from pyoco_server.readmodel.worker_records import WorkerRecords
 from pyoco_server.service import Deadline, Service
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class ReadModel:
         self._life = 0
         self._ended_listeners: list[Callable[[dict[str, Any]], None]] = []
         self._watches: dict[str, set[Watch]] = {}
+        self.worker_records = WorkerRecords()
         self._runs = BucketTable(self, config.runs_kv_bucket, "runs", "run_id")
         self._workers = BucketTable(self, config.workers_kv_bucket, "workers", "worker_id")
         self._followers = [
@@ -210,8 +212,7 @@ class ReadModel:
         self.catch_up("workers")
         self.require_complete()
         with self.reading() as database:
-            rows = database.execute("select document from workers").fetchall()
-        found = [WorkerRecord.from_bytes(document.encode()) for (document,) in rows]
+            found = self.worker_records.all(database)
         return sorted(found, key=lambda worker: (-worker.last_seen_at, worker.worker_id))
 
     def pending_runs(self, *, until: float) -> list[tuple[str, int]]:

@@ -104,7 +104,7 @@ class BucketTable:
                     return
                 database.execute(f"insert into runs values ({', '.join('?' * len(row))})", row)
             else:
-                _check_worker(change.payload)
+                self._model.worker_records.keep(key, change.seq, _worker(change.payload))
                 row = (key, change.seq, change.payload.decode())
                 database.execute("insert or replace into workers values (?, ?, ?)", row)
         except (ValueError, RecursionError) as exc:
@@ -126,11 +126,12 @@ class BucketTable:
             database.execute("delete from retained where run_id = ?", (key,))
 
 
-def _check_worker(payload: bytes) -> None:
-    """Refuse a record that a reader would stumble over.
+def _worker(payload: bytes) -> WorkerRecord:
+    """Read a record, and refuse one that a reader would stumble over.
 
     :raises ValueError: says why.
     """
     record = WorkerRecord.from_bytes(payload)
     if isinstance(record.last_seen_at, bool) or not isinstance(record.last_seen_at, (int, float)):
         raise ValueError("last_seen_at is not a time")
+    return record

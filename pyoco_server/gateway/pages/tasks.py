@@ -30,8 +30,7 @@ class TaskView:
     :param began_at: unix seconds; ``None`` when it did not begin.
     :param ended_at: ``None`` when it did not end.
     :param error: text; empty when there is none. So is ``traceback``.
-    :param inputs: JSON over several lines, cut; ``None`` where there are none. So is ``output``.
-    :param short_output: JSON on one line, cut.
+    :param inputs_value: as they are stored; ``None`` where there are none. So is ``output_value``.
     """
 
     name: str
@@ -41,9 +40,8 @@ class TaskView:
     ended_at: float | None
     error: str
     traceback: str
-    inputs: str | None
-    output: str | None
-    short_output: str | None
+    inputs_value: Any
+    output_value: Any
 
     @property
     def short_name(self) -> str:
@@ -52,6 +50,25 @@ class TaskView:
             return self.name
         half = _MAX_NAME_CHARS // 2
         return f"{self.name[:half]}…{self.name[1 - half :]}"
+
+    @property
+    def inputs(self) -> str | None:
+        """The inputs as JSON over several lines, cut; ``None`` where there are none."""
+        return _long_json(self.inputs_value) if self.inputs_value else None
+
+    @property
+    def output(self) -> str | None:
+        """The output, likewise."""
+        return _long_json(self.output_value) if self.has_output else None
+
+    @property
+    def short_output(self) -> str:
+        """The output as JSON on one line, cut."""
+        return short_json(self.output_value)
+
+    @property
+    def has_output(self) -> bool:
+        return self.output_value is not None
 
     def took_sec(self, now: float) -> float | None:
         """Give how long it took, or takes so far; ``None`` when it did not begin or its end is not known."""
@@ -77,9 +94,8 @@ def _task_view(name: str, state: Any, record: Any, has_run_ended: bool) -> TaskV
         ended_at=ended_at if is_moment(ended_at) else None,
         error=_text(record.get("error")),
         traceback=_cut_middle(record.get("traceback")),
-        inputs=long_json(record["inputs"]) if record.get("inputs") else None,
-        output=long_json(record["output"]) if record.get("output") is not None else None,
-        short_output=short_json(record["output"]) if record.get("output") is not None else None,
+        inputs_value=record.get("inputs"),
+        output_value=record.get("output"),
     )
 
 
@@ -88,7 +104,7 @@ def short_json(value: Any) -> str:
     return _cut(json.dumps(value, ensure_ascii=False), _MAX_SHORT_CHARS)
 
 
-def long_json(value: Any) -> str:
+def _long_json(value: Any) -> str:
     """Give a value as JSON for reading, cut."""
     return _cut(json.dumps(value, ensure_ascii=False, indent=2), _MAX_LONG_CHARS)
 

@@ -43,10 +43,12 @@ def workers() -> Response:
         "alive": [view for view in views if view.is_alive],
         "hidden": [view for view in views if view.record.hidden],
     }
+    shown_piece = piece(shown[scope], _PAGE_ROWS)
     return render(
         "workers.html",
         refresh_sec=_REFRESH_SEC,
-        piece=piece([(view, wheel_sync(view.record)) for view in shown[scope]], _PAGE_ROWS),
+        piece=shown_piece,
+        rows=[(view, wheel_sync(view.record)) for view in shown_piece.rows],
         max_runs=_MAX_ROW_RUNS,
         scopes=[(name, key, len(shown[name]), address("/ui/workers", scope=name)) for name, key in _SCOPES.items()],
         scope=scope,
