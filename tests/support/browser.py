@@ -39,13 +39,17 @@ class Browser:
         self.driver = webdriver.Chrome(options=_options(lang, has_scripts=has_scripts), service=driver)
         self.driver.set_page_load_timeout(20)
 
-    def look(self, path: str, *, width: int = 1280, is_dark: bool = False) -> None:
-        """Open a page and check that the browser has nothing to complain about."""
+    def show(self, path: str, *, width: int = 1280, is_dark: bool = False) -> None:
+        """Open a page."""
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.driver.get(self.gateway.url + path)
+
+    def look(self, path: str, *, width: int = 1280, is_dark: bool = False) -> None:
+        """Open a page and check that the browser has nothing to complain about."""
+        self.show(path, width=width, is_dark=is_dark)
         complaints = [entry["message"] for entry in self.driver.get_log("browser")]
         # A page of an error is noted by its status; everything else would be ours to mend.
         assert not [text for text in complaints if "the server responded with a status of 4" not in text], complaints
