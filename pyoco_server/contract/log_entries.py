@@ -81,8 +81,16 @@ class LogLine:
     stream: str
     text: str
 
+    @property
+    def moment(self) -> str:
+        """The time with its milliseconds, in UTC; a dash where it is not known."""
+        if self.at is None:
+            return _NOTHING
+        whole, ms = divmod(round(self.at * 1000), 1000)
+        return f"{datetime.fromtimestamp(whole, timezone.utc):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+
     def __str__(self) -> str:
-        return f"{moment(self.at)} {self.task or _NOTHING} {self.stream or _NOTHING} | {self.text}"
+        return f"{self.moment} {self.task or _NOTHING} {self.stream or _NOTHING} | {self.text}"
 
 
 def lines_of(fields: Mapping[str, Any]) -> Iterator[LogLine]:
@@ -108,14 +116,6 @@ def last_lines(text: str) -> str | None:
     :param text: the output, or as much of its end as that is cut from.
     """
     return "".join(split_lines(text[-LAST_CHARS:])[-_LAST_LINES:]) or None
-
-
-def moment(at: float | None) -> str:
-    """Write a time with its milliseconds, in UTC."""
-    if at is None:
-        return _NOTHING
-    whole, ms = divmod(round(at * 1000), 1000)
-    return f"{datetime.fromtimestamp(whole, timezone.utc):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
 
 
 def harmless(text: str) -> str:

@@ -29,6 +29,7 @@ from pyoco_server.gateway.limits import WHEEL_PATHS, max_body_bytes, max_form_me
 from pyoco_server.gateway.pages import cancel as cancel_page
 from pyoco_server.gateway.pages import dead_letters as dead_letters_page
 from pyoco_server.gateway.pages import frame, origin, overview, queues, rerun, session, static, submit
+from pyoco_server.gateway.pages import logs as logs_page
 from pyoco_server.gateway.pages import run as run_page
 from pyoco_server.gateway.pages import runs as runs_page
 from pyoco_server.gateway.pages import wheels as wheels_page
@@ -45,6 +46,7 @@ _PAGES = (
     overview,
     runs_page,
     run_page,
+    logs_page,
     queues,
     workers_page,
     wheels_page,

@@ -112,19 +112,22 @@ class _Joining:
         return found
 
 
-def read_newest(bus: Bus, run_id: str, *, task: str = "", count: int | None = None) -> RunLogs:
+def read_newest(
+    bus: Bus, run_id: str, *, task: str = "", count: int | None = None, budget_sec: float | None = None
+) -> RunLogs:
     """Read the newest entries of a run, as many as :data:`_MAX_READ_BYTES` hold.
 
     :param task: only those of this task; all when empty.
     :param count: no more than so many; how long the log is besides does not matter then.
+    :param budget_sec: for retries of each request; the connection's own when ``None``.
     :raises BusUnavailable: no answer.
     """
     subject = names.logs_subject(run_id)
-    last_seq = _last_seq(bus, subject)
+    last_seq = _last_seq(bus, subject, budget_sec)
     span = _FIRST_SPAN if count is not None else last_seq
     while True:
         first_seq = max(1, last_seq - span + 1)
-        stored, is_cut = _newest(passage(bus, names.LOGS_STREAM, subject, first_seq, last_seq))
+        stored, is_cut = _newest(passage(bus, names.LOGS_STREAM, subject, first_seq, last_seq, budget_sec=budget_sec))
         found = _join(stored)
         wanted = [entry for entry in found if entry.is_of(task)]
         # One more than is wanted: the first may be the rest of one that began earlier.
@@ -137,7 +140,7 @@ def read_newest(bus: Bus, run_id: str, *, task: str = "", count: int | None = No
     return RunLogs(wanted, is_cut, end)
 
 
-def _last_seq(bus: Bus, subject: str, budget_sec: float | None = None) -> int:
+def _last_seq(bus: Bus, subject: str, budget_sec: float | None) -> int:
     """Ask the leader for the last message of a subject; 0 = there is none."""
     try:
         return bus.last(names.LOGS_STREAM, subject, budget_sec=budget_sec).seq

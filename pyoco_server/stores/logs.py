@@ -54,12 +54,14 @@ class LogStore:
                 *(Write(subject, payload, msg_id=f"{batch_id}.{part}") for part, payload in enumerate(payloads))
             )
 
-    def read(self, run_id: str, *, task: str = "", count: int | None = None) -> RunLogs:
+    def read(
+        self, run_id: str, *, task: str = "", count: int | None = None, budget_sec: float | None = None
+    ) -> RunLogs:
         """Read the entries of a run, the newest if they are too many; see :func:`read_newest`.
 
         :raises BusUnavailable: no answer.
         """
-        return read_newest(self._bus, run_id, task=task, count=count)
+        return read_newest(self._bus, run_id, task=task, count=count, budget_sec=budget_sec)
 
     def reader(self, run_id: str, after: LogPlace = BEGINNING, *, budget_sec: float | None = None) -> LogReader:
         """Give what reads the log of a run from a place on."""

@@ -18,6 +18,7 @@ from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import page_words, render
 from pyoco_server.gateway.pages.graph_svg import draw
 from pyoco_server.gateway.pages.i18n import Words
+from pyoco_server.gateway.pages.logs import log_of_run
 from pyoco_server.gateway.pages.marks import run_mark
 from pyoco_server.gateway.pages.rerun import form_key
 from pyoco_server.gateway.pages.rows import first_line, name_of, took_sec
@@ -71,6 +72,7 @@ def run(run_id: str) -> Response:
     took = took_sec(document, now)
     by_name = {task.name: task for task in tasks}
     failed = next((task for task in tasks if task.error), None)
+    chosen = by_name.get(request.args.get("task", ""))
     ordered = sorted(tasks, key=lambda task: (task.began_at is None, task.began_at or 0.0))
     return render(
         "run.html",
@@ -95,7 +97,8 @@ def run(run_id: str) -> Response:
         wheels=wheel_views(snapshot),
         max_wheels=_MAX_WHEELS,
         timeline=_timeline(snapshot, ordered, now, usual.get(snapshot.flow_name)),
-        chosen=by_name.get(request.args.get("task", "")),
+        chosen=chosen,
+        log=log_of_run(snapshot, chosen.name if chosen else ""),
         params={name_of(name): short_json(value) for name, value in islice(snapshot.params.items(), _MAX_PARAMS)},
         left_out_params_count=len(snapshot.params) - _MAX_PARAMS,
         curl=f"curl {shlex.quote(request.host_url + f'runs/{run_id}?include=records')}",

@@ -17,6 +17,7 @@ from tests.conftest import HELLO_FLOW
 from tests.support.browser import Browser
 from tests.support.gateway import LocalGateway
 from tests.support.parts import Parts, stored_run
+from tests.support.printed import append, entry
 from tests.support.tools import need
 from tests.support.waiting import eventually
 from tests.support.wheels import file_name, wheel
@@ -24,6 +25,9 @@ from tests.support.wheels import file_name, wheel
 _NOW = time.time()
 PATHS = ["/", "/ui/runs", "/ui/runs?q=none", "/ui/runs/broke", "/ui/runs/broke?task=add_one", "/ui/runs/live"]
 PATHS += [
+    "/ui/runs/broke/logs",
+    "/ui/runs/broke/logs?task=to_text&tail=100",
+    "/ui/runs/live/logs",
     "/ui/queues",
     "/ui/workers",
     "/ui/workers/alive",
@@ -84,6 +88,8 @@ def stored(shared: LocalGateway) -> LocalGateway:
                 *[stored_run(f"waits-{number}", tag="a-tag-that-nobody-serves", **base) for number in range(9)],
             ]
         )
+        wide = (entry(seq, "x" * 300, "a_task_with_quite_a_long_name", "stderr") for seq in range(90))
+        append(parts, "broke", *wide, entry(90, "the last line", "to_text"))
         for reason in ("execution_error", "timeout", "invalid_job"):
             letter = DeadLetter(reason, "E" * 300, _NOW - 30, "broke", base["flow_name"], "a-tag", payload="p" * 300)
             parts.dead_letters.publish(letter, key=reason)
@@ -231,3 +237,19 @@ def test_the_wheels_of_a_run_are_shown_with_their_whole_hash(browser: Browser) -
     browser.look("/ui/runs/broke", width=360)
     (row,) = browser.all("section[aria-labelledby='wheels'] tbody tr")
     assert row.is_displayed() and "1.4.2" in row.text and "5a" * 32 in row.text
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_newest_line_of_a_log_is_in_sight_and_the_others_are_reached_by_keyboard(
+    browser: Browser, width: int
+) -> None:
+    browser.look("/ui/runs/broke", width=width)
+    log, last = browser.one(".log"), browser.one(".log li:last-child")
+    assert last.text.endswith("the last line")
+    below = "const [log, li] = arguments; return li.getBoundingClientRect().bottom - log.getBoundingClientRect().bottom"
+    assert -30 < browser.driver.execute_script(below, log, last) < 1
+    first = browser.one(".log li")
+    browser.driver.execute_script("arguments[0].focus()", log)
+    log.send_keys(Keys.HOME)
+    above = "const [log, li] = arguments; return li.getBoundingClientRect().top - log.getBoundingClientRect().top"
+    eventually(lambda: browser.driver.execute_script(above, log, first) >= 0, what="the first line")
