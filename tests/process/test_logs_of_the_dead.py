@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+import requests
 
 from tests.support.fleet import flow
 from tests.support.plant import Plant
@@ -46,3 +47,8 @@ def test_curl_reads_it(plant: Plant, killed: tuple[str, float]) -> None:
 def test_the_command_reads_it(plant: Plant, killed: tuple[str, float]) -> None:
     run_id, killed_at = killed
     assert killed_at - _LOSS_SEC < _last_time(plant.command("logs", run_id, "--tail", "10").stdout)
+
+
+def test_the_page_of_the_run_shows_it(plant: Plant, killed: tuple[str, float]) -> None:
+    run_id, killed_at = killed
+    assert killed_at - _LOSS_SEC < _last_time(requests.get(f"{plant.url}/ui/runs/{run_id}", timeout=30).text)

@@ -95,6 +95,7 @@ class Walk:
             assert self.browser.one(".nav a[aria-current='page']").get_attribute("href") == place
             assert not self.browser.all("#down")
         self.open(f"/ui/runs/{self.name}-broke?task=to_text")
+        self.open(f"/ui/runs/{self.name}-broke/logs")
         self.open(f"/ui/workers/{self.name}-lost")
         self.open("/ui/nothing-here")
         assert self.browser.all("#down")

@@ -129,6 +129,7 @@ def _values_of_run(run_id: str) -> dict[str, str]:
         "workflow": (gateway().workflows.get(sha256) if sha256 else None) or "",
         "flow_name": snapshot.flow_name,
         "tag": snapshot.tag,
-        "tags": ", ".join(snapshot.tags),
+        # Other programs may have stored anything there.
+        "tags": ", ".join(map(str, snapshot.tags)) if isinstance(snapshot.tags, list) else "",
         "params": json.dumps(snapshot.params, ensure_ascii=False, indent=2) if snapshot.params else "",
     }

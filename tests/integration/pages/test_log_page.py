@@ -47,7 +47,7 @@ def test_a_line_has_its_time_its_task_and_a_word_where_it_is_of_stderr(
     assert links["all tasks"] == "/ui/runs/lines/logs"
     assert links["a"] == "/ui/runs/lines/logs?task=a"
     assert links["100 lines"] == "/ui/runs/lines/logs?task=b&tail=100"
-    assert [link.words for link in page.all("a", aria_current="true")] == ["b", "300 lines"]
+    assert [link.words for link in page.all("a", aria_current="true")] == ["Runs", "b", "300 lines"]
     assert shared.get("/runs/lines/logs?format=text&task=b").text.count("\n") == 2
     assert len(lines(visit(shared, "/ui/runs/lines?task=b"))) == 2
     assert lines(visit(shared, "/ui/runs/lines/logs", lang="ja")) == lines(visit(shared, "/ui/runs/lines/logs"))
