@@ -1,0 +1,123 @@
+"""HTTP clients that ask as fast as they are answered, on one thread: beside what they measure they cost little."""
+
+from __future__ import annotations
+
+import re
+import selectors
+import socket
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_TIMEOUT_SEC = 30.0
+
+
+@dataclass
+class Load:
+    """What came of a load.
+
+    :param elapsed_sec: from the first request to the last answer.
+    :param latencies_sec: of each request, from the moment it is sent to its whole answer.
+    """
+
+    elapsed_sec: float = 0.0
+    latencies_sec: list[float] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return len(self.latencies_sec)
+
+    @property
+    def per_sec(self) -> float:
+        return self.count / self.elapsed_sec
+
+    def quantile_ms(self, share: float) -> float:
+        """Give the latency that this share of the requests did not exceed."""
+        ordered = sorted(self.latencies_sec)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
+
+    @property
+    def median_ms(self) -> float:
+        return statistics.median(self.latencies_sec) * 1000
+
+
+def request(
+    url: str, path: str, body: bytes = b"", *, kind: str = "application/json", method: str = "POST", **headers: str
+) -> bytes:
+    """Write a request as it goes over the wire.
+
+    :param headers: more of them, with ``_`` for ``-``.
+    """
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}", f"Content-Length: {len(body)}"]
+    lines += [f"Content-Type: {kind}"] if body else []
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class _Client:
+    """One kept-alive connection."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=_TIMEOUT_SEC)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
+        self._sent_at = 0.0
+
+    def send(self, message: bytes) -> None:
+        self._received = b""
+        self._sent_at = time.perf_counter()
+        self.socket.sendall(message)
+
+    def receive(self) -> float | None:
+        """Take what has come; gives the seconds since the request when the answer is whole.
+
+        :raises RuntimeError: the request was refused, so there is nothing to measure.
+        """
+        self._received += self.socket.recv(65536)
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head) if end else None
+        if not end or (length is not None and len(body) < int(length[1])):
+            return None
+        if b" 200 " not in head[:16]:
+            raise RuntimeError(f"the load was refused: {self._received[:400]!r}")
+        return time.perf_counter() - self._sent_at
+
+
+def load(url: str, message: bytes, *, clients: int, seconds: float) -> Load:
+    """Send the same request again and again."""
+    result = Load()
+    until = time.perf_counter() + seconds
+    _ask(url, lambda: message if time.perf_counter() < until else None, clients, result)
+    return result
+
+
+def _ask(url: str, next_message: Callable[[], bytes | None], clients: int, result: Load) -> None:
+    """Have every client send the next request as soon as it has an answer, until there is none."""
+    connections = [_Client(url) for _ in range(clients)]
+    began_at = time.perf_counter()
+    with selectors.DefaultSelector() as selector:
+        busy = 0
+        for client in connections:
+            message = next_message()
+            if message is not None:
+                selector.register(client.socket, selectors.EVENT_READ, client)
+                client.send(message)
+                busy += 1
+        while busy:
+            for key, _ in selector.select(_TIMEOUT_SEC):
+                took_sec = key.data.receive()
+                if took_sec is None:
+                    continue
+                result.latencies_sec.append(took_sec)
+                message = next_message()
+                if message is None:
+                    busy -= 1
+                else:
+                    key.data.send(message)
+    result.elapsed_sec = time.perf_counter() - began_at
+    for client in connections:
+        client.socket.close()

@@ -1,0 +1,74 @@
+"""``bin/bench`` runs, prints and writes; how fast anything is, no test says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import MEASUREMENTS
+from bench.figures import OURS, PEER, RAW, Book, Figure
+from bench.targets import TARGETS, Target
+from tests.support.commands import clean_env
+
+ROOT = Path(__file__).parents[2]
+RATE = Figure("rate", "how fast", "runs/s")
+
+
+def bench(*arguments: str) -> str:
+    """Run the command to its end; gives what it prints."""
+    command = [sys.executable, "-m", "bench", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=clean_env(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_each_measurement_prints_a_table_and_writes_all_of_it(tmp_path: Path, name: str) -> None:
+    written = tmp_path / "bench.json"
+    printed = bench("--quick", "--no-peer", "--only", name, "--json", str(written))
+    document = json.loads(written.read_text())
+    assert document["machine"]["cores"] >= 1
+    assert document["figures"]
+    for figure in document["figures"]:
+        assert figure["what"] in printed
+        assert all(value >= 0 for values in figure["values"].values() for value in values)
+        assert PEER not in figure["values"]
+    for target in document["targets"]:
+        assert target["reached"]["low"] <= target["reached"]["median"] <= target["reached"]["high"]
+
+
+def test_a_ratio_is_of_values_that_were_measured_side_by_side() -> None:
+    book = Book()
+    for ours, raw in ((10.0, 20.0), (100.0, 100.0), (30.0, 10.0)):
+        book.note(RATE, OURS, ours)
+        book.note(RATE, RAW, raw)
+    found = book.ratio("rate", OURS, RAW)
+    assert found is not None
+    assert (found.low, found.median, found.high) == (0.5, 1.0, 3.0)
+    assert book.ratio("rate", OURS, PEER) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "is_met"),
+    [
+        (Target("rate", at_least=0.65, against=RAW), False),
+        (Target("rate", at_least=0.5, against=RAW), True),
+        (Target("rate", at_most=9.0), False),
+        (Target("rate", at_most=10.0), True),
+    ],
+)
+def test_a_target_bounds_a_ratio_or_a_value(target: Target, is_met: bool) -> None:
+    book = Book()
+    book.note(RATE, OURS, 10.0)
+    book.note(RATE, RAW, 20.0)
+    reached = target.reached(book)
+    assert reached is not None
+    assert target.is_met(reached) is is_met
+
+
+def test_every_target_has_one_bound() -> None:
+    assert all((target.at_least is None) != (target.at_most is None) for target in TARGETS)
