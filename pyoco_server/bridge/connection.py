@@ -11,13 +11,14 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import nats
 import nats.aio.msg
 import nats.errors
 
+from pyoco_server.bridge import arrivals
 from pyoco_server.bridge.loop import LoopThread
 from pyoco_server.bridge.messages import Write
 from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, translate
@@ -49,6 +50,7 @@ class Connection:
         self._name = name
         self._loop = LoopThread()
         self._client = nats.NATS()
+        self._requests = arrivals.Requests(self._client)
         self._log_limit = RateLimit()
         self._reconnected: list[Callable[[], None]] = []
         self._disconnected: list[Callable[[], None]] = []
@@ -128,9 +130,9 @@ class Connection:
 
     # -- for this package -------------------------------------------------------------------------------------
 
-    async def subscribe(self, inbox: str, take: Callable[[nats.aio.msg.Msg], Awaitable[None]]) -> Any:
-        """Subscribe without a limit on what waits: a feed asks for bounded batches."""
-        return await self._client.subscribe(inbox, cb=take, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    async def subscribe(self, inbox: str, take: Callable[[nats.aio.msg.Msg], None]) -> Any:
+        """Have ``take`` called with each message, see :func:`arrivals.subscribe`."""
+        return await arrivals.subscribe(self._client, inbox, take)
 
     def new_inbox(self) -> str:
         return self._client.new_inbox()
@@ -146,14 +148,13 @@ class Connection:
     ) -> nats.aio.msg.Msg:
         """Ask once, for answers that come under the inbox's own subject."""
         if not self._client.is_connected:
-            # nats-py would refuse it, too, but keep what waits for the answer: a little more memory with each try.
             raise BusUnavailable(f"There is no connection to NATS for {subject}.")
         size = len(payload) + _header_bytes(headers)
         if size > self._client.max_payload:
             # nats-py looks at the payload alone, and the server ends the connection of whoever sends more: for good.
             raise BusError(f"NATS accepts no message of {size} bytes on {subject}.", err_code=PAYLOAD_TOO_LARGE)
         try:
-            return await self._client.request(subject, payload, timeout=timeout_sec, headers=headers)
+            return await self._requests.ask(subject, payload, headers, timeout_sec)
         except (nats.errors.Error, OSError) as exc:
             if isinstance(exc, nats.errors.TimeoutError):
                 self.note_silence()
@@ -200,6 +201,7 @@ class Connection:
         if attempt.exception() is not None:
             error = attempt.exception()
             raise BusUnavailable(f"NATS at {', '.join(_public(self._urls))} refused the connection: {error}")
+        await self._requests.start()
         self._has_connected = True
         self._steady_since = time.monotonic()
         self._limit_unsent()

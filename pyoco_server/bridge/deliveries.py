@@ -208,7 +208,7 @@ class _Pulls:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(BusUnavailable("The connection to NATS was lost during a pull."))
 
-    async def _take(self, message: nats.aio.msg.Msg) -> None:
+    def _take(self, message: nats.aio.msg.Msg) -> None:
         is_job = "Status" not in (message.headers or {})
         if not is_job and message.subject != f"{self._inbox}.{self._count}":
             return

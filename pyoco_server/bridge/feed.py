@@ -117,7 +117,7 @@ class Feed:
         self._inbox = self._bus.new_inbox()
         self._subscription = await self._bus.subscribe(self._inbox, self._arrive)
 
-    async def _arrive(self, message: nats.aio.msg.Msg) -> None:
+    def _arrive(self, message: nats.aio.msg.Msg) -> None:
         self._arrived.put(message)
 
     def _ask(self) -> None:

@@ -77,7 +77,7 @@ class _Answers:
         self.is_answered = True
         self.ended = asyncio.Event()
 
-    async def take(self, message: nats.aio.msg.Msg) -> None:
+    def take(self, message: nats.aio.msg.Msg) -> None:
         headers = message.headers or {}
         seq, before = headers.get("Nats-Sequence"), headers.get("Nats-Last-Sequence")
         self.is_answered = headers.get("Status") != _NO_RESPONDERS
