@@ -51,16 +51,26 @@ class Table(Protocol):
 
 
 class Follower(Service):
-    """Follows one stream for ever; it resumes where it was after every trouble."""
+    """Follows one stream for ever; it resumes where it was after every trouble.
+
+    :param rest: called when everything that had come is applied, to let more of it gather.
+    """
 
     def __init__(
-        self, bus: Bus, stream: str, subject: str, table: Table, on_failure: Callable[[Service], None] | None = None
+        self,
+        bus: Bus,
+        stream: str,
+        subject: str,
+        table: Table,
+        on_failure: Callable[[Service], None] | None = None,
+        rest: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(f"pyoco-follow-{stream}", on_failure)
         self._bus = bus
         self._stream = stream
         self._subject = subject
         self._table = table
+        self._rest = rest
         self._feed: Feed | None = None
         self._log_limit = RateLimit()
         bus.on_disconnect(self._cut)
@@ -107,6 +117,8 @@ class Follower(Service):
             changes = feed.changes(_BATCH)
             if changes:
                 self._table.apply(changes)
+                if self._rest is not None and feed.is_caught_up and len(changes) < _BATCH:
+                    self._rest()
 
     def _reconcile(self) -> None:
         """Drop rows whose keys are gone without a message: expired, purged, or removed while nobody followed.

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 #: How long a list waits for what this gateway has just written.
 _OWN_WRITES_SEC = 2.0
+#: Changes gather for so long while nobody waits for one: applied together they cost half as much.
+_GATHERING_SEC = 0.02
 #: How long a snapshot that was removed at once may still be on its way here.
 _WITHDRAWAL_SEC = 0.5
 
@@ -74,7 +76,11 @@ class ReadModel:
         self._retention_sec = config.run_retention_sec
         self.disconnect_timeout_sec = config.worker_disconnect_timeout_sec
         self._database = open_database(config.read_model_path, has_tenants=self.has_tenants)
-        self._applied = threading.Condition()
+        lock = threading.RLock()
+        self._applied = threading.Condition(lock)
+        #: Told when somebody begins to wait for a change.
+        self._awaited = threading.Condition(lock)
+        self._waiting_count = 0
         #: By table: the last sequence that is in it, and the last that this gateway has written.
         self._applied_seqs = {"runs": 0, "workers": 0}
         self._written_seqs = {"runs": 0, "workers": 0}
@@ -85,7 +91,7 @@ class ReadModel:
         self._runs = BucketTable(self, config.runs_kv_bucket, "runs", "run_id")
         self._workers = BucketTable(self, config.workers_kv_bucket, "workers", "worker_id")
         self._followers = [
-            Follower(bus, names.bucket_stream(bucket), names.key_subject(bucket, ">"), table, on_failure)
+            Follower(bus, names.bucket_stream(bucket), names.key_subject(bucket, ">"), table, on_failure, self._gather)
             for bucket, table in ((config.runs_kv_bucket, self._runs), (config.workers_kv_bucket, self._workers))
         ]
         #: Whoever watches a run may have lost the right to, so all look up after a change.
@@ -157,11 +163,25 @@ class ReadModel:
         :return: whether it is; ``False`` at once when nothing will come at the moment.
         """
         with self._applied:
-            life = self._life
+            if self._applied_seqs[table] < seq:
+                self._wait_for(seq, timeout_sec, table)
+            return self._applied_seqs[table] >= seq
+
+    def _wait_for(self, seq: int, timeout_sec: float, table: str) -> None:
+        life = self._life
+        self._waiting_count += 1
+        self._awaited.notify_all()
+        try:
             self._applied.wait_for(
                 lambda: self._applied_seqs[table] >= seq or self._life != life or not self.is_complete, timeout_sec
             )
-            return self._applied_seqs[table] >= seq
+        finally:
+            self._waiting_count -= 1
+
+    def _gather(self) -> None:
+        """Let changes come together for as long as nobody waits for one; called by those who apply them."""
+        with self._awaited:
+            self._awaited.wait_for(lambda: bool(self._waiting_count or self._watches), _GATHERING_SEC)
 
     @property
     def life(self) -> int:
@@ -286,6 +306,7 @@ class ReadModel:
         watch = Watch()
         with self._applied:
             self._watches.setdefault(run_id, set()).add(watch)
+            self._awaited.notify_all()
         try:
             yield watch
         finally:

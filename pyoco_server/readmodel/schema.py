@@ -22,7 +22,7 @@ from pyoco_server.states import RunStatus
 logger = logging.getLogger(__name__)
 
 #: Raised when the tables change: a file of another version is rebuilt from the stream.
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 #: Marks a file as ours ("PYOC"), so that nobody else's database is emptied.
 _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
@@ -74,6 +74,9 @@ create index runs_to_retry on runs (tenant, tag, run_id, revision) where waits_f
 create index runs_to_cancel on runs (updated_at, run_id) where status = 'CANCELLING';
 create index runs_open on runs (updated_at, run_id) where status in ('PENDING', 'RUNNING', 'CANCELLING');
 create table retained (run_id text primary key, is_ghost integer not null) without rowid;
+create trigger runs_not_retained before insert on runs begin
+    delete from retained where run_id = new.run_id;
+end;
 create index runs_waiting on runs (tag, created_at) where status = 'PENDING' and waits_for_retry = 0;
 create table run_counts (
     status text not null,

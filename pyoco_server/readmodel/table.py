@@ -96,13 +96,13 @@ class BucketTable:
                     known = database.execute("select status from runs where run_id = ?", (key,)).fetchone()
                     if known is None or known[0] not in TERMINAL:
                         ended.append(json.loads(row[-1]))
-                self._remove(database, key)
                 is_ghost = row[2] not in TERMINAL and change.stored_at < self._model.oldest_open_at()
+                if is_ghost:
+                    self._remove(database, key)
+                else:
+                    database.execute(f"insert or replace into runs values ({', '.join('?' * len(row))})", row)
                 if is_ghost or (row[2] in TERMINAL and not change.expires):
                     database.execute("insert into retained values (?, ?)", (key, is_ghost))
-                if is_ghost:
-                    return
-                database.execute(f"insert into runs values ({', '.join('?' * len(row))})", row)
             else:
                 self._model.worker_records.keep(key, change.seq, _worker(change.payload))
                 row = (key, change.seq, change.payload.decode())
