@@ -22,7 +22,7 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 from pyoco_server.gateway.problems import CONTENT_TYPE, body_too_large, problem_document
@@ -69,6 +69,19 @@ class ProblemTask(ErrorTask):
         self.write(b"" if getattr(self.request, "command", None) == "HEAD" else body)
 
 
+class AnswerTask(WSGITask):
+    """Sends the head of an answer together with its first piece; waitress would call the kernel for each."""
+
+    def write(self, data: bytes) -> None:
+        if data and self.complete and self.has_body and not self.wrote_header:
+            self.channel.head = self.build_response_header()
+            self.wrote_header = True
+        super().write(data)
+        if self.channel.head:
+            # None of the data is part of the answer.
+            self.channel.write_soon(b"")
+
+
 class Channel(HTTPChannel):
     """A connection that lets a client read why its request was refused.
 
@@ -76,7 +89,10 @@ class Channel(HTTPChannel):
     closed first, and what still comes is thrown away until the client has closed, too.
     """
 
+    task_class = AnswerTask
     error_task_class = ProblemTask
+    #: Goes out before what is written next.
+    head = b""
     #: Set by the task that refused a request.
     has_unread_input = False
     _is_draining = False
@@ -90,6 +106,7 @@ class Channel(HTTPChannel):
         super().__init__(*args, **kwargs)
         #: Since when it is coming, or the connection is idle; ``time.monotonic()``.
         self._since = time.monotonic()
+        self.server.sockets.look_again(self)
 
     def received(self, data: bytes) -> Any:
         taken = super().received(data)
@@ -116,6 +133,15 @@ class Channel(HTTPChannel):
         """Give what to compare connections by: the bytes a second that come, and among idle ones who is so for less."""
         elapsed_sec = max(now - self._since, 0.001)
         return (self._coming_bytes / elapsed_sec if self._coming is not None else 0.0, -elapsed_sec)
+
+    def service(self) -> None:
+        self.server.serving.channel = self
+        super().service()
+
+    def write_soon(self, data: Any) -> Any:
+        if self.head:
+            data, self.head = self.head + data, b""
+        return super().write_soon(data)
 
     def give_up(self) -> None:
         """Answer the request that is coming with 408, and close."""

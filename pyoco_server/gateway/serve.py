@@ -5,28 +5,22 @@ Source: design, sections 1 and 8.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable
-
-from waitress.server import create_server
 
 from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
 from pyoco_server.errors import InvalidCommand, PyocoServerError
-from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.canceller import Canceller
-from pyoco_server.gateway.channel import channel_class, dismiss_slow
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
+from pyoco_server.gateway.http_server import BACKLOG, HttpServer
 from pyoco_server.gateway.instruments import Instruments
 from pyoco_server.gateway.lease_keeper import LeaseKeeper
-from pyoco_server.gateway.limits import max_body_bytes, max_bytes_in_work
+from pyoco_server.gateway.limits import max_bytes_in_work
 from pyoco_server.gateway.room import Room
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
@@ -58,88 +52,10 @@ from pyoco_server.stores.workflows import WorkflowStore
 
 logger = logging.getLogger(__name__)
 
-#: Threads for requests; each watch takes one more.
-_REQUEST_THREADS = 32
-#: Connections beyond the threads: kept-alive ones, and those that wait for a thread.
-_SPARE_CONNECTIONS = 200
-_CHANNEL_TIMEOUT_SEC = 60
-#: So much of an answer is in memory before its thread waits for the client. waitress keeps what was sent, too, up to
-#: this size, and what a thread once took stays its own: with the 16 MiB of waitress 18 MB for each that sent a wheel.
-_ANSWER_BUFFER_BYTES = 1024 * 1024
-_BACKLOG = 1024
-#: How often it is looked for clients that do not let their requests come.
-_LOOK_SEC = 0.5
 #: How long NATS may take to answer when the gateway starts.
 CONNECT_TIMEOUT_SEC = 4.0
 #: How long a cluster of NATS may take then to have a leader for a stream: its machines may start at the same moment.
 _LEADER_TIMEOUT_SEC = 60.0
-
-
-class HttpServer(Service):
-    """Waitress on a thread of its own, stopped without cutting off answers.
-
-    :param listener: bound and listening already, so that a port in use is known before anything else starts.
-    """
-
-    def __init__(self, listener: socket.socket, gateway: Gateway, on_failure: Callable[[Service], None]) -> None:
-        super().__init__("pyoco-http", on_failure)
-        threads = _REQUEST_THREADS + gateway.config.max_watches
-        self._server = create_server(
-            create_app(gateway),
-            sockets=[listener],
-            threads=threads,
-            connection_limit=threads + _SPARE_CONNECTIONS,
-            # Without it nobody notices that the client of a silent stream has left (nats-facts, I).
-            channel_request_lookahead=1,
-            asyncore_use_poll=True,
-            channel_timeout=_CHANNEL_TIMEOUT_SEC,
-            outbuf_high_watermark=_ANSWER_BUFFER_BYTES,
-            # The history of the wheels keeps what proxies say; nothing else believes it.
-            clear_untrusted_proxy_headers=False,
-            backlog=_BACKLOG,
-            ident=None,
-        )
-        self._server.channel_class = channel_class(functools.partial(max_body_bytes, gateway.config))
-        self._drained = Deadline(0)
-        self._next_look = 0.0
-
-    def stop(self, deadline: Deadline) -> bool:
-        """Accept nothing more, let answers that have begun end within the deadline, then close."""
-        self._drained = deadline
-        return super().stop(deadline)
-
-    def wake(self) -> None:
-        with contextlib.suppress(OSError):
-            # It is closed when the server has ended before it was told to.
-            self._server.pull_trigger()
-
-    def run(self) -> None:
-        while not self.is_stopping:
-            self._turn(1.0)
-        # The listener alone: who comes now is refused and may ask another gateway, and does not wait for the end here.
-        self._server.asyncore.dispatcher.close(self._server)
-        while self._close_idle() and not self._drained.has_passed:
-            self._turn(0.05)
-        self._server.task_dispatcher.shutdown(timeout=1)
-        self._server.close()
-        self._server.asyncore.close_all(self._server._map, ignore_all=True)
-
-    def _turn(self, timeout_sec: float) -> None:
-        server = self._server
-        server.asyncore.loop(timeout=timeout_sec, map=server._map, use_poll=True, count=1)
-        if server.in_connection_overflow or time.monotonic() >= self._next_look:
-            dismiss_slow(list(server.active_channels.values()), is_full=server.in_connection_overflow)
-            self._next_look = time.monotonic() + _LOOK_SEC
-
-    def _close_idle(self) -> bool:
-        """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left."""
-        is_busy = False
-        for channel in list(self._server.active_channels.values()):
-            if channel.is_waiting:
-                channel.handle_close()
-            else:
-                is_busy = True
-        return is_busy
 
 
 class GatewayServer:
@@ -293,7 +209,7 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as exc:
         raise InvalidCommand(
             f"The gateway cannot listen on {host}:{port}: {exc.strerror or exc}. Stop what uses it, or give --port."

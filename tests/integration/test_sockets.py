@@ -1,0 +1,145 @@
+"""What the HTTP server waits for: sockets that are silent cost nothing, and none is forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from pyoco_server.gateway import http_server
+from pyoco_server.gateway.sockets import Sockets
+from tests.support.gateway import LocalGateway
+from tests.support.nats import NatsServer
+
+REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST_REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+class Channel:
+    """One end of a connection, which counts how often it is asked what it waits for."""
+
+    accepting = False
+
+    def __init__(self, channels: dict[int, Channel]) -> None:
+        self.near, self.far = socket.socketpair()
+        self._fileno = self.near.fileno()
+        self.is_reading, self.is_writing = True, False
+        self.asked_count = 0
+        self.received = b""
+        self.written_count = 0
+        channels[self._fileno] = self
+
+    def readable(self) -> bool:
+        self.asked_count += 1
+        return self.is_reading
+
+    def writable(self) -> bool:
+        return self.is_writing
+
+    def handle_read_event(self) -> None:
+        self.received += self.near.recv(100)
+
+    def handle_write_event(self) -> None:
+        self.written_count += 1
+        self.is_writing = False
+
+
+@pytest.fixture
+def channels() -> Iterator[dict[int, Channel]]:
+    made: dict[int, Channel] = {}
+    yield made
+    for channel in made.values():
+        channel.near.close()
+        channel.far.close()
+
+
+@pytest.fixture
+def sockets(channels: dict[int, Channel]) -> Iterator[Sockets]:
+    with contextlib.closing(Sockets(channels)) as made:
+        yield made
+
+
+def test_a_silent_socket_is_not_asked_again(channels: dict[int, Channel], sockets: Sockets) -> None:
+    busy, *silent = [Channel(channels) for _ in range(20)]
+    sockets.look_at_all()
+    sockets.turn(0)
+    asked = [channel.asked_count for channel in silent]
+    for number in range(1, 6):
+        busy.far.sendall(b"x")
+        sockets.turn(10)
+        assert busy.received == b"x" * number
+    assert [channel.asked_count for channel in silent] == asked
+
+
+def test_a_socket_is_waited_for_as_it_wishes_now(channels: dict[int, Channel], sockets: Sockets) -> None:
+    channel = Channel(channels)
+    sockets.look_at_all()
+    sockets.turn(0)
+    channel.is_writing = True
+    assert sockets.look_again(channel)
+    sockets.turn(10)
+    assert (channel.written_count, channel.is_writing) == (1, False)
+    sockets.turn(0)
+    assert not sockets.look_again(channel), "nothing has changed since"
+    channel.is_reading = False
+    assert sockets.look_again(channel)
+    channel.far.sendall(b"x")
+    sockets.turn(0)
+    assert (channel.written_count, channel.received) == (1, b"")
+    channel.is_reading = True
+    assert sockets.look_again(channel)
+    sockets.turn(10)
+    assert channel.received == b"x"
+
+
+def test_what_changes_while_the_kernel_is_told_is_not_lost(channels: dict[int, Channel], sockets: Sockets) -> None:
+    class Hasty(Channel):
+        """Begins to read as soon as it has said that it does not: before anybody can have heard of that."""
+
+        def readable(self) -> bool:
+            is_reading, self.is_reading = super().readable(), True
+            return is_reading
+
+    channel = Hasty(channels)
+    channel.is_reading = False
+    channel.far.sendall(b"x")
+    sockets.look_at_all()
+    sockets.turn(10)
+    assert channel.received == b"x"
+
+
+def test_a_number_that_stands_for_another_connection_by_now_is_told_anew(
+    channels: dict[int, Channel], sockets: Sockets
+) -> None:
+    first = Channel(channels)
+    sockets.look_at_all()
+    sockets.turn(0)
+    first.near.close()
+    second = Channel(channels)
+    assert second._fileno == first._fileno
+    assert sockets.look_again(second)
+    second.far.sendall(b"x")
+    sockets.turn(10)
+    assert (first.received, second.received) == (b"", b"x")
+    first.far.close()
+
+
+def test_the_end_of_an_answer_is_noticed_at_once(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing is looked at for no reason, so that nothing is noticed by chance.
+    monkeypatch.setattr(http_server, "_LOOK_SEC", 300.0)
+    gateway = LocalGateway(nats)
+    with contextlib.closing(requests.Session()) as session:
+        for _ in range(20):
+            assert gateway.raw(REQUEST * 20 + LAST_REQUEST).count(b"HTTP/1.1 200 OK") == 21
+            assert session.get(f"{gateway.url}/health", timeout=10).ok
+    gateway.stop()
+
+
+def test_head_and_body_of_an_answer_come_together(shared: LocalGateway) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=10) as connection:
+        for _ in range(20):
+            connection.sendall(REQUEST)
+            assert connection.recv(65536).endswith(b'{"status": "ok"}\n')
