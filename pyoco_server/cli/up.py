@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 
 from pyoco_server.cli.exits import EXIT_DONE
 from pyoco_server.cli.signals import StopSignals
@@ -10,6 +11,9 @@ from pyoco_server.cli.stack import Stack
 from pyoco_server.config import Config, read_environment
 from pyoco_server.errors import InvalidCommand
 from pyoco_server.logs import configure_logging
+
+#: New objects that may come together before it is looked for cycles among them; Python's own number is 700.
+_GC_THRESHOLD = 10_000
 
 
 def run_up(args: argparse.Namespace) -> int:
@@ -26,6 +30,7 @@ def run_up(args: argparse.Namespace) -> int:
     try:
         with signals.interrupting():
             stack.start()
+        _collect_less()
         signals.wait()
     except KeyboardInterrupt:
         # Told to stop while it started: that is no failure either.
@@ -33,6 +38,14 @@ def run_up(args: argparse.Namespace) -> int:
     stack.stop()
     signals.raise_failure()
     return EXIT_DONE
+
+
+def _collect_less() -> None:
+    """Have Python look for cycles among fewer objects and less often: what is there by now stays for good, and requests
+    leave hardly any. By default it takes a tenth of the time of a busy gateway."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
 
 
 def _worker_command(args: argparse.Namespace, config: Config) -> list[str] | None:

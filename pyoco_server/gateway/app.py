@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask, Response, g, request
 
@@ -64,10 +66,17 @@ class _Answer(Response):
     default_mimetype = None
 
 
+class _App(Flask):
+    """Knows that no function of ours is a coroutine; Flask looks again for each that it calls."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(parts: Gateway) -> Flask:
     """Make the WSGI application of a gateway."""
     web = importlib.resources.files("pyoco_server.web")
-    app = Flask("pyoco_server.gateway", template_folder=str(web / "templates"), static_folder=None)
+    app = _App("pyoco_server.gateway", template_folder=str(web / "templates"), static_folder=None)
     frame.install(app)
     app.json = JsonAnswers(app)
     app.request_class = UploadRequest
