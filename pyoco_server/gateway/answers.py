@@ -12,6 +12,14 @@ from typing import Any
 from flask import Response
 from flask.json.provider import JSONProvider
 
+#: Stand in every answer. A cache between would give one tenant's answer to another: it does not know that the key's
+#: header matters.
+ANSWER_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    ("Cache-Control", "private, no-cache"),
+)
+
 
 def to_json(value: Any) -> str:
     """Encode a value; a number that JSON does not know becomes null.
@@ -23,6 +31,11 @@ def to_json(value: Any) -> str:
         return json.dumps(value, allow_nan=False)
     except ValueError:
         return json.dumps(_with_nulls(value))
+
+
+def json_line(value: Any) -> str:
+    """Encode an answer; the line's end is for terminals."""
+    return to_json(value) + "\n"
 
 
 def _with_nulls(value: Any) -> Any:
@@ -40,9 +53,7 @@ class JsonAnswers(JSONProvider):
         return to_json(obj)
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
-        # The line's end is for terminals.
-        text = self.dumps(self._prepare_response_obj(args, kwargs)) + "\n"
-        return Response(text, mimetype="application/json")
+        return Response(json_line(self._prepare_response_obj(args, kwargs)), mimetype="application/json")
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return json.loads(s)

@@ -13,6 +13,7 @@ from pyoco_server.gateway import (
     batch,
     cancel,
     deadletters,
+    fast_lane,
     health,
     logs,
     metrics,
@@ -25,7 +26,7 @@ from pyoco_server.gateway import (
     workers,
 )
 from pyoco_server.gateway.admission import READING
-from pyoco_server.gateway.answers import JsonAnswers
+from pyoco_server.gateway.answers import ANSWER_HEADERS, JsonAnswers
 from pyoco_server.gateway.context import Gateway, attach, gateway
 from pyoco_server.gateway.limits import WHEEL_PATHS, max_body_bytes, max_form_memory_bytes
 from pyoco_server.gateway.pages import cancel as cancel_page
@@ -87,6 +88,7 @@ def create_app(parts: Gateway) -> Flask:
     problems.install(app)
     metrics.install(app)
     admission.install(app)
+    fast_lane.install(app)
     for module in (
         health,
         runs,
@@ -132,10 +134,8 @@ def _release_room(error: BaseException | None) -> None:
 
 
 def _harden(response: Response) -> Response:
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
-    # A cache between would give one tenant's answer to another: it does not know that the key's header matters.
-    response.headers.setdefault("Cache-Control", "private, no-cache")
+    for name, value in ANSWER_HEADERS:
+        response.headers.setdefault(name, value)
     if response.mimetype == "text/html":
         response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response

@@ -12,6 +12,7 @@ from typing import Any
 from flask import Blueprint, request
 
 from pyoco_server.errors import BusError, BusUnavailable, Fault, InvalidInput, PyocoServerError, SubmissionUncertain
+from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.description import described
 from pyoco_server.gateway.inputs import BatchInput, RunInput, read_model
@@ -39,8 +40,7 @@ def submit_batch(body: BatchInput) -> BatchResult:
 
 def _runs_of(given: BatchInput) -> list[RunRequest | InvalidInput]:
     def read(item: Any, where: str) -> RunRequest:
-        run = read_model(RunInput, item, where)
-        return run_request(run.flow_name, run.tag, run.tags, run.params, policy=run.policy)
+        return read_model(RunInput, item, where).request(caller(), gateway().config.default_tag)
 
     return _each(given.runs or [], "runs", read)
 

@@ -22,6 +22,7 @@ from waitress.server import TcpWSGIServer
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.channel import channel_class, dismiss_slow
 from pyoco_server.gateway.context import Gateway
+from pyoco_server.gateway.fast_lane import FastLane
 from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.gateway.sockets import Sockets
 from pyoco_server.service import Deadline, Service
@@ -86,7 +87,7 @@ class HttpServer(Service):
         )
         self._server = _Server(
             self._sockets,
-            application=create_app(gateway),
+            application=FastLane(create_app(gateway), gateway),
             map=channels,
             _sock=listener,
             adj=adjustments,

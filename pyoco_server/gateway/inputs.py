@@ -31,6 +31,8 @@ from pyoco_server.contract.policy import DEFAULT_RETRY_DELAY_SEC, MAX_ATTEMPTS, 
 from pyoco_server.errors import Fault, InvalidInput, InvalidWorkersRequest
 from pyoco_server.gateway.texts import Boolean, Integer, Number
 from pyoco_server.gateway.wording import PRINTABLE_PATTERN, TAG_PATTERN, message_of
+from pyoco_server.operations.authenticate import Caller
+from pyoco_server.operations.submit import RunRequest
 from pyoco_server.states import RunStatus, TaskState
 
 MAX_BATCH_RUNS = 1_000
@@ -74,7 +76,7 @@ class PolicyInput(Input):
 
     @property
     def policy(self) -> RunPolicy:
-        return RunPolicy(**self.model_dump(include=set(PolicyInput.model_fields)))
+        return RunPolicy(self.max_attempts, self.retry_delay_sec, self.timeout_sec, self.resume)
 
 
 class RunInput(PolicyInput):
@@ -84,6 +86,10 @@ class RunInput(PolicyInput):
     params: dict[str, Any] = Field(default_factory=dict)
     tag: RoutingTag | None = None
     tags: Labels | None = None
+
+    def request(self, caller: Caller, default_tag: str) -> RunRequest:
+        """Give it as the request of who sent it."""
+        return RunRequest.of(caller, default_tag, self.flow_name, self.tag, self.tags, self.params, policy=self.policy)
 
 
 class HiddenInput(Input):

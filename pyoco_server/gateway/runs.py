@@ -15,7 +15,7 @@ from pyoco_server.contract import names, projections
 from pyoco_server.contract.policy import RunPolicy
 from pyoco_server.errors import CannotRunAgain, Fault, InvalidInput, TooLarge, WorkflowInvalid
 from pyoco_server.gateway.admission import caller
-from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.context import Gateway, gateway
 from pyoco_server.gateway.description import Form, described
 from pyoco_server.gateway.inputs import (
     RerunInput,
@@ -41,8 +41,8 @@ Answer = tuple[Accepted, dict[str, str]]
 @described()
 def submit_run(headers: SubmitHeaders, body: RunInput) -> Answer:
     """Submit a flow by its name."""
-    wanted = run_request(body.flow_name, body.tag, body.tags, body.params, policy=body.policy)
-    return _answer(_submit(wanted, headers.idempotency_key))
+    wanted = body.request(caller(), gateway().config.default_tag)
+    return _answer(submit(gateway(), wanted, headers.idempotency_key))
 
 
 @blueprint.post("/runs/yaml")
@@ -53,7 +53,9 @@ def submit_workflow(headers: SubmitHeaders) -> Answer:
     given = read_model(WorkflowInput, fields, where)
     workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
     wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, policy=given.policy)
-    return _answer(_submit(wanted, headers.idempotency_key), [warning.as_dict() for warning in workflow.warnings])
+    return _answer(
+        submit(gateway(), wanted, headers.idempotency_key), [warning.as_dict() for warning in workflow.warnings]
+    )
 
 
 @blueprint.post("/runs/<run_id>/rerun")
@@ -123,19 +125,27 @@ def rerun(run_id: str, *, from_failed: bool, key: str | None) -> Submitted:
     """
     parts = gateway()
     snapshot = parts.runs.get(run_id).snapshot
-    return _submit(rerun_request(snapshot, parts.workflows, caller(), from_failed=from_failed), key)
+    return submit(parts, rerun_request(snapshot, parts.workflows, caller(), from_failed=from_failed), key)
 
 
-def _submit(wanted: RunRequest, key: str | None) -> Submitted:
-    submission = gateway().submission
-    submitted = submission.submit(wanted) if key is None else submission.submit_once(wanted, key)
-    gateway().model.note_written(submitted.revision)
+def submit(parts: Gateway, wanted: RunRequest, key: str | None) -> Submitted:
+    """Submit a run; no list of this gateway is answered without it from now on.
+
+    :param key: the idempotency key, where there is one.
+    """
+    submitted = parts.submission.submit(wanted) if key is None else parts.submission.submit_once(wanted, key)
+    parts.model.note_written(submitted.revision)
     return submitted
+
+
+def accepted(submitted: Submitted) -> Accepted:
+    """Give the document that answers a submission."""
+    return {"run_id": submitted.run_id, "status": "PENDING"}
 
 
 def _answer(submitted: Submitted, warnings: Sequence[dict[str, Any]] = ()) -> Answer:
     """Give the answer to a submission; a repeated one gets that of the first, with a header that says so."""
-    document: Accepted = {"run_id": submitted.run_id, "status": "PENDING"}
+    document = accepted(submitted)
     if warnings:
         document["warnings"] = list(warnings)
     return document, {"Idempotent-Replayed": "true"} if submitted.is_repeated else {}
