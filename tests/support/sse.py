@@ -31,6 +31,7 @@ class EventStream:
 
     def __init__(self, port: int, path: str, headers: dict[str, str] | None = None, timeout_sec: float = 10) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_sec)
+        self.asked_at = time.monotonic()
         self._connection.request("GET", path, headers=headers or {})
         self.answer = self._connection.getresponse()
         self.opened_at = time.monotonic()
