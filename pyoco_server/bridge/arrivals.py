@@ -19,14 +19,15 @@ import nats.errors
 _NO_RESPONDERS = "503"
 
 
-class _HandedOn:
-    """Stands where nats-py keeps the messages of a subscription until somebody takes them."""
+class _HandedOn(asyncio.Queue[nats.aio.msg.Msg]):
+    """Stands where nats-py keeps the messages of a subscription until somebody takes them; always empty."""
 
     def __init__(self, take: Callable[[nats.aio.msg.Msg], None]) -> None:
-        self.put_nowait = take
+        super().__init__()
+        self._take = take
 
-    def empty(self) -> bool:
-        return True
+    def put_nowait(self, item: nats.aio.msg.Msg) -> None:
+        self._take(item)
 
 
 async def subscribe(client: nats.NATS, subject: str, take: Callable[[nats.aio.msg.Msg], None]) -> Any:
@@ -36,7 +37,7 @@ async def subscribe(client: nats.NATS, subject: str, take: Callable[[nats.aio.ms
     """
     subscription = await client.subscribe(subject, pending_msgs_limit=-1, pending_bytes_limit=-1)
     # The server has not been told of it yet, so nothing has come.
-    subscription._pending_queue = _HandedOn(take)  # type: ignore[assignment]
+    subscription._pending_queue = _HandedOn(take)
     return subscription
 
 

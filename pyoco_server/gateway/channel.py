@@ -7,9 +7,6 @@ Source: RFC 9457; contract, section 3; RFC 9112, section 9.6 (how to close a con
 RFC 9110, section 15.5.9 (408).
 """
 
-# waitress is published without types for its calls.
-# mypy: disable-error-code="no-untyped-call"
-
 from __future__ import annotations
 
 import contextlib

@@ -3,9 +3,6 @@
 Source: design, section 8.
 """
 
-# waitress is published without types for its calls.
-# mypy: disable-error-code="no-untyped-call"
-
 from __future__ import annotations
 
 import contextlib

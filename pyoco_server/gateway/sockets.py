@@ -4,9 +4,6 @@ Left to itself waitress asks every connection what it waits for, and tells the k
 hundreds of open watches that costs more than to answer a request. Here the kernel is told what has changed.
 """
 
-# waitress is published without types for its calls.
-# mypy: disable-error-code="no-untyped-call"
-
 from __future__ import annotations
 
 import select
