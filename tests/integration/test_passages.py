@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,6 +40,7 @@ class Replica:
         #: Gives the answers to a request by the sequence from which it reads.
         self.answer: Callable[[int], list[Answer]] = lambda seq: [NONE]
         self.asked: list[int] = []
+        self._answering: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Replica:
         self._parts.bus.call(self._begin(), timeout_sec=5)
@@ -50,7 +52,12 @@ class Replica:
     async def _begin(self) -> None:
         self._subscription = await self._parts.bus.subscribe(f"$JS.API.DIRECT.GET.{STREAM}", self._take)
 
-    async def _take(self, request: nats.aio.msg.Msg) -> None:
+    def _take(self, request: nats.aio.msg.Msg) -> None:
+        answering = asyncio.create_task(self._answer(request))
+        self._answering.add(answering)
+        answering.add_done_callback(self._answering.discard)
+
+    async def _answer(self, request: nats.aio.msg.Msg) -> None:
         seq = json.loads(request.data)["seq"]
         self.asked.append(seq)
         for headers, payload in self.answer(seq):
