@@ -5,7 +5,7 @@ Source: design, section 11.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -99,6 +99,7 @@ class TagView:
     :param retry_count: those of the waiting runs that have failed and wait until they are tried again.
     :param oldest_at: when the oldest of the others was submitted; ``None`` when none waits for a worker.
     :param workers: those that live.
+    :param is_polled: whether workers serve it that ask over HTTP, and are not in the registry.
     """
 
     tag: str
@@ -106,6 +107,7 @@ class TagView:
     retry_count: int
     oldest_at: float | None
     workers: list[WorkerView] = field(default_factory=list)
+    is_polled: bool = False
 
     @property
     def ready_count(self) -> int:
@@ -115,7 +117,7 @@ class TagView:
     @property
     def is_stuck(self) -> bool:
         """Whether runs wait for a worker and nobody will take them."""
-        return self.ready_count > 0 and not self.workers
+        return self.ready_count > 0 and not self.workers and not self.is_polled
 
     @property
     def slot_count(self) -> int:
@@ -139,15 +141,28 @@ def worker_views(records: Iterable[WorkerRecord], *, now: float, timeout_sec: fl
     return sorted(views, key=lambda view: (order.index(view.state), view.record.worker_id))
 
 
-def tag_views(waiting: Sequence[WaitingTag], workers: Sequence[WorkerView]) -> list[TagView]:
-    """Give the tags with waiting runs or live workers: those that nobody serves first, then by the longest wait."""
+def tag_views(
+    waiting: Sequence[WaitingTag], workers: Sequence[WorkerView], polled_tags: Collection[str]
+) -> list[TagView]:
+    """Give the tags with waiting runs or live workers: those that nobody serves first, then by the longest wait.
+
+    :param polled_tags: those that workers serve which are not in the registry.
+    """
     serving: dict[str, list[WorkerView]] = {}
     for worker in workers:
         if worker.is_alive:
             for tag in worker.tags:
                 serving.setdefault(tag, []).append(worker)
     views = [
-        TagView(tag.tag, tag.run_count, tag.retry_count, tag.oldest_at, serving.get(tag.tag, [])) for tag in waiting
+        TagView(
+            tag.tag,
+            tag.run_count,
+            tag.retry_count,
+            tag.oldest_at,
+            serving.get(tag.tag, []),
+            is_polled=tag.tag in polled_tags,
+        )
+        for tag in waiting
     ]
     idle = sorted(serving.keys() - {tag.tag for tag in waiting})
     views += [TagView(tag, 0, 0, None, serving[tag]) for tag in idle]

@@ -89,6 +89,19 @@ class Reports:
         )
         return [WaitingTag(*row) for row in self._rows(statement)]
 
+    def polled_tags(self, now: float) -> set[str]:
+        """Give the tags that workers serve which ask over HTTP, as far as their runs show it: they have no record.
+
+        One of a tag's runs is in their hands, and one waits that they may be given: runs with a flow.yaml they are not.
+        """
+        statement = (
+            "select distinct tag from runs as held indexed by runs_leased"
+            " where tenant = ? and lease_reply is not null and lease_until > ?"
+            " and exists (select 1 from runs indexed by runs_to_hand_out where runs.tenant = held.tenant"
+            " and runs.tag = held.tag and free_at is not null and free_at < ?)"
+        )
+        return {tag for (tag,) in self._rows(statement, now, now)}
+
     def at_work(self, limit: int) -> list[dict[str, Any]]:
         """Give the runs that somebody holds, those that were submitted first first; as lists have them."""
         statement = (

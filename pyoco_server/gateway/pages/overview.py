@@ -70,7 +70,7 @@ def overview() -> Response:
     rows = [run_row(document, now) for document in reports.at_work(_MAX_RUNNING)]
     usual = reports.usual_durations([row.flow_name for row in rows], now - USUAL_WINDOW_SEC)
     working = [_working(row, usual.get(row.flow_name)) for row in overdue_first(rows, usual)]
-    tags = tag_views(reports.waiting(), workers)
+    tags = tag_views(reports.waiting(), workers, reports.polled_tags(now))
     stuck = [tag for tag in tags if tag.is_stuck]
     lost = lost_workers(workers)
     unsynced = out_of_sync(workers)

@@ -28,7 +28,8 @@ def queues() -> Response:
     now = time.time()
     reports = Reports(gateway().model, caller().tenant_id)
     timeout_sec = gateway().config.worker_disconnect_timeout_sec
-    tags = tag_views(reports.waiting(), worker_views(gateway().model.workers(), now=now, timeout_sec=timeout_sec))
+    workers = worker_views(gateway().model.workers(), now=now, timeout_sec=timeout_sec)
+    tags = tag_views(reports.waiting(), workers, reports.polled_tags(now))
     return render(
         "queues.html",
         refresh_sec=_REFRESH_SEC,
