@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.fleet import flow
 from tests.support.plant import Plant
@@ -70,10 +71,12 @@ def test_who_does_not_want_it_has_everything_done_again(plant: Plant) -> None:
     assert (plant.begun(name, "one"), run["resume"]) == (2, False)
 
 
-def test_a_flow_with_a_loop_begins_from_the_start_and_says_so(plant: Plant) -> None:
+@pytest.mark.parametrize("part", ["repeat(count=1) { two }", "switch(on={{ params.times }}) { 1: two }"])
+def test_a_flow_with_a_loop_or_a_switch_begins_from_the_start_and_says_so(plant: Plant, part: str) -> None:
     name = uuid.uuid4().hex[:8]
-    workflow = flow("one >> two >> fail_until").replace("two >>", "repeat(count=1) { two } >>")
-    run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, **AGAIN))
+    document = yaml.safe_load(flow("one >> two >> fail_until"))
+    document["flow"]["graph"] = f"one >> {part} >> fail_until"
+    run = plant.fleet.ended(plant.submit(yaml.safe_dump(document), params={"name": name, "times": 1}, **AGAIN))
     assert plant.begun(name, "one") == 2
     assert run["resume_note"] == "It began again from the start: its flow has loops or switches."
 

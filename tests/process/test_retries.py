@@ -103,21 +103,22 @@ def test_every_way_to_submit_takes_the_policy(plant: Plant, form: str) -> None:
     workflow = flow("quick")
     (plant.folder / "flow.yaml").write_text(workflow)
     (plant.folder / "sets.jsonl").write_text("{}\n")
-    flags = ("--tag", "nobody", "--max-attempts", "2", "--retry-delay-sec", "3600")
+    policy = {"max_attempts": 2, "retry_delay_sec": 3600, "timeout_sec": 5, "resume": False}
+    flags = ("--tag", "nobody", "--max-attempts", "2", "--retry-delay-sec", "3600", "--timeout-sec", "5", "--no-resume")
     file = ("--workflow-file", "flow.yaml", "--flow-name", "main")
     if form == "name":
-        answer = plant.client.submit_run("main", tag="nobody", **LATER)
+        answer = plant.client.submit_run("main", tag="nobody", **policy)
     elif form == "yaml":
-        answer = plant.client.submit_run_yaml(workflow, flow_name="main", tag="nobody", **LATER)
+        answer = plant.client.submit_run_yaml(workflow, flow_name="main", tag="nobody", **policy)
     elif form == "batch":
-        (answer,) = plant.client.submit_batch([{"flow_name": "main", "tag": "nobody", **LATER}])
+        (answer,) = plant.client.submit_batch([{"flow_name": "main", "tag": "nobody", **policy}])
     elif form == "command":
         answer = json.loads(plant.command("submit", *flags).stdout)
     else:
         each = ("--params-file", "sets.jsonl", "--each") if form == "each" else ()
         answer = json.loads(plant.command("submit-yaml", *file, *flags, *each).stdout)
     run = plant.client.get_run(answer["run_id"])
-    assert (run["max_attempts"], run["retry_delay_sec"]) == (2, 3600)
+    assert {name: run[name] for name in policy} == policy
 
 
 @pytest.mark.parametrize(
