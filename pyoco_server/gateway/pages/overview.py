@@ -13,7 +13,7 @@ from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.chart_svg import BASE_Y, hour_bars
 from pyoco_server.gateway.pages.frame import render
 from pyoco_server.gateway.pages.marks import LOST, NEARLY_FULL, NO_WORKER, OUT_OF_SYNC, OVERDUE
-from pyoco_server.gateway.pages.rows import RunRow, first_line, name_of, run_row
+from pyoco_server.gateway.pages.rows import RunRow, first_line, name_of, run_row, took_sec
 from pyoco_server.gateway.pages.session import sign_in_page
 from pyoco_server.operations.attention import (
     TagView,
@@ -55,6 +55,19 @@ class Working:
     usual: float | None
 
 
+@dataclass(frozen=True)
+class _Held:
+    """What decides which of the runs that go on are shown."""
+
+    document: dict[str, Any]
+    flow_name: str
+    took_sec: float | None
+
+    @classmethod
+    def of(cls, document: dict[str, Any], now: float) -> _Held:
+        return cls(document, name_of(document.get("flow_name")), took_sec(document, now))
+
+
 @blueprint.get("/")
 def overview() -> Response:
     """Show how everything is; who has not signed in sees nothing of it."""
@@ -67,15 +80,16 @@ def overview() -> Response:
     workers = worker_views(gateway().model.workers(), now=now, timeout_sec=config.worker_disconnect_timeout_sec)
     if not counts:
         return _empty(workers)
-    rows = [run_row(document, now) for document in reports.at_work(_MAX_RUNNING)]
-    usual = reports.usual_durations([row.flow_name for row in rows], now - USUAL_WINDOW_SEC)
-    working = [_working(row, usual.get(row.flow_name)) for row in overdue_first(rows, usual)]
+    held = [_Held.of(document, now) for document in reports.at_work(_MAX_RUNNING)]
+    usual = reports.usual_durations([run.flow_name for run in held], now - USUAL_WINDOW_SEC)
+    held = overdue_first(held, usual)
+    overdue_count = sum(is_overdue(run.took_sec, usual.get(run.flow_name)) for run in held)
+    working = [_working(run_row(run.document, now), usual.get(run.flow_name)) for run in held[:_MAX_SHOWN]]
     tags = tag_views(reports.waiting(), workers, reports.polled_tags(now))
     stuck = [tag for tag in tags if tag.is_stuck]
     lost = lost_workers(workers)
     unsynced = out_of_sync(workers)
     full = nearly_full(gateway().bus, config)
-    overdue = [run for run in working if run.is_overdue]
     hour = int(now // 3600)
     bars = hour_bars(reports.ended_by_hour(hour - 23), hour)
     return render(
@@ -92,12 +106,14 @@ def overview() -> Response:
         lost=lost,
         unsynced=[(view, first_line(view.wheel_sync_error)) for view in unsynced],
         full=full,
-        overdue=overdue,
+        # They stand first.
+        overdue=[run for run in working[:_MAX_NEEDS] if run.is_overdue],
+        overdue_count=overdue_count,
         max_needs=_MAX_NEEDS,
-        need_count=len(stuck) + len(lost) + len(full) + len(unsynced) + len(overdue),
+        need_count=len(stuck) + len(lost) + len(full) + len(unsynced) + overdue_count,
         marks={"stuck": NO_WORKER, "lost": LOST, "full": NEARLY_FULL, "unsynced": OUT_OF_SYNC, "overdue": OVERDUE},
         groups=[_group(group) for group in reports.failures(now - _DAY_SEC, _MAX_GROUPS)],
-        working=working[:_MAX_SHOWN],
+        working=working,
         tags=tags[:_MAX_TAGS],
         bars=bars,
         base_y=BASE_Y,

@@ -63,6 +63,9 @@ def submit() -> AnyResponse:
         asked = _read(file, sent)
     except (InvalidInput, TooLarge) as exc:
         faults = exc.faults if isinstance(exc, InvalidInput) else (Fault("", exc.detail),)
+        if len(file) > gateway().config.workflow_yaml_max_bytes:
+            # The page would be as large.
+            sent["workflow"] = ""
         return _form(sent, faults=faults, err_id=exc.err_id, status=exc.http_status)
     if request.form.get("check"):
         return _form(sent, checked=asked.workflow)

@@ -88,6 +88,8 @@ def test_each_worker_of_many_stands_on_one_page_of_their_list(crowded: LocalGate
 def test_the_first_page_names_a_few_of_each_kind_and_counts_the_rest(crowded: LocalGateway) -> None:
     needs = visit(crowded, "/").one("section", aria_labelledby="needs")
     assert needs.words.count("has not been seen for") == 5 and needs.words.count("cannot sync its wheels") == 5
+    # Every run of the crowd that goes on does so for longer than its flow ever took.
+    assert needs.words.count("has been running for") == 5
     assert "and 25 more like these" in needs.words and "and 265 more like these" in needs.words
 
 
