@@ -132,7 +132,11 @@ def _values_of_run(run_id: str) -> dict[str, str]:
         "workflow": (gateway().workflows.get(sha256) if sha256 else None) or "",
         "flow_name": snapshot.flow_name,
         "tag": snapshot.tag,
-        # Other programs may have stored anything there.
-        "tags": ", ".join(map(str, snapshot.tags)) if isinstance(snapshot.tags, list) else "",
+        "tags": ", ".join(_labels(snapshot.tags)),
         "params": json.dumps(snapshot.params, ensure_ascii=False, indent=2) if snapshot.params else "",
     }
+
+
+def _labels(stored: Any) -> list[str]:
+    """Give the labels of a run; other programs may have stored anything."""
+    return [label for label in stored if isinstance(label, str)] if isinstance(stored, list) else []

@@ -167,6 +167,23 @@ def test_a_next_attempt_at_no_moment_is_called_unknown(shared: LocalGateway, sha
     assert "Next attempt unknown" in visit(shared, "/ui/runs/retried").words
 
 
+@pytest.mark.parametrize(("kind", "labels"), [("script", SCRIPT), ("long", LONG), ("list", "")])
+def test_the_form_takes_over_what_it_can_from_a_run_of_hostile_texts(
+    hostile: LocalGateway, kind: str, labels: str
+) -> None:
+    page = visit(hostile, f"/ui/submit?from={kind}-FAILED", max_bytes=_LARGE)
+    assert page.one("textarea", id="yaml").text.strip() == WORKFLOW.strip()
+    assert page.one("input", id="labels").attributes["value"] == labels
+
+
+@pytest.mark.parametrize("labels", [7, None, "text", {"a": 1}])
+def test_the_form_takes_over_no_labels_that_are_no_list(
+    shared: LocalGateway, shared_parts: Parts, labels: object
+) -> None:
+    shared_parts.put("labelled", stored_run("labelled", tags=labels))
+    assert visit(shared, "/ui/submit?from=labelled").one("input", id="labels").attributes["value"] == ""
+
+
 def test_hostile_addresses_are_answered_as_texts(hostile: LocalGateway) -> None:
     for name in ("flow", "tag", "q", "error"):
         page = visit(hostile, "/ui/runs", params={name: SCRIPT})
