@@ -48,7 +48,7 @@ def ensure_resources(bus: Bus, config: Config, *, budget_sec: float | None = Non
     :raises BusError: the server refuses to create one, as without JetStream or over its limits.
     :raises BusUnavailable: no answer.
     """
-    replicas = _replicas(bus, config)
+    replicas = replicas_wanted(bus, config)
     found = stream_settings(config)
     return [settings["name"] for settings in found if _ensure_stream(bus, settings, replicas, budget_sec)]
 
@@ -64,7 +64,7 @@ def ensure_bucket(bus: Bus, config: Config, bucket: str) -> None:
     :raises BusError: as for :func:`ensure_resources`.
     :raises BusUnavailable: no answer.
     """
-    _ensure_stream(bus, bucket_settings(bucket), _replicas(bus, config))
+    _ensure_stream(bus, bucket_settings(bucket), replicas_wanted(bus, config))
 
 
 def ensure_consumer(bus: Bus, config: Config, tag: str) -> None:
@@ -199,7 +199,8 @@ def _object_store(bucket: str) -> dict[str, Any]:
     }
 
 
-def _replicas(bus: Bus, config: Config) -> int:
+def replicas_wanted(bus: Bus, config: Config) -> int:
+    """Say how many copies of something new there are to be."""
     return config.nats_replicas or (3 if bus.is_clustered else 1)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pyoco_server.cli.backups import add_backup, add_restore
 from pyoco_server.cli.completion import PrintCompletion
 from pyoco_server.cli.epilogs import ENV_FILE_HELP, environment, listed
 from pyoco_server.cli.exits import CommandParser, ShowVersion, command
@@ -23,6 +24,7 @@ examples:
   {PROG} join --seed n1 --listen n2
   {PROG} status
   {PROG} doctor --fix
+  {PROG} backup /backup/today
   {PROG} --print-completion bash >~/.local/share/bash-completion/completions/{PROG}
 
 """
@@ -62,6 +64,8 @@ def get_parser() -> CommandParser:
     add_node_commands(commands)
     for add in (add_status, add_doctor):
         add_nats_url(add(commands, PROG))
+    for add_data in (add_backup, add_restore):
+        add_nats_url(add_data(commands))
     return parser
 
 

@@ -43,7 +43,7 @@ examples:
   pyoco-nats join --seed n1:6222,n2:6222 --listen n3 --datafolder /var/lib/pyoco-nats
 """
 _DOWN_EPILOG = """\
-It prints {pid, datafolder} when the node has ended. What it has stored stays, and up or join go on with it.
+When the node has ended it prints {pid, datafolder}. What it has stored stays, and up or join go on with it.
 
 examples:
   pyoco-nats down --confirm

@@ -21,17 +21,19 @@ class Clinic:
     """The installation of one NATS, on which everything is in order at first.
 
     :param folder: where commands are run.
+    :param is_empty: whether none of our streams is made.
     :param env: settings of all commands, by their variables.
     """
 
-    def __init__(self, url: str, folder: Path, **env: str) -> None:
+    def __init__(self, url: str, folder: Path, *, is_empty: bool = False, **env: str) -> None:
         self.url = url
         self._folder = folder
         self._env = env
         self._config = Config.from_env(env, nats_url=url)
         self.bus = Bus(url, name="test", budget_sec=15.0, waits_when_down=True)
         self.bus.connect(10)
-        ensure_resources(self.bus, self._config)
+        if not is_empty:
+            ensure_resources(self.bus, self._config)
 
     def close(self) -> None:
         self.bus.close(Deadline(5))
