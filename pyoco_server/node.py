@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import time
@@ -27,6 +28,9 @@ from pyoco_server.store_folder import StoreLock, make_folder
 
 #: Keeps the name of the cluster: nodes that start all at once could not ask each other for it.
 _CLUSTER_FILE = "cluster"
+_NAME_FILE = "server-name"
+#: The one user of the system account.
+SYSTEM_USER = "sys"
 #: How long a node may take to answer another one that wants to join.
 _SEED_SEC = 5.0
 #: A server that ends first writes what it has and hands over what it leads.
@@ -56,8 +60,11 @@ class Node:
     seeds: tuple[str, ...]
     sync: str
 
-    def settings(self) -> str:
-        """Give its configuration."""
+    def settings(self, password: str) -> str:
+        """Give its configuration.
+
+        :param password: of the user ``sys`` of the system account, which this machine alone knows.
+        """
         store = str(self.folder.resolve())
         lines = [
             f"server_name: {_quoted(self.name)}",
@@ -69,6 +76,8 @@ class Node:
             # The default of two minutes loses what was acknowledged when the power fails.
             f"  sync_interval: {self.sync}",
             "}",
+            # With no users but this one everybody else may do without.
+            f"accounts {{ $SYS {{ users: [{{ user: {SYSTEM_USER}, password: {_quoted(password)} }}] }} }}",
         ]
         if self.cluster is not None:
             # JetStream wants a route even of the first node; the others come to it.
@@ -94,7 +103,10 @@ class Node:
         lock.take()
         try:
             path = self.folder / "nats-server.conf"
-            path.write_text(self.settings(), encoding="utf-8", errors="surrogateescape")
+            path.touch(mode=0o600)
+            path.chmod(0o600)
+            path.write_text(self.settings(_password(self.folder)), encoding="utf-8", errors="surrogateescape")
+            (self.folder / _NAME_FILE).write_text(self.name)
             (self.folder / PID_FILE).write_text(str(os.getpid()))
             (self.folder / _CLUSTER_FILE).write_text(self.cluster or "")
             lock.note(nats_url(self.host, self.client_port))
@@ -106,6 +118,33 @@ class Node:
             lock.release()
 
 
+@dataclass(frozen=True)
+class RunningNode:
+    """A node of this machine, as its folder tells of it.
+
+    :param url: where it answers.
+    :param system_url: the same, for the system account.
+    :param cluster: empty = it is alone.
+    """
+
+    name: str
+    cluster: str
+    url: str
+    system_url: str
+
+
+def running_node(folder: Path) -> RunningNode:
+    """Find the node that runs in a folder.
+
+    :raises InvalidCommand: none does.
+    """
+    url = StoreLock(folder).holder()
+    if url is None or _pid_of(folder) is None:
+        raise _none_in(folder)
+    name, cluster = ((folder / file).read_text() for file in (_NAME_FILE, _CLUSTER_FILE))
+    return RunningNode(name, cluster, url, url.replace("//", f"//{SYSTEM_USER}:{_password(folder)}@", 1))
+
+
 def stop_node(folder: Path) -> int:
     """Have the node of this folder end, and wait for that.
 
@@ -115,7 +154,7 @@ def stop_node(folder: Path) -> int:
     lock = StoreLock(folder)
     pid = _pid_of(folder)
     if pid is None or lock.is_free():
-        raise InvalidCommand(f"No NATS node of pyoco-nats runs in {folder}. Name its folder with --datafolder.")
+        raise _none_in(folder)
     try:
         os.kill(pid, signal.SIGTERM)
     except OSError as exc:
@@ -151,6 +190,19 @@ def cluster_of(seeds: Sequence[str], folder: Path) -> str:
         f"No node of a cluster answers at {', '.join(seeds)}. Name the port at which nodes listen for each other, not "
         "that for clients, or give --cluster to start before they are there."
     )
+
+
+def _none_in(folder: Path) -> InvalidCommand:
+    return InvalidCommand(f"No NATS node of pyoco-nats runs in {folder}. Name its folder with --datafolder.")
+
+
+def _password(folder: Path) -> str:
+    """Give the password of the system account, which is made with the folder."""
+    path = folder / "system-password"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24))
+    return path.read_text()
 
 
 def _pid_of(folder: Path) -> int | None:

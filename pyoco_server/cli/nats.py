@@ -40,6 +40,7 @@ _FILES = {
     ".env": ENV_FILE_HELP,
     ".pyoco/nats/nats-server.conf": "configuration of the node, made anew by each up and join",
     ".pyoco/nats/nats-server.pid": "its process id",
+    ".pyoco/nats/system-password": "what leave logs in with",
 }
 
 

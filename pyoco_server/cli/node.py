@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,15 @@ examples:
   pyoco-nats down --confirm
   pyoco-nats down --datafolder /var/lib/pyoco-nats --confirm
 """
+_LEAVE_EPILOG = """\
+Run it on the machine that leaves. Each stream and bucket of which the node has a copy gets one on another node, then
+the node is removed from the cluster and stops. When as many nodes as there are replicas would not be left, it is
+refused. At the end it prints {server, moved, pid}. What is left in its folder is of no use: remove it.
+
+examples:
+  pyoco-nats leave --confirm
+  pyoco-nats leave --datafolder /var/lib/pyoco-nats --confirm
+"""
 
 
 def add_node_commands(commands: argparse._SubParsersAction[CommandParser]) -> None:
@@ -62,8 +72,13 @@ def add_node_commands(commands: argparse._SubParsersAction[CommandParser]) -> No
     for parser in (up, join):
         parser.add_argument("nats_args", nargs="*", metavar="NATS_ARG", help="flags of nats-server, after --")
     down = add_subcommand(commands, "down", _down, "stop the NATS node of a folder", _DOWN_EPILOG)
-    add_folder(down)
-    down.add_argument("--confirm", action="store_true", help="say that it is meant")
+    leave = add_subcommand(commands, "leave", _leave, "take a NATS node out of its cluster for good", _LEAVE_EPILOG)
+    leave.add_argument(
+        "--stop-anyway", action="store_true", help="keep one replica alone of what would have more than nodes are left"
+    )
+    for parser in (down, leave):
+        add_folder(parser)
+        parser.add_argument("--confirm", action="store_true", help="say that it is meant")
 
 
 def add_node_flags(parser: argparse.ArgumentParser) -> None:
@@ -159,4 +174,33 @@ def _down(args: argparse.Namespace, config: Config) -> int:
             "--confirm is missing: down stops the node, and clients that use it go to other nodes, if there are any"
         )
     print_json({"pid": stop_node(Path(args.datafolder)), "datafolder": args.datafolder})
+    return EXIT_DONE
+
+
+def _leave(args: argparse.Namespace, config: Config) -> int:
+    from pyoco_server.cli.nats_access import PATIENT_BUDGET_SEC, connected
+    from pyoco_server.node import running_node, stop_node
+    from pyoco_server.operations.leave import leave
+
+    if not args.confirm:
+        args.fail(
+            "--confirm is missing: leave moves all that the node holds to others, and takes it out of the cluster"
+        )
+    folder = Path(args.datafolder)
+    node = running_node(folder)
+    if not node.cluster:
+        args.fail(f"{node.name} belongs to no cluster: use down to stop it")
+    plain, system = config.with_nats_url(node.url), config.with_nats_url(node.system_url)
+    with (
+        connected(plain, args.parser.prog, budget_sec=PATIENT_BUDGET_SEC) as bus,
+        connected(system, args.parser.prog, budget_sec=PATIENT_BUDGET_SEC) as system_bus,
+    ):
+        moved = leave(
+            bus,
+            system_bus,
+            node.name,
+            lowers=args.stop_anyway,
+            report=lambda stream: print(f"moved {stream}", file=sys.stderr),
+        )
+    print_json({"server": node.name, "moved": moved, "pid": stop_node(folder)})
     return EXIT_DONE

@@ -24,8 +24,8 @@ def make(start: Callable[..., Daemon], tmp_path: Path) -> Make:
     return lambda name: NodeProcess(start, tmp_path, name)
 
 
-def down(node: NodeProcess, *flags: str) -> tuple[int, str, str]:
-    done = run("pyoco-nats", "down", "--datafolder", str(node.folder), *flags, cwd=node.folder)
+def act(node: NodeProcess, command: str, *flags: str) -> tuple[int, str, str]:
+    done = run("pyoco-nats", command, "--datafolder", str(node.folder), *flags, cwd=node.folder, timeout_sec=120)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -39,7 +39,7 @@ def test_a_node_runs_in_the_foreground_until_down_and_goes_on_with_what_it_has(m
     clinic.queue("t")
     assert clinic.doctor("--monitor", node.monitor).found == set()
     clinic.close()
-    status, printed, _ = down(node, "--confirm")
+    status, printed, _ = act(node, "down", "--confirm")
     assert (status, json.loads(printed)) == (0, {"pid": daemon.process.pid, "datafolder": str(node.folder)})
     assert daemon.stop() == 0
     assert "JetStream Shutdown" in daemon.log
@@ -54,18 +54,21 @@ def test_a_node_runs_in_the_foreground_until_down_and_goes_on_with_what_it_has(m
 def test_down_wants_to_be_confirmed_and_stops_what_runs_there_alone(make: Make, tmp_path: Path) -> None:
     node = make("n1")
     node.folder.mkdir()
-    status, printed, said = down(node, "--confirm")
+    status, printed, said = act(node, "down", "--confirm")
     assert (status, printed) == (1, "")
     assert reason(said).startswith(f"ERR-PYOCO-0018 No NATS node of pyoco-nats runs in {node.folder}.")
     daemon = node.up()
     node.wait_until_whole()
-    status, printed, said = down(node)
+    status, printed, said = act(node, "down")
     assert (status, printed) == (1, "")
     assert reason(said).startswith("ERR-PYOCO-0018 --confirm is missing")
+    status, printed, said = act(node, "leave", "--confirm")
+    assert (status, printed) == (1, "")
+    assert reason(said).startswith("ERR-PYOCO-0018 n1 belongs to no cluster")
     assert node.is_whole()
     # Its number may be that of any other process by now.
     daemon.kill()
-    status, _, said = down(node, "--confirm")
+    status, _, said = act(node, "down", "--confirm")
     assert status == 1 and reason(said).startswith("ERR-PYOCO-0018 No NATS node of pyoco-nats runs in")
 
 
@@ -135,3 +138,42 @@ def test_a_bad_argument_is_refused_by_name_with_an_example(tmp_path: Path, words
     done = run("pyoco-nats", *words, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in reason(done.stderr)
+
+
+@pytest.mark.long
+def test_a_node_that_leaves_moves_what_it_holds_to_others(make: Make, tmp_path: Path) -> None:
+    nodes = {name: make(name) for name in ("n1", "n2", "n3", "n4")}
+    first, second, third, fourth = nodes.values()
+    first.up("--cluster", "team").wait_for_log("Listening for route connections")
+    for node in (second, third):
+        node.join(first)
+    for node in (first, second, third):
+        node.wait_until_whole()
+    clinic = Clinic(",".join(node.url for node in nodes.values()), tmp_path)
+    clinic.queue("t")
+    # A copy that is the only one moves, too.
+    (name,) = clinic.make_single("ONE")
+    leaving = nodes[str(name)]
+    status, printed, said = act(leaving, "leave", "--confirm")
+    assert (status, printed) == (1, "")
+    assert "have more replicas than the 2 servers that would be left" in reason(said)
+    fourth.join(first, second, third)
+    fourth.wait_until_whole()
+    held = {stream for stream, holders in clinic.holders().items() if name in holders}
+    status, printed, said = act(leaving, "leave", "--confirm")
+    assert status == 0, said
+    told = json.loads(printed)
+    assert (told["server"], set(told["moved"])) == (name, held)
+    assert leaving.daemon.process.wait(60) == 0
+    holders = clinic.holders()
+    assert all(name not in found for found in holders.values())
+    assert len(holders.pop("ONE")) == 1
+    assert {len(found) for found in holders.values()} == {3}
+    # Of two nodes that are left nothing can have three copies, and two would be worse than one.
+    leaving = nodes[clinic.bus.api("STREAM.INFO.PYOCO_WORK")["cluster"]["leader"]]
+    status, printed, said = act(leaving, "leave", "--stop-anyway", "--confirm")
+    assert status == 0, said
+    holders = clinic.holders()
+    assert all(len(found) == 1 and leaving.name not in found for found in holders.values())
+    assert clinic.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"] == 1
+    clinic.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.overview import list_streams
 from pyoco_server.bridge.resources import ensure_consumer, ensure_resources
 from pyoco_server.bridge.streams import change_stream
 from pyoco_server.config import Config
@@ -55,6 +56,16 @@ class Clinic:
     def settings(self, stream: str) -> dict[str, Any]:
         found: dict[str, Any] = self.bus.api(f"STREAM.INFO.{stream}")["config"]
         return found
+
+    def holders(self) -> dict[str, set[str | None]]:
+        """Name the servers that have a copy of each stream."""
+        streams, _ = list_streams(self.bus)
+        return {each.name: {each.leader, *(replica.name for replica in each.replicas)} for each in streams}
+
+    def make_single(self, stream: str) -> set[str | None]:
+        """Make a stream of one copy; name the server that has it."""
+        self.bus.api(f"STREAM.CREATE.{stream}", {"name": stream, "subjects": [stream], "storage": "file"})
+        return eventually(lambda: self.holders().get(stream, set()) - {None}, what=f"a leader of {stream}")
 
     def serve_tag(self, tag: str, **settings: str) -> None:
         """Make the consumer of a tag, as a worker with these settings does."""

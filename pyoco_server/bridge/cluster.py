@@ -1,0 +1,60 @@
+"""What the system account of NATS can ask of a cluster: who belongs to it, to move a stream, to remove a server.
+
+Source: nats-server, ``$SYS.REQ.SERVER.PING.JSZ``, ``$JS.API.ACCOUNT.STREAM.MOVE``, ``$JS.API.META.LEADER.STEPDOWN`` and
+``$JS.API.SERVER.REMOVE``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pyoco_server.bridge.client import Bus
+
+#: The account of everybody who names none.
+_ACCOUNT = "$G"
+
+
+@dataclass(frozen=True)
+class Members:
+    """The servers that keep a cluster's JetStream together.
+
+    :param leader: the one that decides where streams lie.
+    :param present: those that are there, the leader with them.
+    """
+
+    leader: str
+    present: frozenset[str]
+
+
+def members(system: Bus) -> Members:
+    """Ask the leader for the members.
+
+    :param system: a connection of the system account.
+    :raises BusUnavailable: there is no leader, or no such account.
+    """
+    answer = system.patiently(
+        lambda: system.request("$SYS.REQ.SERVER.PING.JSZ", json.dumps({"leader_only": True}).encode())
+    )
+    told: dict[str, Any] = json.loads(answer.data)["data"]["meta_cluster"]
+    others = {peer["name"] for peer in told.get("replicas") or () if not peer.get("offline")}
+    return Members(told["leader"], frozenset({told["leader"], *others}))
+
+
+def move_stream(system: Bus, stream: str, server: str) -> None:
+    """Have a server's copy of a stream made on another one, and given up where it is; this takes its time.
+
+    :raises BusError: there is no other one.
+    """
+    system.api(f"ACCOUNT.STREAM.MOVE.{_ACCOUNT}.{stream}", {"server": server})
+
+
+def yield_leadership(system: Bus) -> None:
+    """Have the leader of the members make room for another one."""
+    system.api("META.LEADER.STEPDOWN", {})
+
+
+def remove_server(system: Bus, server: str) -> None:
+    """Remove a member for good; its JetStream ends."""
+    system.api("SERVER.REMOVE", {"peer": server})
