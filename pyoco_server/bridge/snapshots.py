@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import nats.aio.msg
 import nats.errors
@@ -22,6 +23,8 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.translate import api_answer
 from pyoco_server.errors import BusError, BusTimeout, BusUnavailable
 
+T = TypeVar("T")
+
 #: Size of the pieces of an archive, and how much of it may be on its way unacknowledged.
 CHUNK_BYTES = 131_072
 _WINDOW_BYTES = 4 * 1024 * 1024
@@ -29,6 +32,8 @@ _WINDOW_BYTES = 4 * 1024 * 1024
 #: last one the server goes through all of a large stream.
 _SILENCE_SEC = 120.0
 _LOOK_SEC = 0.02
+#: The status of what comes after the last chunk.
+_END = "204"
 #: The net below all that: no stream takes as long.
 _NET_SEC = 7 * 86_400.0
 
@@ -80,17 +85,15 @@ class _Reader:
         self._bus = bus
         self._stream = stream
         self._write = write
-        self._heard_at = 0.0
-        self._answer: bytes | None = None
-        self._is_complete = False
-        self._failure: Exception | None = None
+        self._answers: deque[bytes] = deque()
+        self._arrived: deque[nats.aio.msg.Msg] = deque()
 
     async def read(self) -> Archived:
         endpoint = f"$JS.API.STREAM.SNAPSHOT.{self._stream}"
         inbox, reply = self._bus.new_inbox(), self._bus.new_inbox()
         subscriptions = [
-            await self._bus.subscribe(inbox, self._take),
-            await self._bus.subscribe(reply, self._take_answer),
+            await self._bus.subscribe(inbox, self._arrived.append),
+            await self._bus.subscribe(reply, lambda message: self._answers.append(message.data)),
         ]
         body = {
             "deliver_subject": inbox,
@@ -102,48 +105,40 @@ class _Reader:
         try:
             # Not as a request, which would wait for an answer although the connection was lost.
             await self._bus.publish(endpoint, json.dumps(body).encode(), reply)
-            await self._wait(lambda: self._answer is not None)
-            told = api_answer(self._answer or b"", endpoint)
-            await self._wait(lambda: self._is_complete)
+            answer = await self._next(self._answers)
+            if not answer:
+                raise BusUnavailable(f"NATS has nobody that gives {self._stream}: its leader is away.")
+            told = api_answer(answer, endpoint)
+            while await self._take(await self._next(self._arrived)):
+                pass
         finally:
             for subscription in subscriptions:
                 with contextlib.suppress(nats.errors.Error):
                     await subscription.unsubscribe()
         return Archived(told["config"], told["state"])
 
-    async def _wait(self, is_over: Callable[[], bool]) -> None:
+    async def _next(self, arrived: deque[T]) -> T:
         loop = asyncio.get_running_loop()
-        self._heard_at = loop.time()
-        while not is_over():
+        give_up_at = loop.time() + _SILENCE_SEC
+        while not arrived:
             if not self._bus.is_connected:
                 raise BusUnavailable(f"The connection to NATS was lost in the midst of {self._stream}.")
-            if self._failure is not None:
-                raise self._failure
-            if loop.time() - self._heard_at > _SILENCE_SEC:
+            if loop.time() > give_up_at:
                 raise BusTimeout(f"NATS gave nothing of {self._stream} for {_SILENCE_SEC:.0f} s.")
             await asyncio.sleep(_LOOK_SEC)
+        return arrived.popleft()
 
-    async def _take_answer(self, message: nats.aio.msg.Msg) -> None:
-        if message.data:
-            self._answer = message.data
-        else:
-            self._failure = BusUnavailable(f"NATS has nobody that gives {self._stream}: its leader is away.")
-
-    async def _take(self, message: nats.aio.msg.Msg) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+    async def _take(self, message: nats.aio.msg.Msg) -> bool:
+        """Take a chunk, and say whether it was not the end."""
         if not message.data:
-            status = (message.headers or {}).get("Status", "204")
-            if status == "204":
-                self._is_complete = True
-            else:
-                reason = (message.headers or {}).get("Description", status)
-                self._failure = BusError(f"NATS cannot make an archive of {self._stream}: {reason}.")
-            return
-        try:
-            self._write(message.data)
-            # For some the server wants no acknowledgement.
-            if message.reply:
-                await self._bus.publish(message.reply, b"")
-        except Exception as exc:
-            # Raised here it would be lost: what fails is for the reader to tell.
-            self._failure = exc
+            headers = message.headers or {}
+            status = headers.get("Status", _END)
+            if status != _END:
+                reason = headers.get("Description", status)
+                raise BusError(f"NATS cannot make an archive of {self._stream}: {reason}.")
+            return False
+        self._write(message.data)
+        # For some the server wants no acknowledgement.
+        if message.reply:
+            await self._bus.publish(message.reply, b"")
+        return True
