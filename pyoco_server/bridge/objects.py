@@ -9,20 +9,19 @@ Source: ADR-20 (object store).
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import IO, Any
 
-from pyoco_server.bridge.answers import unix_seconds
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Stored, Write
-from pyoco_server.bridge.streams import subjects_of
+from pyoco_server.bridge.object_documents import DIGEST, Content, ObjectInfo, described, readable
+from pyoco_server.bridge.streams import counted_subjects, subjects_of
 from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, KeyMissing, PyocoServerError
 
@@ -35,42 +34,6 @@ CHUNK_BYTES = 131_072
 UNLISTED_SEC = 3600.0
 #: What moves the revision of the list before such content is removed: the description of an object that was deleted.
 _FENCE_NAME = "unlisted-content"
-_DIGEST = "SHA-256="
-
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """The description of an object.
-
-    :param nuid: names the content; another one whenever the object is written again.
-    :param modified_at: when it was written, unix seconds.
-    :param mtime: the same as the writer had it, a text.
-    :param revision: sequence of the description.
-    """
-
-    name: str
-    bucket: str
-    nuid: str
-    size: int
-    mtime: str
-    modified_at: float
-    digest: str
-    headers: Mapping[str, str]
-    is_deleted: bool
-    revision: int
-
-    @property
-    def sha256_hex(self) -> str:
-        """Hash of the content; empty where whoever wrote it gave none."""
-        encoded = self.digest.removeprefix(_DIGEST)
-        try:
-            return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).hex()
-        except (binascii.Error, ValueError):
-            return ""
-
-    @property
-    def sha256_b64(self) -> str:
-        return self.digest.removeprefix(_DIGEST)
 
 
 @dataclass(frozen=True)
@@ -84,18 +47,54 @@ class Listing:
     revision: int
 
 
-@dataclass(frozen=True)
-class Content:
-    """Content that was stored and does not belong to an object yet.
+class Upload:
+    """Content on its way into a store, piece by piece.
 
-    :param begun_at: before its first piece, by the server's clock.
+    :param nuid: names the content.
+    :param begun_at: see :class:`Content`.
     """
 
-    begun_at: float
-    nuid: str
-    size: int
-    chunks: int
-    digest: bytes
+    def __init__(self, bus: Bus, bucket: str, nuid: str, begun_at: float) -> None:
+        self._bus = bus
+        self._subject = names.chunk_subject(bucket, nuid)
+        self._begun_at = begun_at
+        self._digest = hashlib.sha256()
+        self._size = self._count = 0
+        self.nuid = nuid
+
+    @property
+    def piece_bytes(self) -> int:
+        """The size of a piece."""
+        return min(CHUNK_BYTES, self._bus.max_payload_bytes // 2)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no piece is stored yet."""
+        return self._count == 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that are stored already."""
+        return self._size
+
+    def add(self, piece: bytes, *, budget_sec: float | None = None) -> None:
+        """Store the next piece.
+
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
+        :raises BusError: no room.
+        :raises BusUnavailable: not confirmed.
+        """
+        # By its id: a piece that is sent again, because its answer was lost, is stored once.
+        write = Write(self._subject, piece, msg_id=f"{self.nuid}.{self._count}")
+        self._bus.write(write, budget_sec=budget_sec)
+        self._digest.update(piece)
+        self._size += len(piece)
+        self._count += 1
+
+    @property
+    def content(self) -> Content:
+        """What is stored."""
+        return Content(self._begun_at, self.nuid, self._size, self._count, self._digest.digest())
 
 
 class ObjectStore:
@@ -123,7 +122,7 @@ class ObjectStore:
         """
         # First: what changes meanwhile makes a compare-and-set against it fail.
         revision = self.revision()
-        known = [info for info in map(_readable, self._descriptions()) if info is not None and not info.is_deleted]
+        known = [info for info in map(readable, self._descriptions()) if info is not None and not info.is_deleted]
         return Listing(sorted(known, key=lambda info: info.name), revision)
 
     def get(self, name: str) -> ObjectInfo:
@@ -132,7 +131,7 @@ class ObjectStore:
         :raises KeyMissing: there is none, or it was deleted.
         :raises BusUnavailable: no answer.
         """
-        info = _readable(self._bus.last(self._stream, names.object_subject(self._bucket, name)))
+        info = readable(self._bus.last(self._stream, names.object_subject(self._bucket, name)))
         if info is None or info.is_deleted:
             raise KeyMissing(f"There is no object {name}.")
         return info
@@ -144,20 +143,59 @@ class ObjectStore:
         :raises BusError: no room; nothing is left behind.
         :raises BusUnavailable: not confirmed; what was stored is removed as far as that is possible.
         """
-        nuid, digest, size, count = uuid.uuid4().hex, hashlib.sha256(), 0, 0
-        subject = names.chunk_subject(self._bucket, nuid)
-        begun_at = self._bus.server_time(self._stream)
+        upload = self.begin(begun_at=self._bus.server_time(self._stream))
         try:
-            while chunk := stream.read(min(CHUNK_BYTES, self._bus.max_payload_bytes // 2)):
-                # By its id: a piece that is sent again, because its answer was lost, is stored once.
-                self._bus.write(Write(subject, chunk, msg_id=f"{nuid}.{count}"))
-                digest.update(chunk)
-                size += len(chunk)
-                count += 1
+            while chunk := stream.read(upload.piece_bytes):
+                upload.add(chunk)
         except BaseException:
-            self.discard(nuid)
+            self.discard(upload.nuid)
             raise
-        return Content(begun_at, nuid, size, count, digest.digest())
+        return upload.content
+
+    def begin(self, place: str = "", *, begun_at: float = 0.0) -> Upload:
+        """Begin to store content; costs no request.
+
+        :param place: subject tokens under which the content lies, so that it can be found by them.
+        :param begun_at: the time by the server's clock, of content that is for :meth:`publish`.
+        """
+        nuid = uuid.uuid4().hex
+        return Upload(self._bus, self._bucket, f"{place}.{nuid}" if place else nuid, begun_at)
+
+    def put(
+        self, name: str, content: Content, headers: Mapping[str, str], *, budget_sec: float | None = None
+    ) -> ObjectInfo:
+        """Make an object of stored content, whatever else is in the store; nobody else writes this name meanwhile.
+
+        The content that the object may have had stays: whoever wrote it removes it.
+
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
+        :raises BusError: no room.
+        :raises BusUnavailable: not confirmed; safe to repeat.
+        """
+        document = self._of_content(name, content, headers)
+        write = Write(names.object_subject(self._bucket, name), json.dumps(document).encode(), is_rollup=True)
+        return described(document, self._bus.write(write, budget_sec=budget_sec)[0], stored_at=0.0)
+
+    def contents(self, place: str) -> dict[str, int]:
+        """Tell what content lies under a place: the number of its pieces by its name.
+
+        :param place: subject tokens, ``*`` for any.
+        :raises BusUnavailable: no answer.
+        """
+        prefix, pattern = names.chunk_subject(self._bucket, ""), names.chunk_subject(self._bucket, f"{place}.>")
+        found = counted_subjects(self._bus, self._stream, pattern)
+        return {subject[len(prefix) :]: count for subject, count in found}
+
+    def get_each(self, object_names: Sequence[str]) -> Iterator[ObjectInfo]:
+        """Read the descriptions of those of these objects that are there.
+
+        :raises BusUnavailable: no answer.
+        """
+        subjects = [names.object_subject(self._bucket, name) for name in object_names]
+        for stored in self._bus.last_of_each(self._stream, subjects):
+            info = readable(stored) if stored is not None else None
+            if info is not None and not info.is_deleted:
+                yield info
 
     def publish(self, name: str, content: Content, headers: Mapping[str, str], *, revision: int) -> ObjectInfo:
         """Make an object of stored content, unless anything in the store has changed since ``revision``.
@@ -169,14 +207,8 @@ class ObjectStore:
         # After the revision was read: see discard_unlisted. Half of it, because clocks of two servers may differ.
         if self._bus.server_time(self._stream) - content.begun_at >= UNLISTED_SEC / 2:
             raise BusUnavailable(f"{name} took too long to be stored. Send it again.")
-        document = {
-            **self._document(name, content.nuid, headers),
-            "size": content.size,
-            "mtime": datetime.now(timezone.utc).isoformat(),
-            "chunks": content.chunks,
-            "digest": _DIGEST + base64.urlsafe_b64encode(content.digest).decode(),
-        }
-        return _described(document, self._describe(document, revision), stored_at=0.0)
+        document = self._of_content(name, content, headers)
+        return described(document, self._describe(document, revision), stored_at=0.0)
 
     def delete(self, info: ObjectInfo) -> None:
         """Delete an object as it was read.
@@ -223,7 +255,7 @@ class ObjectStore:
         """
         now, revision, count = self._bus.server_time(self._stream), self.revision(), 0
         for stored in self._descriptions():
-            info = _readable(stored)
+            info = readable(stored)
             is_old = stored.seq < revision and now - stored.stored_at >= UNLISTED_SEC
             if info is not None and info.is_deleted and is_old:
                 # Up to its own sequence: what is written meanwhile stays.
@@ -231,10 +263,11 @@ class ObjectStore:
                 count += 1
         return count
 
-    def discard(self, nuid: str) -> None:
-        """Remove content that belongs to no object (any more); where that fails it takes room for an hour."""
+    def discard(self, nuid: str, *, budget_sec: float | None = None) -> None:
+        """Remove content that belongs to no object (any more); where that fails it takes room for a while."""
         try:
-            self._bus.api(f"STREAM.PURGE.{self._stream}", {"filter": names.chunk_subject(self._bucket, nuid)})
+            purge = {"filter": names.chunk_subject(self._bucket, nuid)}
+            self._bus.api(f"STREAM.PURGE.{self._stream}", purge, budget_sec=budget_sec)
         except PyocoServerError as exc:
             logger.warning("content of the object store %s is left behind: %s", self._bucket, exc)
 
@@ -263,6 +296,16 @@ class ObjectStore:
             "deleted": False,
             "headers": dict(headers),
             "options": {"max_chunk_size": CHUNK_BYTES},
+        }
+
+    def _of_content(self, name: str, content: Content, headers: Mapping[str, str]) -> dict[str, Any]:
+        """Give the description of an object that is there."""
+        return {
+            **self._document(name, content.nuid, headers),
+            "size": content.size,
+            "mtime": datetime.now(timezone.utc).isoformat(),
+            "chunks": content.chunks,
+            "digest": DIGEST + base64.urlsafe_b64encode(content.digest).decode(),
         }
 
     def _describe(self, document: dict[str, Any], revision: int) -> int:
@@ -297,39 +340,3 @@ class ObjectStore:
                 return
         if size or digest.hexdigest() != info.sha256_hex:
             raise BusError(f"The content of {info.name} is not what its description says: {size} bytes.")
-
-
-def _readable(stored: Stored) -> ObjectInfo | None:
-    """Read a description; ``None`` for what is none."""
-    try:
-        document = json.loads(stored.payload)
-        if not isinstance(document, dict):
-            return None
-        return _described(document, stored.seq, stored.stored_at)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        return None
-
-
-def _described(document: dict[str, Any], revision: int, stored_at: float) -> ObjectInfo:
-    mtime = str(document.get("mtime") or "")
-    try:
-        modified_at = unix_seconds(mtime)
-    except ValueError:
-        modified_at = stored_at
-    return ObjectInfo(
-        name=str(document["name"]),
-        bucket=str(document["bucket"]),
-        nuid=str(document["nuid"]),
-        size=int(document.get("size") or 0),
-        mtime=mtime,
-        modified_at=modified_at,
-        digest=str(document.get("digest") or ""),
-        headers={str(name): _header(value) for name, value in (document.get("headers") or {}).items()},
-        is_deleted=bool(document.get("deleted")),
-        revision=revision,
-    )
-
-
-def _header(value: Any) -> str:
-    # Clients in other languages write a list of values.
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -18,11 +18,16 @@ def subjects_of(bus: Bus, stream: str, pattern: str) -> Iterator[str]:
     :raises ResourceMissing: there is no such stream.
     :raises BusUnavailable: no answer.
     """
+    return (subject for subject, _ in counted_subjects(bus, stream, pattern))
+
+
+def counted_subjects(bus: Bus, stream: str, pattern: str) -> Iterator[tuple[str, int]]:
+    """Ask the server which subjects match, and how many messages each of them has; see :func:`subjects_of`."""
     count = 0
     while True:
         answer = bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": count})
         page = answer["state"].get("subjects") or {}
-        yield from page
+        yield from page.items()
         count += len(page)
         if not page or count >= answer.get("total", 0):
             return

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from packaging.version import Version
 
-from pyoco_server.bridge.objects import Content
+from pyoco_server.bridge.object_documents import Content
 from pyoco_server.contract import wheels
 from pyoco_server.contract.wheels import Actor, Source, WheelEvent, WheelName, wheel_headers
 from pyoco_server.errors import (

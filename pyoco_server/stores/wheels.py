@@ -11,7 +11,8 @@ from typing import IO, Any
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Write
-from pyoco_server.bridge.objects import Content, ObjectInfo, ObjectStore
+from pyoco_server.bridge.object_documents import Content, ObjectInfo
+from pyoco_server.bridge.objects import ObjectStore
 from pyoco_server.bridge.streams import subjects_of
 from pyoco_server.bridge.translate import STORAGE_FULL, STREAM_FULL
 from pyoco_server.config import Config

@@ -13,7 +13,8 @@ import requests
 
 from pyoco_server.bridge import objects
 from pyoco_server.bridge.messages import Write
-from pyoco_server.bridge.objects import CHUNK_BYTES, Content, ObjectStore
+from pyoco_server.bridge.object_documents import Content
+from pyoco_server.bridge.objects import CHUNK_BYTES, ObjectStore
 from pyoco_server.contract import names
 from pyoco_server.errors import BusUnavailable, RevisionConflict
 from pyoco_server.gateway import dispatcher
