@@ -200,6 +200,16 @@ class Config:
     wheel_history_ttl_sec: float = setting.seconds(
         "PYOCO_WHEEL_HISTORY_TTL_SEC", 7_776_000.0, "how long an event of that history is kept"
     )
+    artifacts_max_age_sec: float = setting.seconds(
+        "PYOCO_ARTIFACTS_MAX_AGE_SEC", 604800.0, "how long the files are kept that tasks save"
+    )
+    artifacts_max_bytes: int = setting.size(
+        "PYOCO_ARTIFACTS_MAX_BYTES", 1_073_741_824, "how large all of them may be; the oldest go first"
+    )
+    artifact_max_bytes: int = setting.size("PYOCO_ARTIFACT_MAX_BYTES", 104_857_600, "the largest file that is kept")
+    run_artifacts_max_bytes: int = setting.size(
+        "PYOCO_RUN_ARTIFACTS_MAX_BYTES", 268_435_456, "how large all files of one attempt of a run may be"
+    )
     log_level: str = setting.make(
         "PYOCO_LOG_LEVEL",
         "INFO",

@@ -16,6 +16,7 @@
     ├── NotFound                     404
     │   ├── RunNotFound              ERR-PYOCO-0005
     │   ├── WheelNotFound            ERR-PYOCO-0023
+    │   ├── ArtifactNotFound         ERR-PYOCO-0029
     │   ├── DeadLetterNotFound       ERR-PYOCO-0025
     │   └── WorkerNotFound           ERR-PYOCO-0020
     ├── WheelConflict                ERR-PYOCO-0022  409
@@ -226,6 +227,21 @@ class WheelNotFound(NotFound):
 
     err_id = "ERR-PYOCO-0023"
     what = "wheel"
+
+
+class ArtifactNotFound(NotFound):
+    """There is no such artifact, or it is not kept any more."""
+
+    err_id = "ERR-PYOCO-0029"
+    what = "artifact"
+
+    def __init__(self, run_id: str, name: str, attempt: int | None = None) -> None:
+        of_attempt = "" if attempt is None else f" from attempt {attempt}"
+        PyocoServerError.__init__(
+            self,
+            f"Run {run_id} has no artifact {name!r}{of_attempt}, or it is not kept any more: they go by their age and "
+            "when there are too many (PYOCO_ARTIFACTS_MAX_AGE_SEC, PYOCO_ARTIFACTS_MAX_BYTES).",
+        )
 
 
 class WheelConflict(PyocoServerError):

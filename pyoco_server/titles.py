@@ -27,6 +27,7 @@ JAPANESE: dict[type[PyocoServerError], str] = {
     errors.WheelNotFound: "その wheel はありません。",
     errors.WheelConflict: "同じ版か、より新しい版がすでに登録されています。",
     errors.WheelSyncFailed: "wheel をインストールできません。",
+    errors.ArtifactNotFound: "その成果物はないか、すでに保存期間を過ぎています。",
     errors.DeadLetterNotFound: "そのデッドレターはありません。",
     errors.CannotRunAgain: "この実行は、残っている情報からは再実行できません。",
     errors.CannotDrain: "このワーカーにはドレインを要求できません。",

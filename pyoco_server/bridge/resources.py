@@ -152,6 +152,13 @@ def stream_settings(config: Config) -> list[dict[str, Any]]:
         "max_age": int(config.wheel_history_ttl_sec * _NANOSECONDS),
     }
     wheels = _object_store(config.wheel_object_store_bucket)
+    artifacts = {
+        **_object_store(names.ARTIFACTS_BUCKET),
+        "max_age": int(config.artifacts_max_age_sec * _NANOSECONDS),
+        "duplicate_window": _duplicate_window(_BUCKET_DUPLICATE_WINDOW_SEC, config.artifacts_max_age_sec),
+        "max_bytes": config.artifacts_max_bytes,
+        "discard": "old",
+    }
     return [
         work,
         dead_letters,
@@ -162,6 +169,7 @@ def stream_settings(config: Config) -> list[dict[str, Any]]:
         idempotency,
         wheels,
         history,
+        artifacts,
     ]
 
 

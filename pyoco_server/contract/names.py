@@ -22,6 +22,9 @@ LOGS_STREAM = "PYOCO_LOGS"
 #: Root of the subjects of :data:`LOGS_STREAM`, one for each run.
 LOGS_PREFIX = "pyoco.logs"
 
+#: Object store of the files that tasks save; ours, bounded by age and size.
+ARTIFACTS_BUCKET = "pyoco_artifacts"
+
 #: Root of the subjects on which idle workers are told of jobs; outside of what the work stream captures.
 _HINT_ROOT = "pyoco_hint"
 #: Queue group of the workers that wait for a hint: each hint goes to one of them.

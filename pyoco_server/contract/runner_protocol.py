@@ -1,9 +1,9 @@
 """The lines that a worker and its runner exchange: one JSON object each, named by ``type``.
 
 The worker writes :class:`Begin` and :class:`Cancel` to the runner's stdin; the end of that stream means that the
-worker is gone. The runner writes :class:`Ready`, :class:`BootFailed`, :class:`Planned`, :class:`TaskChanged` and
-:class:`Ended` to a pipe of its own, whose descriptor its command line names: 1 and 2 belong to the tasks
-(``output_marks.py``). One run at a time; whatever stands between ``Begin`` and ``Ended`` belongs to that run.
+worker is gone. The runner writes :class:`Ready`, :class:`BootFailed`, :class:`Planned`, :class:`TaskChanged`,
+:class:`Saved` and :class:`Ended` to a pipe of its own, whose descriptor its command line names: 1 and 2 belong to the
+tasks (``output_marks.py``). One run at a time; whatever stands between ``Begin`` and ``Ended`` belongs to that run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+#: The folder in the run's own where its files are saved.
+ARTIFACTS_FOLDER = "artifacts"
 #: Exit status of a runner that cannot boot, as of a flow resolver that cannot be imported.
 EXIT_BOOT_FAILED = 78
 #: Exit status of a runner whose worker is gone.
@@ -24,6 +26,7 @@ class Begin:
 
     :param scratch: the run's own folder, which becomes the working directory; ``None`` where it has none of its own.
     :param value_limit_bytes: inputs and outputs that take more as JSON are cut: no snapshot could hold them.
+    :param file_limit_bytes: a larger file would not be kept, so no output is written to one.
     :param finished: results of tasks that an earlier attempt has finished, by their names.
     """
 
@@ -33,6 +36,7 @@ class Begin:
     workflow_yaml: str | None
     scratch: str | None
     value_limit_bytes: int
+    file_limit_bytes: int
     finished: dict[str, Any] = field(default_factory=dict)
 
 
@@ -85,6 +89,22 @@ class TaskChanged:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """A task has saved a file in the folder of the run's artifacts.
+
+    :param task: ``None`` where it cannot be told.
+    :param name: its path in that folder; whatever the task has made of it.
+    :param type_name: of the value that was saved.
+    :param is_output: whether it is the output of the task, which is too large for its record.
+    """
+
+    task: str | None
+    name: str
+    type_name: str | None = None
+    is_output: bool = False
+
+
+@dataclass(frozen=True)
 class Ended:
     """The run has ended in the runner.
 
@@ -101,9 +121,9 @@ class Ended:
     is_reusable: bool = True
 
 
-Message: TypeAlias = Begin | Cancel | Ready | BootFailed | Planned | TaskChanged | Ended
+Message: TypeAlias = Begin | Cancel | Ready | BootFailed | Planned | TaskChanged | Saved | Ended
 _TYPES: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Begin, Cancel, Ready, BootFailed, Planned, TaskChanged, Ended)
+    kind.__name__: kind for kind in (Begin, Cancel, Ready, BootFailed, Planned, TaskChanged, Saved, Ended)
 }
 
 

@@ -10,6 +10,7 @@ from flask import Flask, Response, g, request
 
 from pyoco_server.gateway import (
     admission,
+    artifacts,
     batch,
     cancel,
     deadletters,
@@ -92,6 +93,7 @@ def create_app(parts: Gateway) -> Flask:
     for module in (
         health,
         runs,
+        artifacts,
         batch,
         cancel,
         deadletters,
@@ -137,5 +139,6 @@ def _harden(response: Response) -> Response:
     for name, value in ANSWER_HEADERS:
         response.headers.setdefault(name, value)
     if response.mimetype == "text/html":
-        response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+        # A file that is to be saved has a stricter one.
+        response.headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY_POLICY)
     return response

@@ -20,6 +20,7 @@ from pyoco_server.operations.polling import Polling
 from pyoco_server.operations.submit import Submission
 from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.logs import LogStore
 from pyoco_server.stores.runs import RunStore
 from pyoco_server.stores.workers import WorkerStore
@@ -50,6 +51,7 @@ class Gateway:
     polling: Polling
     heartbeats: Heartbeats
     logs: LogStore
+    artifacts: ArtifactStore
     authentication: Authentication
     wheels: WheelRegistry
     watch_places: threading.Semaphore

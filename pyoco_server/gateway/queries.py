@@ -30,6 +30,8 @@ MAX_WORKERS_LIMIT = 500
 #: The longest that an answer is held back; proxies cut longer ones off.
 MAX_WAIT_SEC = 60
 MAX_LOG_TAIL = 1_000_000
+#: More than a run can have: fifty by policy, each delivered twenty times.
+MAX_ATTEMPT = 1_000_000
 #: The longest watch.
 MAX_WATCH_SEC = 600
 
@@ -131,6 +133,12 @@ class LogHeaders(Input):
         BeforeValidator(_event_place),
         WithJsonSchema({"type": "string", "description": "`id` of the last event that was seen."}),
     ] = None
+
+
+class ArtifactQuery(Input):
+    """Query of ``GET /runs/{run_id}/artifacts/{name}``; without ``attempt`` the newest that has the file."""
+
+    attempt: Annotated[int | None, Field(ge=1, le=MAX_ATTEMPT), Integer] = None
 
 
 class WatchQuery(WithInclude):

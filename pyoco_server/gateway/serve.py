@@ -41,6 +41,7 @@ from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.readmodel.polled import PolledRuns
 from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.advisories import AdvisoryStore
+from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.idempotency import IdempotencyStore
 from pyoco_server.stores.logs import LogStore
@@ -164,6 +165,7 @@ class GatewayServer:
             Polling(polled, queue, runs, holders, letters, self._config),
             heartbeats,
             logs,
+            ArtifactStore(self._bus),
             authentication,
             wheels,
             places,

@@ -5,9 +5,7 @@ Source: contract, section 3, rows ``/wheels``.
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 
 from flask import Blueprint, Response, request
 
@@ -16,6 +14,7 @@ from pyoco_server.errors import Fault, InvalidInput, WheelConflict, WheelNotFoun
 from pyoco_server.gateway.admission import caller
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.description import Form, described
+from pyoco_server.gateway.downloads import download
 from pyoco_server.gateway.inputs import read_model
 from pyoco_server.gateway.outputs import Deleted, EventDocument
 from pyoco_server.gateway.queries import UploadFields, WheelEventQuery
@@ -62,17 +61,7 @@ def receive_wheel() -> StoredWheel:
 def download_wheel(name: str) -> Response:
     """Give the bytes of a wheel."""
     wheel, chunks = gateway().wheels.open(name)
-    # What fails at the first piece can still be answered with a problem.
-    first = next(chunks, b"")
-    response = Response(itertools.chain([first], chunks), content_type=CONTENT_TYPE)
-    response.content_length = wheel.info.size
-    # Objects that other programs have put there may have any name.
-    shown = re.sub(r'[^ -~]|["\\]', "_", name)
-    response.headers["Content-Disposition"] = f'attachment; filename="{shown}"'
-    if wheel.info.sha256_hex:
-        response.set_etag(wheel.info.sha256_hex)
-    response.make_conditional(request)
-    return response
+    return download(wheel.info, chunks, CONTENT_TYPE, name)
 
 
 @blueprint.delete("/wheels/<path:name>")

@@ -5,9 +5,10 @@ Source: design, section 6; pyoco 0.8 ``core/engine.py``.
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,9 +17,10 @@ from pyoco.core.engine import Engine
 from pyoco.core.models import Flow, RunContext, Task, TaskRecord, TaskState
 from pyoco.trace.backend import TraceBackend
 
-from pyoco_server.contract.runner_protocol import Planned, TaskChanged
+from pyoco_server.contract.runner_protocol import Begin, Planned, Saved, TaskChanged
 from pyoco_server.contract.runs import MAX_ERROR_CHARS
 from pyoco_server.runner import resume
+from pyoco_server.runner.files import RunFiles
 from pyoco_server.runner.values import is_exact, portable
 
 #: What is kept of a traceback: the end, where the exception stands.
@@ -30,27 +32,28 @@ class ReportingEngine(Engine):
 
     :param report: takes every change, from the thread in which it happens.
     :param of_task: entered by each thread while it works for a task.
-    :param finished: results of tasks that an earlier attempt has finished.
-    :param scratch: the run's own folder; without one nobody knows what files a task leaves, so none is resumable.
+    :param begin: the run as the worker has given it. Without a folder of its own nobody knows what files a task leaves:
+        then none is kept, and no task is resumable.
     """
 
     def __init__(
         self,
         run: RunContext,
-        report: Callable[[Planned | TaskChanged], None],
+        report: Callable[[Planned | TaskChanged | Saved], None],
         of_task: Callable[[str], AbstractContextManager[None]],
-        value_limit_bytes: int,
-        finished: Mapping[str, Any],
-        scratch: str | None,
+        begin: Begin,
     ) -> None:
         super().__init__(trace_backend=_Begins(self._report_plan, self._report_begin))
         self._run = run
         self._report = report
         self._of_task = of_task
-        self._value_limit_bytes = value_limit_bytes
+        self._value_limit_bytes = begin.value_limit_bytes
         self._reported: dict[str, str] = {}
-        self._finished = finished
-        self._scratch = scratch
+        self._finished = begin.finished
+        self._scratch = begin.scratch
+        self._files = None if begin.scratch is None else RunFiles(begin.scratch, begin.file_limit_bytes, report)
+        #: Has the task for which a thread works.
+        self._thread = threading.local()
         #: Tasks that are not executed, because their results are put back.
         self._restored: set[str] = set()
         self._note: str | None = None
@@ -74,6 +77,16 @@ class ReportingEngine(Engine):
             self._restored = resume.restorable(flow, self._finished)
         return super().run(flow, params or {}, run_context)
 
+    def _current_task(self) -> str | None:
+        """Give the task that this thread works for; of a thread that a task has started, where only one runs."""
+        running = [name for name, state in self._run.tasks.items() if state is TaskState.RUNNING]
+        return getattr(self._thread, "task", running[0] if len(running) == 1 else None)
+
+    def _run_flow(self, flow: Flow, ctx: Context, run_ctx: RunContext, log_capture: Any) -> Context:
+        if self._files is not None:
+            self._files.observe(ctx, self._current_task)
+        return super()._run_flow(flow, ctx, run_ctx, log_capture)
+
     def report_rest(self) -> None:
         """Report the tasks whose last state nobody has heard of: those that never began, or were cancelled."""
         for name in self._run.tasks:
@@ -86,6 +99,7 @@ class ReportingEngine(Engine):
             super()._execute_task(resume.stand_in(task, self._finished[task.name]), ctx, None)
             return
         with self._of_task(task.name):
+            self._thread.task = task.name
             try:
                 # Without a capture: pyoco's keeps everything that was printed in memory.
                 super()._execute_task(task, ctx, None)
@@ -117,11 +131,13 @@ class ReportingEngine(Engine):
 
     def _report_task(self, name: str) -> None:
         state = self._run.tasks[name].value
-        record, is_cut = _document(self._run.ensure_task_record(name), state, self._value_limit_bytes)
-        if name in self._resumable and not is_cut and is_exact(self._run.ensure_task_record(name).output):
+        record, cut = _document(self._run.ensure_task_record(name), state, self._value_limit_bytes)
+        if "output" in cut and self._files is not None:
+            self._files.keep_output(name, self._run.ensure_task_record(name).output)
+        if name in self._resumable and not cut and is_exact(self._run.ensure_task_record(name).output):
             record["is_resumable"] = True
         self._reported[name] = state
-        self._report(TaskChanged(name, state, record, is_cut))
+        self._report(TaskChanged(name, state, record, bool(cut)))
 
 
 class _Begins(TraceBackend):
@@ -159,15 +175,17 @@ def describe(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[str, Any], bool]:
-    """Give a task record as the contract has it, and whether a value in it was cut."""
-    output, is_cut = portable(record.output, limit_bytes)
-    inputs = {}
-    for name, value in record.inputs.items():
-        inputs[name], cut_here = portable(value, limit_bytes)
-        is_cut = is_cut or cut_here
-    artifacts, _ = portable(record.artifacts, limit_bytes)
+def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[str, Any], set[str]]:
+    """Give a task record as the contract has it, and which parts of it were cut."""
+    cut: set[str] = set()
+
+    def fitting(part: str, value: Any) -> Any:
+        shown, is_cut = portable(value, limit_bytes)
+        cut.update([part] if is_cut else [])
+        return shown
+
     error, trace = record.error or "", record.traceback or ""
+    cut.update(["error"] if len(error) > MAX_ERROR_CHARS or len(trace) > _MAX_TRACEBACK_CHARS else [])
     document = {
         "state": state,
         "started_at": record.started_at,
@@ -175,8 +193,9 @@ def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[st
         "duration_ms": record.duration_ms,
         "error": record.error and error[:MAX_ERROR_CHARS],
         "traceback": record.traceback and trace[-_MAX_TRACEBACK_CHARS:],
-        "inputs": inputs,
-        "output": output,
-        "artifacts": artifacts,
+        "inputs": {name: fitting("inputs", value) for name, value in record.inputs.items()},
+        "output": fitting("output", record.output),
+        # The worker says what has become of the files that the task has saved.
+        "artifacts": {},
     }
-    return document, is_cut or len(error) > MAX_ERROR_CHARS or len(trace) > _MAX_TRACEBACK_CHARS
+    return document, cut

@@ -51,7 +51,7 @@ class Executor:
             self._current = run
             if begin.run_id in self._cancelled:
                 run.status = RunStatus.CANCELLING
-        engine = ReportingEngine(run, self._emit, self._of_task, begin.value_limit_bytes, begin.finished, begin.scratch)
+        engine = ReportingEngine(run, self._emit, self._of_task, begin)
         status, reason, error = "COMPLETED", None, None
         try:
             # Where the worker was started: a resolver may read files there.

@@ -13,10 +13,10 @@ from typing import Any
 from pyoco.core.context import Context
 from pyoco.core.models import Flow, Task
 
+from pyoco_server.contract.runner_protocol import ARTIFACTS_FOLDER
+
 #: Why nothing is restored, in the words that the run shows.
 CONTROL_FLOW_NOTE = "It began again from the start: its flow has loops or switches."
-#: A folder that pyoco makes in the working directory of every run.
-_ARTIFACTS = "artifacts"
 
 
 def restorable(flow: Flow, finished: Collection[str]) -> set[str]:
@@ -54,6 +54,6 @@ def leaves_more_than_its_result(task: Task, ctx: Context, scratch: str) -> bool:
 
 
 def _holds_anything(scratch: str) -> bool:
-    of_pyoco = os.path.join(scratch, _ARTIFACTS)
+    of_pyoco = os.path.join(scratch, ARTIFACTS_FOLDER)
     left = (os.path.join(place, name) for place, folders, files in os.walk(scratch) for name in (*folders, *files))
     return any(path != of_pyoco for path in left)

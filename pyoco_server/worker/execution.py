@@ -5,7 +5,9 @@ Source: design, sections 5 and 6; contract, section 2, "Order of writes".
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -14,13 +16,24 @@ from typing import Any
 from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
 from pyoco_server.contract.jobs import Job
-from pyoco_server.contract.runner_protocol import Begin, Cancel, Ended, Message, Planned, TaskChanged
+from pyoco_server.contract.runner_protocol import (
+    ARTIFACTS_FOLDER,
+    Begin,
+    Cancel,
+    Ended,
+    Message,
+    Planned,
+    Saved,
+    TaskChanged,
+)
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusError, BusUnavailable, RunNotFound, SnapshotTooLarge
 from pyoco_server.logs import LogId, RateLimit
 from pyoco_server.operations.finish import Outcome
 from pyoco_server.states import RunStatus, TaskState
+from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.runs import RunStore, StoredRun
+from pyoco_server.worker.artifacts import ArtifactKeeper
 from pyoco_server.worker.forced_end import Cause, ForcedEnd
 from pyoco_server.worker.printed import Printed
 from pyoco_server.worker.run_log import RunLog
@@ -33,6 +46,9 @@ output_logger = logging.getLogger("pyoco_server.output")
 _WRITE_SPACING_SEC = 0.05
 #: A sign of life that NATS does not take at once is left to the next one: the runner must not wait for it.
 _PROGRESS_BUDGET_SEC = 1.0
+#: How long a run that has ended waits for its files while NATS takes its snapshot and none of them.
+_PATIENCE_SEC = 30.0
+_OPEN_TASKS = frozenset({TaskState.PENDING.value, TaskState.RUNNING.value})
 
 
 class LostRun(Exception):
@@ -58,6 +74,7 @@ class Execution:
         child: RunnerLink,
         log: RunLog,
         runs: RunStore,
+        artifacts: ArtifactStore,
         config: Config,
         must_stop: threading.Event,
     ) -> None:
@@ -66,6 +83,7 @@ class Execution:
         self._child = child
         self._log = log
         self._runs = runs
+        self._artifacts = artifacts
         self._config = config
         self._must_stop = must_stop
         self._log_limit = RateLimit()
@@ -76,6 +94,8 @@ class Execution:
         self._is_cut = False
         self._is_dirty = False
         self._written_at = time.monotonic()
+        #: Since when every write was stored, ``time.monotonic()``; ``None`` when the last one was not.
+        self._taken_since: float | None = self._written_at
         self._is_cancel_sent = False
         #: Set on the bridge's thread when the run may have been changed by somebody else.
         self._is_news_hinted = threading.Event()
@@ -96,6 +116,24 @@ class Execution:
         :raises HandedBack: the worker must stop.
         """
         snapshot = self._stored.snapshot
+        self._keeper = ArtifactKeeper(
+            self._artifacts,
+            self._config,
+            snapshot.run_id,
+            snapshot.attempt,
+            os.path.join(scratch, ARTIFACTS_FOLDER),
+            self._complain,
+        )
+        try:
+            outcome = self._drive(scratch)
+            self._keep_rest()
+            return outcome
+        finally:
+            self._keeper.close()
+
+    def _drive(self, scratch: str) -> Outcome:
+        """Have the runner execute the run, and follow it to its end."""
+        snapshot = self._stored.snapshot
         self._child.send(
             Begin(
                 snapshot.run_id,
@@ -104,16 +142,18 @@ class Execution:
                 self._job.workflow_yaml,
                 scratch,
                 self._config.max_run_snapshot_bytes,
+                self._config.artifact_max_bytes,
                 {name: record.get("output") for name, record in self._records.items()},
             )
         )
         while True:
-            for message in self._child.receive(self._wait_sec()):
+            for message in self._child.receive(0.0 if self._keeper.is_ready else self._wait_sec()):
                 outcome = self._take(message)
                 if outcome is not None:
                     return outcome
             if self._must_stop.is_set():
                 raise HandedBack
+            self._keep_some()
             if self._forced_end.begin():
                 self._forced_end_begun()
             if self._forced_end.complete():
@@ -124,6 +164,53 @@ class Execution:
                     self._write_progress()
                 except SnapshotTooLarge as exc:
                     return self.outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc))
+
+    def _keep_some(self) -> None:
+        """Keep a little more of what the run has saved."""
+        task = self._keeper.step()
+        if task is not None:
+            self._mark(task)
+
+    def _keep_rest(self) -> None:
+        """Keep what is left of the files of a run that has ended: whoever sees its end finds them.
+
+        They wait for NATS only as long as the end of the run itself has to.
+        """
+        # The runner has no more to do with it.
+        self._is_cancel_sent = True
+        self._keeper.run_ended()
+        while self._keeper.has_work:
+            self._keep_some()
+            if self._must_stop.is_set():
+                self._give_up_files("the worker had to stop before")
+            elif self._is_snapshot_alone_taken():
+                self._give_up_files(f"NATS has taken nothing of it for {_PATIENCE_SEC:g} s")
+            elif self._wait_sec() <= 0:
+                with contextlib.suppress(SnapshotTooLarge):
+                    # If it still is, its end says so.
+                    self._write_progress()
+            elif not self._keeper.is_ready:
+                self._must_stop.wait(self._wait_sec())
+
+    def _is_snapshot_alone_taken(self) -> bool:
+        """Say whether NATS has taken the run's snapshots for long, and none of its files."""
+        stalled_since, taken_since = self._keeper.stalled_since, self._taken_since
+        if stalled_since is None or taken_since is None:
+            return False
+        return time.monotonic() - max(stalled_since, taken_since) > _PATIENCE_SEC
+
+    def _give_up_files(self, why: str) -> None:
+        for task in self._keeper.give_up(why):
+            self._mark(task)
+
+    def _mark(self, task: str) -> None:
+        if task in self._records:
+            self._records[task] = self._keeper.marked(task, self._records[task])
+            self._is_dirty = True
+
+    def _complain(self, task: str | None, text: str) -> None:
+        """Say something in the log of the run."""
+        self._take(Printed(task, "stderr", f"{text}\n"))
 
     def release(self) -> bool:
         """Let go of a run that has not ended, and say whether that was stored."""
@@ -173,9 +260,13 @@ class Execution:
             self._is_dirty = True
         elif isinstance(message, TaskChanged):
             self._tasks[message.name] = message.state
-            self._records[message.name] = message.record
+            self._records[message.name] = self._keeper.marked(message.name, message.record)
             self._is_cut = self._is_cut or message.is_cut
             self._is_dirty = True
+            if message.state not in _OPEN_TASKS:
+                self._keeper.task_ended(message.name)
+        elif isinstance(message, Saved):
+            self._keeper.note(message)
         elif isinstance(message, Printed):
             log_printed(self._log.take(message), {**self.context, "task": message.task})
         elif isinstance(message, Ended):
@@ -233,6 +324,7 @@ class Execution:
     def _write_progress(self) -> None:
         """Write the sign of life and what is new; learn of a cancel request or of the run's loss."""
         self._written_at = time.monotonic()
+        taken_since, self._taken_since = self._taken_since or self._written_at, None
         self._is_news_hinted.clear()
         try:
             written = self._runs.change(self._stored, self._progress, budget_sec=_PROGRESS_BUDGET_SEC)
@@ -245,6 +337,7 @@ class Execution:
         if written is None:
             raise LostRun
         self._stored = written
+        self._taken_since = taken_since
         self._is_dirty = False
         if written.snapshot.status is RunStatus.CANCELLING and not self._is_cancel_sent:
             self._child.send(Cancel(written.snapshot.run_id))

@@ -27,6 +27,7 @@ from pyoco_server.operations.claim import BEHIND_TICK_SEC, Claim, Claims, Verdic
 from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Deadline, Service
 from pyoco_server.states import RunStatus
+from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
 from pyoco_server.worker.execution import Execution, HandedBack, LostRun, log_printed
@@ -62,6 +63,7 @@ class Tools:
     work_queue: Queue
     config: Config
     runs: RunStore
+    artifacts: ArtifactStore
     run_hints: RunHints
     claims: Claims
     finish: Finish
@@ -290,7 +292,7 @@ class Slot(Service):
         assert folder is not None, "a slot without a folder took a job"
         ended: StoredRun | None = None
         with tools.output.log_of(job.run_id, stored.snapshot.attempt) as log:
-            execution = Execution(job, stored, child, log, tools.runs, tools.config, tools.must_stop)
+            execution = Execution(job, stored, child, log, tools.runs, tools.artifacts, tools.config, tools.must_stop)
             try:
                 # It may have waited for days, and somebody may clean the place where it lies.
                 os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -20,6 +20,7 @@ from pyoco_server.operations.claim import Claims
 from pyoco_server.operations.finish import Finish
 from pyoco_server.operations.holder import Holders
 from pyoco_server.service import Deadline, Service
+from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.deadletters import DeadLetterStore
 from pyoco_server.stores.logs import LogStore
 from pyoco_server.stores.queue import Queue
@@ -169,6 +170,7 @@ class Worker:
             work_queue,
             config,
             runs,
+            ArtifactStore(bus),
             RunHints(bus, config),
             claims,
             Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), worker_id=options.worker_id),

@@ -14,8 +14,11 @@ from werkzeug.test import TestResponse
 
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.description import Description, description_of
+from pyoco_server.gateway.queries import MAX_ATTEMPT
 from pyoco_server.gateway.uploads import UploadRequest
+from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.logs import LogStore
+from tests.support.artifacts import put
 from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts, stored_run
@@ -83,6 +86,8 @@ class SpecRoutes:
         self._parts = Parts(self._nats.url)
         self._parts.__enter__()
         self._numbers = itertools.count(1)
+        for attempt in (1, MAX_ATTEMPT):
+            put(ArtifactStore(self._parts.bus), "run", "file.txt", b"saved", attempt=attempt, task="a")
         failed = {"status": "FAILED", "end_time": 2.0, "error": "no", "worker_id": "w1"}
         worker = {"worker_id": "w1", "instance_id": "i", "state": "IDLE", "last_seen_at": 9e9}
         self._parts.put("w1", worker, bucket="pyoco_workers")
@@ -114,6 +119,7 @@ class SpecRoutes:
         path = path.replace("{run_id}", "run").replace("{worker_id}", "w1").replace("{filename}", "style.css")
         if "dead-letters" in path:
             path = path.replace("{seq}", str(self._new_letter()))
+        path = path.replace("/artifacts/{name}", "/artifacts/file.txt")
         if "/wheels" in path:
             name = file_name(f"demo{next(self._numbers)}")
             if route == "POST /wheels":

@@ -12,7 +12,7 @@ import pytest
 from pyoco.core.models import Flow, RunContext, RunStatus, Task
 
 from pyoco_server.contract.jobs import Job
-from pyoco_server.contract.runner_protocol import Planned
+from pyoco_server.contract.runner_protocol import Begin, Planned
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.runner.engine import ReportingEngine
 
@@ -25,9 +25,8 @@ def test_a_run_that_is_cancelled_before_it_begins_keeps_what_was_finished(
     flow = Flow("main", {first, Task(lambda first: first, "second", dependencies={first})})
     reported: list[Any] = []
     run = RunContext(status=RunStatus.CANCELLING)
-    engine = ReportingEngine(
-        run, reported.append, lambda task: contextlib.nullcontext(), 1000, {"first": 1}, str(tmp_path)
-    )
+    begin = Begin("r", "main", {}, None, str(tmp_path), 1000, 1000, {"first": 1})
+    engine = ReportingEngine(run, reported.append, lambda task: contextlib.nullcontext(), begin)
     engine.run(flow, {}, run)
     engine.report_rest()
     assert engine.states() == {"first": "SUCCEEDED", "second": "CANCELLED"}

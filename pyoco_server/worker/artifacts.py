@@ -1,0 +1,298 @@
+"""Keeping the files that a run saves: from its folder into the object store, a piece at a time.
+
+It is done by the slot's own thread, between its other duties: a large file must keep neither a cancel nor the run's
+signs of life waiting, and a run that saves nothing pays nothing.
+
+Source: design, "Artifacts".
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pyoco_server.bridge.objects import Upload
+from pyoco_server.config import Config
+from pyoco_server.contract.artifacts import MAX_FILES, ArtifactMark, name_fault
+from pyoco_server.contract.runner_protocol import Saved
+from pyoco_server.errors import BusError, BusUnavailable
+from pyoco_server.stores.artifacts import ArtifactStore
+from pyoco_server.worker.artifact_folder import ArtifactFolder, NotReadable
+
+#: A piece that NATS does not take at once is left to a later turn: the slot has other duties.
+_BUDGET_SEC = 1.0
+_PAUSE_SEC = 1.0
+#: How often a file is read anew that has changed while it was read.
+_READINGS = 3
+#: What is shown of a name under which nothing is kept.
+_SHOWN_CHARS = 200
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A file that is in the store.
+
+    :param seen: its size and time of change when it was read.
+    """
+
+    seen: tuple[int, int]
+    size: int
+    nuid: str
+
+
+@dataclass
+class _Transfer:
+    """A file on its way."""
+
+    name: str
+    file: int
+    seen: tuple[int, int]
+    upload: Upload
+
+
+class ArtifactKeeper:
+    """Keeps the files of one attempt of a run.
+
+    :param folder: where the run saves them.
+    :param complain: takes the task and a line for the log of the run, for each file that is not kept.
+    """
+
+    def __init__(
+        self,
+        store: ArtifactStore,
+        config: Config,
+        run_id: str,
+        attempt: int,
+        folder: str,
+        complain: Callable[[str | None, str], None],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._run_id = run_id
+        self._attempt = attempt
+        self._folder = ArtifactFolder(folder)
+        self._complain = complain
+        #: Who has saved each file, as far as tasks told.
+        self._saved: dict[str, Saved] = {}
+        #: What is to be kept, each name once, in order.
+        self._queue: dict[str, None] = {}
+        self._readings: dict[str, int] = {}
+        self._kept: dict[str, _Kept] = {}
+        self._refused: set[str] = set()
+        #: Saved since they were last read: two changes may bear the same time.
+        self._unread: set[str] = set()
+        self._has_too_many = False
+        self._marks: dict[str, dict[str, ArtifactMark]] = {}
+        self._current: _Transfer | None = None
+        self._not_before = 0.0
+        #: Since when NATS has taken nothing, ``time.monotonic()``; ``None`` = it takes what it is given.
+        self.stalled_since: float | None = None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a file that is neither kept nor refused."""
+        return self._current is not None or bool(self._queue)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether :meth:`step` would do anything now."""
+        return self.has_work and time.monotonic() >= self._not_before
+
+    def note(self, saved: Saved) -> None:
+        """Note who has saved a file; it is kept when its task has ended."""
+        name = saved.name
+        if name not in self._saved and len(self._saved) >= MAX_FILES:
+            self._complain_of_many()
+            return
+        self._saved[name] = saved
+        self._unread.add(name)
+        self._refused.discard(name)
+        self._readings.pop(name, None)
+
+    def task_ended(self, task: str) -> None:
+        """Keep what a task has saved."""
+        for name, saved in self._saved.items():
+            if saved.task == task and not self._is_settled(name):
+                self._queue[name] = None
+
+    def run_ended(self) -> None:
+        """Keep all else that lies in the folder, and what has changed since it was kept."""
+        for name in self._folder.names():
+            if name in self._queue or self._is_settled(name):
+                continue
+            if name not in self._kept and len(self._kept.keys() | self._queue.keys()) >= MAX_FILES:
+                self._complain_of_many()
+                return
+            self._queue[name] = None
+
+    def marked(self, task: str, record: dict[str, Any]) -> dict[str, Any]:
+        """Give the record of a task with what has become of its files."""
+        marks = self._marks.get(task)
+        return {**record, "artifacts": dict(marks)} if marks else record
+
+    def step(self) -> str | None:
+        """Do the next little piece of work.
+
+        :return: the task whose marks have changed by it.
+        """
+        if not self.is_ready:
+            return None
+        name = next(iter(self._queue))
+        try:
+            return self._advance(self._current or self._begin(name))
+        except BusUnavailable:
+            self._not_before = time.monotonic() + _PAUSE_SEC
+            self.stalled_since = self.stalled_since or time.monotonic()
+            # Anew from its beginning: what a piece that was not confirmed has become nobody knows.
+            self._leave()
+            return None
+        except _Changed:
+            self._leave()
+            return None
+        except (NotReadable, BusError) as exc:
+            self._leave()
+            return self._refuse(name, str(exc))
+        except OSError as exc:
+            self._leave()
+            return self._refuse(name, f"it cannot be read: {exc.strerror or exc}")
+
+    def give_up(self, why: str) -> list[str]:
+        """Refuse all that is left; gives the tasks whose marks have changed."""
+        self._leave()
+        changed = [self._refuse(name, why) for name in list(self._queue)]
+        return [task for task in changed if task is not None]
+
+    def close(self) -> None:
+        """Let go of the run's files; works twice."""
+        self._leave()
+
+    def _is_settled(self, name: str) -> bool:
+        """Say whether a file was kept as it is now, or refused."""
+        kept = self._kept.get(name)
+        if kept is None or name in self._unread:
+            return name in self._refused
+        try:
+            file = self._folder.open(name)
+        except NotReadable:
+            # It is gone since, and what was kept stays.
+            return True
+        try:
+            return _state(file) == kept.seen
+        finally:
+            os.close(file)
+
+    def _begin(self, name: str) -> _Transfer:
+        """Open a file and see whether it may be kept.
+
+        :raises NotReadable: no, for this reason.
+        """
+        self._unread.discard(name)
+        fault = name_fault(name)
+        if fault is not None:
+            raise NotReadable(fault)
+        file = self._folder.open(name)
+        upload = self._store.begin(self._run_id, self._attempt, name)
+        self._current = _Transfer(name, file, _state(file), upload)
+        self._require_room(self._current, self._current.seen[0])
+        return self._current
+
+    def _advance(self, transfer: _Transfer) -> str | None:
+        """Send the next piece of a file; when all of it is kept, gives its task.
+
+        :raises NotReadable: it cannot be kept.
+        :raises _Changed: it has changed while it was read.
+        :raises BusError: NATS refuses it.
+        :raises BusUnavailable: not confirmed.
+        """
+        piece = os.read(transfer.file, transfer.upload.piece_bytes)
+        # An empty file has one piece, by which it is found.
+        if piece or transfer.upload.is_empty:
+            self._require_room(transfer, transfer.upload.size + len(piece))
+            transfer.upload.add(piece, budget_sec=_BUDGET_SEC)
+            self.stalled_since = None
+            return None
+        if _state(transfer.file) != transfer.seen or transfer.upload.size != transfer.seen[0]:
+            readings = self._readings[transfer.name] = self._readings.get(transfer.name, 0) + 1
+            if readings >= _READINGS:
+                raise NotReadable("it changes while it is read")
+            raise _Changed
+        return self._publish(transfer)
+
+    def _publish(self, transfer: _Transfer) -> str | None:
+        name, saved, content = transfer.name, self._saved.get(transfer.name), transfer.upload.content
+        task, type_name = (saved.task, saved.type_name) if saved is not None else (None, None)
+        self._store.put(
+            self._run_id, self._attempt, name, content, task=task, type_name=type_name, budget_sec=_BUDGET_SEC
+        )
+        os.close(transfer.file)
+        self._current = None
+        before, self._kept[name] = self._kept.get(name), _Kept(transfer.seen, content.size, content.nuid)
+        if before is not None:
+            self._store.discard(before.nuid, budget_sec=_BUDGET_SEC)
+        return self._settle(name, {"kept": True, "size_bytes": content.size, "sha256": content.digest.hex()})
+
+    def _require_room(self, transfer: _Transfer, size: int) -> None:
+        """Refuse a file that is too large, by itself or with those that are kept."""
+        most, in_all = self._config.artifact_max_bytes, self._config.run_artifacts_max_bytes
+        if size > most:
+            raise NotReadable(f"it has {size} bytes, and {most} are the most (PYOCO_ARTIFACT_MAX_BYTES)")
+        others = sum(kept.size for name, kept in self._kept.items() if name != transfer.name)
+        if others + size > in_all:
+            raise NotReadable(
+                f"it has {size} bytes, and of the {in_all} of this attempt {others} are taken "
+                "(PYOCO_RUN_ARTIFACTS_MAX_BYTES)"
+            )
+
+    def _leave(self) -> None:
+        """Let go of the file at hand, which stays in the queue."""
+        transfer, self._current = self._current, None
+        if transfer is None:
+            return
+        os.close(transfer.file)
+        if self.stalled_since is None and not transfer.upload.is_empty:
+            self._store.discard(transfer.upload.nuid, budget_sec=_BUDGET_SEC)
+
+    def _complain_of_many(self) -> None:
+        if not self._has_too_many:
+            self._has_too_many = True
+            self._complain(None, f"more than {MAX_FILES} files were saved; the rest is not kept")
+
+    def _refuse(self, name: str, why: str) -> str | None:
+        """Say that a file is not kept, and why; gives its task."""
+        self._refused.add(name)
+        saved = self._saved.get(name)
+        self._complain(saved.task if saved is not None else None, f"artifact {_shown(name)} is not kept: {why}")
+        return self._settle(name, {"kept": False, "reason": why})
+
+    def _settle(self, name: str, mark: ArtifactMark) -> str | None:
+        """Take a file out of the queue, with what has become of it; gives its task."""
+        self._queue.pop(name, None)
+        saved = self._saved.get(name)
+        if saved is None or saved.task is None:
+            return None
+        if saved.type_name is not None:
+            mark["type"] = saved.type_name
+        if saved.is_output:
+            mark["is_output"] = True
+        self._marks.setdefault(saved.task, {})[name if mark["kept"] else _shown(name)] = mark
+        return saved.task
+
+
+class _Changed(Exception):
+    """A file has changed while it was read."""
+
+
+def _state(file: int) -> tuple[int, int]:
+    """Give the size of a file and when it was changed."""
+    found = os.fstat(file)
+    return found.st_size, found.st_mtime_ns
+
+
+def _shown(name: str) -> str:
+    """Give a name as it can be shown: any that a file can have, cut."""
+    shown = name.encode(errors="backslashreplace").decode()
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown[:_SHOWN_CHARS])
+    return shown if len(name) <= _SHOWN_CHARS else f"{shown}…"
