@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from pyoco_server.cli.client_artifacts import add_artifacts
 from pyoco_server.cli.client_cancel import add_cancel
 from pyoco_server.cli.client_command import PROG, add_command, add_connection, api_key_of, print_page
 from pyoco_server.cli.client_dlq import add_dlq
@@ -144,6 +145,7 @@ def get_parser() -> CommandParser:
     _add_lists(commands)
     add_watch(commands)
     add_logs(commands)
+    add_artifacts(commands)
     add_cancel(commands)
     add_workers(commands)
     add_worker_drain(commands)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
+from pyoco_server.client.artifacts import ArtifactCalls
 from pyoco_server.client.dead_letters import DeadLetterCalls
 from pyoco_server.client.logs import LogCalls
 from pyoco_server.client.submit import SubmitCalls
@@ -24,7 +25,7 @@ from pyoco_server.states import TERMINAL
 CANCEL_WAIT_SEC = 30.0
 
 
-class PyocoHttpClient(SubmitCalls, WatchCalls, LogCalls, DeadLetterCalls, WheelCalls):
+class PyocoHttpClient(SubmitCalls, WatchCalls, LogCalls, ArtifactCalls, DeadLetterCalls, WheelCalls):
     """A client of one gateway; not to be shared between threads, except for :meth:`close`.
 
     Use it as a context manager, or call :meth:`close`, so that its connections are returned.

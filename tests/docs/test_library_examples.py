@@ -17,9 +17,12 @@ import pytest
 
 import pyoco_server
 from pyoco_server import PyocoHttpClient
+from pyoco_server.stores.artifacts import ArtifactStore
+from tests.support.artifacts import put
 from tests.support.commands import Daemons, clean_env, is_ready
 from tests.support.library_reference import DOCUMENT, MARK
 from tests.support.nats import NatsServer, free_port
+from tests.support.parts import Parts
 from tests.support.waiting import PATIENCE_SEC, eventually
 from tests.support.wheels import write_wheel
 
@@ -150,6 +153,7 @@ CALLS: dict[str, Callable[[PyocoHttpClient, str], Any]] = {
     "get_tasks": lambda client, run_id: client.get_tasks(run_id),
     "list_runs": lambda client, run_id: client.list_runs(),
     "list_runs_vnext": lambda client, run_id: client.list_runs_vnext(),
+    "get_artifacts": lambda client, run_id: client.get_artifacts(run_id),
     "rerun": lambda client, run_id: client.rerun(run_id),
     "get_workers": lambda client, run_id: client.get_workers(),
     "patch_worker_hidden": lambda client, run_id: client.patch_worker_hidden(
@@ -179,6 +183,8 @@ def test_the_fields_that_are_told_of_each_answer_are_there(stage: Stage) -> None
         results = client.submit_batch_yaml(FLOW, [{"x": 2}, {"x": "a"}, {"x": "b"}], flow_name="shapes")
         ended = [client.get_run(result["run_id"], wait_sec=PATIENCE_SEC) for result in results]
         assert [run["status"] for run in ended] == ["COMPLETED", "FAILED", "FAILED"]
+        with Parts(stage.nats.url) as parts:
+            put(ArtifactStore(parts.bus), ended[0]["run_id"], "saved.txt", b"x")
         for name, call in CALLS.items():
             told = re.search(r":return:.*?\{(.*?)\}", inspect.getdoc(getattr(PyocoHttpClient, name)) or "", re.DOTALL)
             assert told is not None, name
