@@ -7,7 +7,9 @@ import time
 from typing import Any
 
 from pyoco_server.contract.deadletters import DeadLetter
+from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.workflow.flow_yaml import parse_workflow
+from tests.support.artifacts import put
 from tests.support.gateway import LocalGateway
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
@@ -46,6 +48,7 @@ KeyError: 'THB'
 _HISTORY = (("nightly_orders", "etl", 173), ("sync_crm", "etl", 95), ("train_ranker", "gpu", 1500))
 _BASE = ("acme-base", "0.4.0")
 _WHEELS = ((*_BASE, ""), ("acme-etl", "1.8.1", ""), ("acme-etl", "1.8.2", ""), ("acme-ranker", "0.9.4", "gpu"))
+_FILES = {"orders.csv": "fetch_orders", "rates/2026-11-17.json": "fetch_rates", "plot.png": None}
 #: The runs of which there are pages worth a picture.
 FAILED, RUNNING = "8f3c2a17-5d0e-4b7a-9c3e-2f1d6a7b8c90", "51e6ad90-7c1b-4e2f-8a9d-0b3c4d5e6f70"
 
@@ -60,6 +63,8 @@ def fill(gateway: LocalGateway) -> None:
         parts.put_many([{**run, "workflow_yaml_sha256": workflow.sha256} for run in runs])
         for worker in _workers(now):
             parts.put(worker["worker_id"], worker, bucket="pyoco_workers")
+        for name, task in _FILES.items():
+            put(ArtifactStore(parts.bus), FAILED, name, name.encode() * 1000, task=task)
         failed = [run for run in runs if run["status"] == "FAILED"]
         for run in sorted(failed, key=lambda run: float(run["end_time"])):
             fields = {name: run[name] for name in ("run_id", "flow_name", "tag", "worker_id", "error")}
