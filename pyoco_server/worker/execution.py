@@ -47,7 +47,7 @@ _WRITE_SPACING_SEC = 0.05
 #: A sign of life that NATS does not take at once is left to the next one: the runner must not wait for it.
 _PROGRESS_BUDGET_SEC = 1.0
 #: How long a run that has ended waits for its files while NATS takes its snapshot and none of them.
-_PATIENCE_SEC = 30.0
+_PATIENCE_SEC = 20.0
 _OPEN_TASKS = frozenset({TaskState.PENDING.value, TaskState.RUNNING.value})
 
 

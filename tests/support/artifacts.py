@@ -26,6 +26,7 @@ class Files:
         (fleet.folder / TASKS.name).write_text(TASKS.read_text())
         self.store = ArtifactStore(fleet.bus)
         self._fleet = fleet
+        self._first = self._last_seq()
 
     def of(self, run_id: str) -> dict[tuple[str, int], bytes]:
         """Give the bytes of all artifacts of a run, by name and attempt."""
@@ -35,6 +36,13 @@ class Files:
     def named(self, run_id: str) -> dict[str, bytes]:
         """Give those of a run that had one attempt."""
         return {name: data for (name, _), data in self.of(run_id).items()}
+
+    def pieces(self) -> int:
+        """Count the pieces of all that has come into the store since this was made."""
+        return self._last_seq() - self._first
+
+    def _last_seq(self) -> int:
+        return int(self._fleet.bus.api("STREAM.INFO.OBJ_pyoco_artifacts")["state"]["last_seq"])
 
     def tasks(self, run_id: str) -> dict[str, str | None]:
         """Give the task of each artifact, as far as it is known."""
