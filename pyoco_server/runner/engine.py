@@ -167,7 +167,7 @@ def describe(exc: BaseException) -> str:
     """Give an exception's text, or its type where it has none."""
     try:
         text = str(exc)
-    except Exception as broken:
+    except BaseException as broken:
         text = f"(its text cannot be had: {type(broken).__name__})"
         return f"{type(exc).__name__} {text}"
     if isinstance(exc, Exception) and text:

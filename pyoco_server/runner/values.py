@@ -8,6 +8,8 @@ from typing import Any
 
 #: What is shown of a value that JSON cannot carry.
 _TEXT_CHARS = 1_000
+#: Deeper values are shown as text: whoever reads a snapshot has to get through it, on a stack that is in use already.
+_MAX_NESTING = 100
 
 
 def portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
@@ -15,18 +17,42 @@ def portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
 
     :return: what to store, and whether it was cut.
     """
-    if value is None or isinstance(value, bool):
-        return value, False
+    try:
+        return _portable(value, limit_bytes)
+    except BaseException as exc:
+        # Also SystemExit: its methods are the task's, and a result that cannot be looked at must not end the run.
+        return f"<{type(value).__name__} that cannot be shown: {type(exc).__name__}>", False
+
+
+def _portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
     try:
         text = json.dumps(value, allow_nan=False)
     except Exception:
         # Not only what json raises: a value may have methods of its own, or change while it is encoded.
         return _described(value)
-    if len(text) <= limit_bytes:
-        # What was encoded stands for the value: a task that goes on changing its result cannot change this.
-        return json.loads(text), False
-    shown = value if isinstance(value, str) else text
-    return f"{shown[:_TEXT_CHARS]}… (cut: {len(text)} bytes in all)", True
+    if len(text) > limit_bytes:
+        shown = str.__str__(value) if isinstance(value, str) else text
+        return f"{shown[:_TEXT_CHARS]}… (cut: {len(text)} bytes in all)", True
+    # What was encoded stands for the value: a task that goes on changing its result cannot change this.
+    found = json.loads(text)
+    return _described(value) if _is_deep(found, text) else (found, False)
+
+
+def _is_deep(value: Any, text: str) -> bool:
+    """Say whether a value is nested more deeply than is stored as it is.
+
+    :param text: the value as JSON, which tells of most values that they cannot be.
+    """
+    if text.count("[") + text.count("{") <= _MAX_NESTING:
+        return False
+    level = [value]
+    for _ in range(_MAX_NESTING + 1):
+        level = [inner for outer in level if isinstance(outer, (list, dict)) for inner in _parts(outer)]
+    return bool(level)
+
+
+def _parts(value: list[Any] | dict[str, Any]) -> Any:
+    return value.values() if isinstance(value, dict) else value
 
 
 def is_exact(value: Any) -> bool:
@@ -47,12 +73,18 @@ def _is_exact(value: Any) -> bool:
 
 
 def _described(value: Any) -> tuple[str, bool]:
+    """Give a value's type and what it says of itself, cut."""
     if isinstance(value, (bytes, bytearray)):
         # The whole of it as text may be four times as long.
         text = repr(bytes(value[:_TEXT_CHARS]))
         return (f"{text}… (cut: {len(value)} bytes in all)", True) if len(value) > _TEXT_CHARS else (text, False)
+    kind = type(value)
     try:
         text = repr(value)
-    except Exception as exc:
-        text = f"<{type(value).__name__} whose repr() raised {type(exc).__name__}>"
-    return (text, False) if len(text) <= _TEXT_CHARS else (f"{text[:_TEXT_CHARS]}…", True)
+    except BaseException as exc:
+        text = f"<{kind.__name__} whose repr() raised {type(exc).__name__}>"
+    shown = text[:_TEXT_CHARS]
+    if kind.__module__ != "builtins" and kind.__name__ not in shown:
+        # A table or an array shows what is in it, and not that it is one.
+        shown = f"{kind.__name__}: {shown}"
+    return (shown, False) if len(text) <= _TEXT_CHARS else (f"{shown}…", True)

@@ -13,7 +13,14 @@ from tests.support.fleet import flow
 @pytest.fixture(scope="module")
 def outputs(workshop: Workshop) -> dict[str, tuple[Any, bool]]:
     """What is stored of each value, and whether it is marked as cut."""
-    kinds = [*"object set nan bytes itself surrogate".split(), "huge text", "many bytes", "huge number", "tuple keys"]
+    kinds = [
+        *"object set nan bytes itself surrogate".split(),
+        "huge text",
+        "many bytes",
+        "huge number",
+        "tuple keys",
+        "nested",
+    ]
     run_ids = {kind: workshop.fleet.submit(flow("odd_value"), params={"kind": kind}) for kind in kinds}
     runs = {kind: workshop.fleet.ended(run_id) for kind, run_id in run_ids.items()}
     return {
@@ -46,6 +53,11 @@ def test_object_is_shown_by_its_repr(outputs: dict[str, tuple[Any, bool]]) -> No
 
 def test_number_with_too_many_digits_is_shown_as_what_it_is(outputs: dict[str, tuple[Any, bool]]) -> None:
     assert outputs["huge number"] == ("<int whose repr() raised ValueError>", False)
+
+
+def test_result_that_is_nested_too_deeply_for_a_reader_is_shown_as_text(outputs: dict[str, tuple[Any, bool]]) -> None:
+    shown, _ = outputs["nested"]
+    assert isinstance(shown, str)
 
 
 @pytest.mark.parametrize("kind", ["huge text", "many bytes"])

@@ -6,6 +6,7 @@ A relative file name is taken in that folder: the working directory of a run is 
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import multiprocessing
 import os
@@ -408,6 +409,7 @@ def odd_value(kind):
         "many bytes": lambda: b"b" * 1_000_000,
         "huge number": lambda: 1 << 100_000,
         "surrogate": lambda: "\ud800",
+        "nested": lambda: functools.reduce(lambda inner, _: [inner], range(960), 0),
         "tuple keys": lambda: {(1, 2): 3},
     }[kind]()
 
