@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import mimetypes
+import re
 import unicodedata
 from collections.abc import Mapping
 
@@ -16,6 +17,9 @@ from typing_extensions import NotRequired, TypedDict
 MAX_NAME_BYTES = 1_024
 #: Files of one attempt that are kept.
 MAX_FILES = 1_000
+
+#: Of the name of a task in that of its output.
+_MAX_TASK_CHARS = 100
 
 BYTES_TYPE = "application/octet-stream"
 TEXT_TYPE = "text/plain; charset=utf-8"
@@ -70,6 +74,12 @@ def name_fault(name: str) -> str | None:
     if any(part in ("", ".", "..") for part in name.split("/")):
         return "its name leaves the folder of the artifacts"
     return None
+
+
+def output_name(task: str, ending: str) -> str:
+    """Give the name of the file that holds the output of a task as a whole."""
+    part = re.sub(r"[^\w.-]", "_", task)[:_MAX_TASK_CHARS]
+    return f"{part if part.strip('.') else f'task{part}'}/output.{ending}"
 
 
 def object_name(run_id: str, attempt: int, name: str) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from pyoco.core.context import Context
 
+from pyoco_server.contract.artifacts import output_name
 from pyoco_server.contract.runner_protocol import ARTIFACTS_FOLDER, Saved
 
 
@@ -50,7 +50,7 @@ class RunFiles:
         if whole is None:
             return
         ending, data = whole
-        name = f"{_part(task)}/output.{ending}"
+        name = output_name(task, ending)
         if len(data) > self._limit_bytes:
             limit = f"{self._limit_bytes} are the most (PYOCO_ARTIFACT_MAX_BYTES)"
             _complain(f"the output of {task} is not kept as a whole: it has {len(data)} bytes, and {limit}")
@@ -103,9 +103,3 @@ def _whole(value: Any) -> tuple[str, bytes] | None:
     except BaseException:
         # Its methods are the task's.
         return None
-
-
-def _part(task: str) -> str:
-    """Give the name of a task as one part of a path."""
-    part = re.sub(r"[^\w.-]", "_", task)[:100]
-    return part if part.strip(".") else f"task{part}"

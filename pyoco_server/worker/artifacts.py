@@ -8,7 +8,9 @@ Source: design, "Artifacts".
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from typing import Any
 
 from pyoco_server.bridge.objects import Upload
 from pyoco_server.config import Config
-from pyoco_server.contract.artifacts import MAX_FILES, ArtifactMark, name_fault
+from pyoco_server.contract.artifacts import MAX_FILES, ArtifactMark, name_fault, output_name
 from pyoco_server.contract.runner_protocol import Saved
 from pyoco_server.errors import BusError, BusUnavailable
 from pyoco_server.stores.artifacts import ArtifactStore
@@ -27,6 +29,8 @@ _BUDGET_SEC = 1.0
 _PAUSE_SEC = 1.0
 #: How often a file is read anew that has changed while it was read.
 _READINGS = 3
+#: A smaller output is not worth a file.
+_LARGE_BYTES = 256
 #: What is shown of a name under which nothing is kept.
 _SHOWN_CHARS = 200
 
@@ -77,6 +81,8 @@ class ArtifactKeeper:
         self._complain = complain
         #: Who has saved each file, as far as tasks told.
         self._saved: dict[str, Saved] = {}
+        #: Outputs that lie in no file.
+        self._outputs: dict[str, bytes] = {}
         #: What is to be kept, each name once, in order.
         self._queue: dict[str, None] = {}
         self._readings: dict[str, int] = {}
@@ -104,8 +110,7 @@ class ArtifactKeeper:
     def note(self, saved: Saved) -> None:
         """Note who has saved a file; it is kept when its task has ended."""
         name = saved.name
-        if name not in self._saved and len(self._saved) >= MAX_FILES:
-            self._complain_of_many()
+        if name not in self._saved and not self._has_place(len(self._saved)):
             return
         self._saved[name] = saved
         self._unread.add(name)
@@ -118,13 +123,30 @@ class ArtifactKeeper:
             if saved.task == task and not self._is_settled(name):
                 self._queue[name] = None
 
+    def keep_output(self, task: str, value: Any) -> bool:
+        """Keep the output of a task that its record has no room for; says whether that was not done before.
+
+        :param value: as JSON carries it.
+        """
+        if any(saved.task == task and saved.is_output for saved in self._saved.values()):
+            return False
+        is_text = isinstance(value, str)
+        data = (value if is_text else json.dumps(value)).encode(errors="backslashreplace")
+        name = output_name(task, "txt" if is_text else "json")
+        # A file of that name may be one that the task itself has saved.
+        if len(data) < _LARGE_BYTES or name in self._saved or name in self._kept or not self._has_place():
+            return False
+        self._saved[name] = Saved(task, name, type(value).__name__, is_output=True)
+        self._outputs[name] = data
+        self._queue[name] = None
+        return True
+
     def run_ended(self) -> None:
         """Keep all else that lies in the folder, and what has changed since it was kept."""
         for name in self._folder.names():
             if name in self._queue or self._is_settled(name):
                 continue
-            if name not in self._kept and len(self._kept.keys() | self._queue.keys()) >= MAX_FILES:
-                self._complain_of_many()
+            if name not in self._kept and not self._has_place():
                 return
             self._queue[name] = None
 
@@ -193,7 +215,7 @@ class ArtifactKeeper:
         fault = name_fault(name)
         if fault is not None:
             raise NotReadable(fault)
-        file = self._folder.open(name)
+        file = self._folder.open(name) if name not in self._outputs else _file_of(self._outputs[name])
         upload = self._store.begin(self._run_id, self._attempt, name)
         self._current = _Transfer(name, file, _state(file), upload)
         self._require_room(self._current, self._current.seen[0])
@@ -255,10 +277,16 @@ class ArtifactKeeper:
         if self.stalled_since is None and not transfer.upload.is_empty:
             self._store.discard(transfer.upload.nuid, budget_sec=_BUDGET_SEC)
 
-    def _complain_of_many(self) -> None:
-        if not self._has_too_many:
+    def _has_place(self, count: int | None = None) -> bool:
+        """Say whether one more file may be kept; complains once where it may not.
+
+        :param count: of the files that there are; those that are kept or will be when ``None``.
+        """
+        count = len(self._kept.keys() | self._queue.keys()) if count is None else count
+        if count >= MAX_FILES and not self._has_too_many:
             self._has_too_many = True
             self._complain(None, f"more than {MAX_FILES} files were saved; the rest is not kept")
+        return count < MAX_FILES
 
     def _refuse(self, name: str, why: str) -> str | None:
         """Say that a file is not kept, and why; gives its task."""
@@ -270,6 +298,7 @@ class ArtifactKeeper:
     def _settle(self, name: str, mark: ArtifactMark) -> str | None:
         """Take a file out of the queue, with what has become of it; gives its task."""
         self._queue.pop(name, None)
+        self._outputs.pop(name, None)
         saved = self._saved.get(name)
         if saved is None or saved.task is None:
             return None
@@ -283,6 +312,14 @@ class ArtifactKeeper:
 
 class _Changed(Exception):
     """A file has changed while it was read."""
+
+
+def _file_of(data: bytes) -> int:
+    """Give a file without a name that holds these bytes."""
+    with tempfile.TemporaryFile(buffering=0) as file:
+        file.write(data)
+        file.seek(0)
+        return os.dup(file.fileno())
 
 
 def _state(file: int) -> tuple[int, int]:

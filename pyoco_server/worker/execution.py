@@ -179,6 +179,23 @@ class Execution:
         # The runner has no more to do with it.
         self._is_cancel_sent = True
         self._keeper.run_ended()
+        self._empty_keeper()
+        # What is said of a file in a record may take the room of another record's output.
+        while self._keep_trimmed_outputs():
+            self._empty_keeper()
+
+    def _keep_trimmed_outputs(self) -> bool:
+        """Keep the outputs that the last snapshot has no room for; says whether there are any that were not kept."""
+        try:
+            written = self._progressed(self._stored.snapshot).to_bytes(self._config.max_run_snapshot_bytes)
+        except SnapshotTooLarge:
+            return False
+        shown = Snapshot.from_bytes(written).task_records
+        outputs = {task: record.get("output") for task, record in self._records.items()}
+        lost = {task: value for task, value in outputs.items() if shown.get(task, {}).get("output") != value}
+        return any([self._keeper.keep_output(task, value) for task, value in lost.items()])
+
+    def _empty_keeper(self) -> None:
         while self._keeper.has_work:
             self._keep_some()
             if self._must_stop.is_set():
@@ -347,6 +364,9 @@ class Execution:
     def _progress(self, snapshot: Snapshot) -> Snapshot | None:
         if not snapshot.is_held_by(self._stored.snapshot):
             return None
+        return self._progressed(snapshot)
+
+    def _progressed(self, snapshot: Snapshot) -> Snapshot:
         return snapshot.progressed(
             self._tasks, self._records, is_cut=self._is_cut, now=time.time(), resume_note=self._resume_note
         )

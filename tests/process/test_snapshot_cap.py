@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pyoco_server.stores.artifacts import ArtifactStore
 from tests.process.conftest import Town
 from tests.support.crew import Crew
 from tests.support.fleet import Fleet, flow
@@ -51,6 +52,12 @@ def test_results_are_cut_so_that_one_still_sees_what_they_were(crew: Crew) -> No
     for record in run["task_records"].values():
         assert record["state"] == "SUCCEEDED"
         assert record["output"].startswith("begins so xx") and record["output"].endswith("bytes in all)")
+    files = ArtifactStore(crew.fleet.bus)
+    for task, record in run["task_records"].items():
+        mark = record["artifacts"][f"{task}/output.txt"]
+        assert mark["kept"] is True and mark["is_output"] is True
+        kept = files.get(run_id, f"{task}/output.txt")
+        assert b"".join(files.chunks(run_id, kept)) == b"begins so " + b"x" * 5_000
     assert 4_000 < size_of(crew.fleet, run_id) <= CAP_BYTES
 
 
@@ -58,6 +65,7 @@ def test_records_are_left_out_where_cutting_is_not_enough_and_states_stay(crew: 
     run_id = crew.submit(flow_name="150-5000-4")
     run = crew.fleet.ended(run_id)
     assert (run["task_records"], run["task_records_truncated"]) == ({}, True)
+    assert len(ArtifactStore(crew.fleet.bus).of_run(run_id)) == 150
     assert len(run["tasks"]) == 150
     assert set(run["tasks"].values()) == {"SUCCEEDED"}
     assert size_of(crew.fleet, run_id) <= CAP_BYTES
