@@ -58,11 +58,12 @@ def test_readme_names_every_subcommand_of_the_client() -> None:
 
 
 def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
-    submit, watch, logs, upload = [line for line in shell_lines() if line.startswith("pyoco-client")]
+    submit, watch, logs, artifacts, upload = [line for line in shell_lines() if line.startswith("pyoco-client")]
     run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
     shown = carry_out(watch, tmp_path, system, run_id)
     assert "COMPLETED" in shown
     assert "ERR-PYOCO" not in carry_out(logs, tmp_path, system, run_id)
+    assert json.loads(carry_out(artifacts, tmp_path, system, run_id)) == []
     (tmp_path / "dist").mkdir()
     write_wheel(tmp_path / "dist", "my_tasks", "1.2", entry_points=PLUGIN.format(package="my_tasks"))
     assert json.loads(carry_out(upload, tmp_path, system))["tags"] == ["cpu"]
