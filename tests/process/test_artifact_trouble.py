@@ -75,12 +75,29 @@ def test_the_death_of_a_worker_in_an_upload_leaves_whole_files_alone(town_crew: 
 
 
 def test_a_run_that_keeps_a_large_file_gives_signs_of_life_and_is_not_taken_over(town_crew: Crew, files: Files) -> None:
-    first = town_crew.hire("first", **QUICK)
+    fleet = town_crew.fleet
+    first = town_crew.hire("first", **{**QUICK, "PYOCO_RUN_HEARTBEAT_INTERVAL_SEC": "0.05"})
     run_id = town_crew.submit(saving("save_large"), params={"size": LARGE_BYTES})
-    town_crew.fleet.wait_until(lambda: is_under_way(files), "the middle of an upload", 60)
+    fleet.wait_until(lambda: is_under_way(files), "the middle of an upload", 60)
     town_crew.hire("second", **QUICK)
-    run = town_crew.fleet.ended(run_id, timeout_sec=60)
+    run = fleet.ended(run_id, timeout_sec=60)
     assert (run["attempt"], run["worker_id"]) == (1, first.worker_id)
+
+
+def test_signs_of_life_go_on_while_files_of_a_run_that_has_ended_are_kept(town_crew: Crew, files: Files) -> None:
+    fleet = town_crew.fleet
+    town_crew.hire("only", PYOCO_RUN_HEARTBEAT_INTERVAL_SEC="0.05")
+    run_id = town_crew.submit(saving("save_large"), params={"size": LARGE_BYTES})
+    seen: set[float] = set()
+
+    def is_over() -> bool:
+        run = fleet.run(run_id)
+        if run["status"] == "RUNNING" and run["tasks"] == {"save_large": "SUCCEEDED"}:
+            seen.add(run["heartbeat_at"])
+        return run["status"] == "COMPLETED"
+
+    fleet.wait_until(is_over, "the end of the run", 60)
+    assert len(seen) >= 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
