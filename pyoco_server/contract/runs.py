@@ -318,6 +318,10 @@ class Snapshot:
                 del document[name]
         return document
 
+    def fits(self, max_bytes: int) -> bool:
+        """Say whether :meth:`to_bytes` has nothing to trim."""
+        return len(json.dumps(self.to_document())) <= max_bytes
+
     def to_bytes(self, max_bytes: int, *, reserved_bytes: int = 0) -> bytes:
         """Encode, trimmed until it fits: first the large parts of each record, then all records.
 

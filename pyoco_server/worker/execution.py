@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from pyoco_server.config import Config
@@ -35,12 +34,11 @@ from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.runs import RunStore, StoredRun
 from pyoco_server.worker.artifacts import ArtifactKeeper
 from pyoco_server.worker.forced_end import Cause, ForcedEnd
-from pyoco_server.worker.printed import Printed
+from pyoco_server.worker.printed import Printed, log_printed
 from pyoco_server.worker.run_log import RunLog
 from pyoco_server.worker.runner_link import Died, RunnerLink
 
 logger = logging.getLogger(__name__)
-output_logger = logging.getLogger("pyoco_server.output")
 
 #: Changes of tasks are written at most this often, so that a run of milliseconds costs two writes and not ten.
 _WRITE_SPACING_SEC = 0.05
@@ -186,8 +184,11 @@ class Execution:
 
     def _keep_trimmed_outputs(self) -> bool:
         """Keep the outputs that the last snapshot has no room for; says whether there are any that were not kept."""
+        snapshot, most = self._progressed(self._stored.snapshot), self._config.max_run_snapshot_bytes
+        if snapshot.fits(most):
+            return False
         try:
-            written = self._progressed(self._stored.snapshot).to_bytes(self._config.max_run_snapshot_bytes)
+            written = snapshot.to_bytes(most)
         except SnapshotTooLarge:
             return False
         shown = Snapshot.from_bytes(written).task_records
@@ -386,12 +387,3 @@ def _is_cancel_request(written: bytes) -> bool:
         return Snapshot.from_bytes(written).status is RunStatus.CANCELLING
     except ValueError:
         return False
-
-
-def log_printed(lines: Iterable[str], context: dict[str, Any]) -> None:
-    """Write what a runner printed to the worker's own log.
-
-    :param context: the fields of the run and the task that printed it; empty where none did.
-    """
-    for line in lines:
-        output_logger.info("%s", line.rstrip("\r\n"), extra=context)

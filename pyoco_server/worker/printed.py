@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from pyoco_server.contract.output_marks import MarkReader
+
+logger = logging.getLogger("pyoco_server.output")
 
 #: A line that does not end is passed on when it has grown to this size, or when nothing was added for so long.
 _LINE_LIMIT_BYTES = 8_192
@@ -86,3 +90,12 @@ class PrintedReader:
 
 def _decoded(text: bytes) -> str:
     return text.decode(errors="backslashreplace")
+
+
+def log_printed(lines: Iterable[str], context: dict[str, Any]) -> None:
+    """Write what a runner printed to the worker's own log.
+
+    :param context: the fields of the run and the task that printed it; empty where none did.
+    """
+    for line in lines:
+        logger.info("%s", line.rstrip("\r\n"), extra=context)

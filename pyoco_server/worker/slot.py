@@ -30,11 +30,11 @@ from pyoco_server.states import RunStatus
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
-from pyoco_server.worker.execution import Execution, HandedBack, LostRun, log_printed
+from pyoco_server.worker.execution import Execution, HandedBack, LostRun
 from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.output_sender import OutputSender
-from pyoco_server.worker.printed import Printed
+from pyoco_server.worker.printed import Printed, log_printed
 from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.run_log import RunLog
 from pyoco_server.worker.runner_link import ChildBootFailed, Died, RunnerLink
