@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,12 +23,18 @@ STREAMS = {
     "snapshot": "KV_pyoco_runs",
     "job": "PYOCO_WORK",
 }
-SUBJECTS = ("$KV.pyoco_idempotency.", "$KV.pyoco_workflows.", "$KV.pyoco_runs.", "pyoco.work.")
 
 
 @pytest.fixture
-def proxy(plant: Plant) -> Iterator[NatsProxy]:
-    found = NatsProxy(plant.nats, SUBJECTS)
+def tag() -> str:
+    """A tag of the test's own: the gateway that is killed may sweep what other tests have left, and that is no step."""
+    return uuid.uuid4().hex[:8]
+
+
+@pytest.fixture
+def proxy(plant: Plant, tag: str) -> Iterator[NatsProxy]:
+    buckets = ("$KV.pyoco_idempotency.", "$KV.pyoco_workflows.", "$KV.pyoco_runs.")
+    found = NatsProxy(plant.nats, (*buckets, f"pyoco.work.{tag}"))
     yield found
     found.close()
 
@@ -38,12 +45,12 @@ def parts(plant: Plant) -> Iterator[Parts]:
         yield given
 
 
-def submit(url: str, key: str | None, name: str) -> str:
+def submit(url: str, tag: str, *, has_key: bool) -> str:
     """Submit a run as a client does; gives its id."""
-    headers = {"Idempotency-Key": key} if key else {}
-    query = {"flow_name": "main", "tag": "nobody"}
+    headers = {"Idempotency-Key": tag} if has_key else {}
+    query = {"flow_name": "main", "tag": tag}
     # Each text is another one, so that none is known.
-    answer = requests.post(f"{url}/runs/yaml", params=query, data=f"{HELLO_FLOW}# {name}", headers=headers)
+    answer = requests.post(f"{url}/runs/yaml", params=query, data=f"{HELLO_FLOW}# {tag}", headers=headers)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["run_id"])
 
@@ -56,11 +63,9 @@ def stored_counts(parts: Parts) -> dict[str, int]:
     ("done", "has_key"), [*((done, False) for done in range(4)), *((done, True) for done in range(5))]
 )
 def test_what_a_killed_gateway_has_stored_of_a_submission_is_done_once(
-    plant: Plant, proxy: NatsProxy, parts: Parts, done: int, has_key: bool
+    plant: Plant, proxy: NatsProxy, parts: Parts, tag: str, done: int, has_key: bool
 ) -> None:
     """So many steps are done, and of the last of them the gateway has heard nothing yet."""
-    name = f"{done}-{has_key}"
-    key = name if has_key else None
     steps = [step for step in STREAMS if has_key or step != "key"][:done]
     runs_before, jobs_before, counts = parts.keys(), parts.queued_ids(), stored_counts(parts)
     wanted = {step: count + (step in steps) for step, count in counts.items()}
@@ -68,15 +73,16 @@ def test_what_a_killed_gateway_has_stored_of_a_submission_is_done_once(
     url = doomed.wait_for_log(r"serves at (http://[\d.:]+)", timeout_sec=60)[1]
     proxy.shut_after(done)
     with ThreadPoolExecutor(1) as client:
-        answer = client.submit(submit, url, key, name)
+        answer = client.submit(submit, url, tag, has_key=has_key)
         proxy.wait_until_shut()
         eventually(lambda: stored_counts(parts) == wanted, what=f"{wanted} being stored")
         doomed.kill()
-        with pytest.raises(requests.ConnectionError):
+        # On a busy machine it may have said first that NATS does not answer.
+        with pytest.raises((requests.ConnectionError, AssertionError)):
             answer.result()
     proxy.open()
     # With a key a client may try again, with another gateway.
-    promised = {submit(plant.url, key, name) for _ in range(2)} if has_key else set()
+    promised = {submit(plant.url, tag, has_key=True) for _ in range(2)} if has_key else set()
     for _ in range(2):
         parts.sweep().sweep(time.time() + 1)
     new_runs = parts.keys() - runs_before

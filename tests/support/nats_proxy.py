@@ -15,12 +15,16 @@ _PUBLISHES = re.compile(rb"H?PUB (\S+) .*?(\d+)\r\n")
 
 
 class NatsProxy:
-    """Passes on what comes, and counts the messages whose subjects begin in one of several ways."""
+    """Passes on what comes, and counts the messages whose subjects begin in one of several ways.
+
+    A subject is counted once: what is not answered in time is sent again.
+    """
 
     def __init__(self, nats: NatsServer, counted: tuple[str, ...]) -> None:
         self._nats = nats
         self._counted = tuple(word.encode() for word in counted)
         self._left: int | None = None
+        self._seen: set[bytes] = set()
         self._is_open = threading.Event()
         self._is_open.set()
         self._is_shut = threading.Event()
@@ -32,6 +36,7 @@ class NatsProxy:
         """Pass on so many more of the counted messages, and then nothing until :meth:`open`: neither the answer to the
         last one nor the next one."""
         self._is_shut.clear()
+        self._seen.clear()
         self._left = count
 
     def wait_until_shut(self) -> None:
@@ -95,4 +100,6 @@ class NatsProxy:
                 if found is None:
                     yield line, False
                 else:
-                    yield line + lines.read(int(found[2]) + 2), found[1].startswith(self._counted)
+                    is_counted = found[1].startswith(self._counted) and found[1] not in self._seen
+                    self._seen.add(found[1])
+                    yield line + lines.read(int(found[2]) + 2), is_counted
