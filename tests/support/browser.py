@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import shutil
+from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -11,6 +13,11 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.support.gateway import LocalGateway
 from tests.support.waiting import eventually
 
+#: Runs the checker.
+_CHECK = """
+const done = arguments[0];
+axe.run(document).then(found => done(found.violations.map(v => [v.id, v.impact, v.nodes[0].html.slice(0, 200)])));
+"""
 #: What a reader chooses who allows no scripts.
 _BLOCKED = 2
 
@@ -53,6 +60,12 @@ class Browser:
         complaints = [entry["message"] for entry in self.driver.get_log("browser")]
         # A page of an error is noted by its status; everything else would be ours to mend.
         assert not [text for text in complaints if "the server responded with a status of 4" not in text], complaints
+
+    def accessibility_faults(self) -> list[Any]:
+        """Give what axe-core has against the page that is shown, each fault with the first place that has it."""
+        self.driver.execute_script((importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text())
+        found: list[Any] = self.driver.execute_async_script(_CHECK)
+        return found
 
     def all(self, selector: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)

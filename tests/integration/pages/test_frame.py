@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from flask import url_for
 
+from pyoco_server.gateway.app import create_app
+from pyoco_server.gateway.paths import is_page
 from tests.support.gateway import LocalGateway, problem
 from tests.support.nats import NatsServer
 from tests.support.pages import Page, read, visit
@@ -77,6 +80,23 @@ def test_errors_under_pages_are_pages(shared: LocalGateway, lang: str) -> None:
     wrong = shared.ask("POST", "/ui/queues", headers={"Accept-Language": lang, "Sec-Fetch-Site": "same-origin"})
     read(wrong, lang=lang, status=405)
     assert "GET" in wrong.headers["Allow"]
+
+
+def test_no_form_of_any_page_is_taken_from_another_site(shared: LocalGateway) -> None:
+    app = create_app(shared.parts)
+    rules = [rule for rule in app.url_map.iter_rules() if is_page(rule.rule) and "POST" in (rule.methods or ())]
+    assert len(rules) > 12
+    with app.test_request_context():
+        paths = [url_for(rule.endpoint, **dict.fromkeys(rule.arguments, "any")) for rule in rules]
+    for path in paths:
+        for headers in (
+            {},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": f"{shared.url}.evil.example"},
+            {"Origin": "null"},
+        ):
+            page = read(shared.ask("POST", path, headers=headers, allow_redirects=False), status=403)
+            assert "did not come from a page of this dashboard" in page.words, path
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/runs/nothing", "/uix", "/static/nothing", "/runs/a/b/c"])

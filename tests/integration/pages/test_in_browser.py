@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import time
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ from selenium.webdriver.support.color import Color
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.workflow.flow_yaml import parse_workflow
 from tests.conftest import HELLO_FLOW
+from tests.integration.conftest import Guarded
 from tests.support.browser import Browser
 from tests.support.gateway import LocalGateway
 from tests.support.parts import Parts, stored_run
@@ -41,12 +41,6 @@ PATHS += ["/ui/submit", "/ui/submit?from=broke", "/ui/nothing-here"]
 _TOO_WIDE = """
 return [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth)
     .map(e => e.outerHTML.slice(0, 120))
-"""
-
-#: Runs the checker; gives each fault with the first place that has it.
-_CHECK = """
-const done = arguments[0];
-axe.run(document).then(found => done(found.violations.map(v => [v.id, v.impact, v.nodes[0].html.slice(0, 200)])));
 """
 
 
@@ -134,13 +128,19 @@ def test_no_page_scrolls_sideways_nor_breaks_its_policy(browser: Browser, width:
 
 
 def test_the_accessibility_checker_finds_no_fault(browser: Browser) -> None:
-    checker = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
     # A check takes a second, so each language has one of the looks.
     width, is_dark = {"en": (1280, False), "ja": (390, True)}[browser.lang]
     for path in PATHS:
         browser.look(path, width=width, is_dark=is_dark)
-        browser.driver.execute_script(checker)
-        assert browser.driver.execute_async_script(_CHECK) == [], path
+        assert browser.accessibility_faults() == [], path
+
+
+def test_the_accessibility_checker_finds_no_fault_where_nobody_has_signed_in(
+    browser: Browser, guarded: Guarded
+) -> None:
+    for path in ("/", "/ui/runs"):
+        browser.driver.get(guarded.gateway.url + path)
+        assert browser.accessibility_faults() == [], path
 
 
 def test_the_style_sheet_and_the_readers_colours_are_used(browser: Browser) -> None:
@@ -172,6 +172,7 @@ def test_a_refusal_and_a_submission_by_keyboard(browser: Browser) -> None:
     browser.one("#flow").send_keys(Keys.ENTER)
     eventually(lambda: browser.all("#fault"), what="the refusal")
     assert browser.one("#fault .source .fault").is_displayed()
+    assert browser.accessibility_faults() == []
     assert browser.one("#yaml").get_attribute("value") == "version: 1\nflow: nonsense\n"
     browser.one("#yaml").clear()
     browser.one("#yaml").send_keys(HELLO_FLOW)
@@ -218,6 +219,7 @@ def test_ticked_runs_are_submitted_again_by_two_clicks(browser: Browser) -> None
     browser.one(".bulk details:not(:has(.btn--risk)) > summary").click()
     browser.one(".bulk button[value='failed']").click()
     eventually(lambda: browser.all("#outcome"), what="what became of it")
+    assert browser.accessibility_faults() == []
     run_id = browser.one(".is-completed a.id").text
     assert browser.gateway.get(f"/runs/{run_id}").json()["rerun_of"] == "broke"
     browser.gateway.ask("POST", f"/runs/{run_id}/cancel")
