@@ -176,14 +176,15 @@ class ObjectStore:
         write = Write(names.object_subject(self._bucket, name), json.dumps(document).encode(), is_rollup=True)
         return described(document, self._bus.write(write, budget_sec=budget_sec)[0], stored_at=0.0)
 
-    def contents(self, place: str) -> dict[str, int]:
+    def contents(self, place: str, *, budget_sec: float | None = None) -> dict[str, int]:
         """Tell what content lies under a place: the number of its pieces by its name.
 
         :param place: subject tokens, ``*`` for any.
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises BusUnavailable: no answer.
         """
         prefix, pattern = names.chunk_subject(self._bucket, ""), names.chunk_subject(self._bucket, f"{place}.>")
-        found = counted_subjects(self._bus, self._stream, pattern)
+        found = counted_subjects(self._bus, self._stream, pattern, budget_sec=budget_sec)
         return {subject[len(prefix) :]: count for subject, count in found}
 
     def get_each(self, object_names: Sequence[str]) -> Iterator[ObjectInfo]:

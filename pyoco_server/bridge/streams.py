@@ -21,11 +21,16 @@ def subjects_of(bus: Bus, stream: str, pattern: str) -> Iterator[str]:
     return (subject for subject, _ in counted_subjects(bus, stream, pattern))
 
 
-def counted_subjects(bus: Bus, stream: str, pattern: str) -> Iterator[tuple[str, int]]:
-    """Ask the server which subjects match, and how many messages each of them has; see :func:`subjects_of`."""
+def counted_subjects(
+    bus: Bus, stream: str, pattern: str, *, budget_sec: float | None = None
+) -> Iterator[tuple[str, int]]:
+    """Ask the server which subjects match, and how many messages each of them has; see :func:`subjects_of`.
+
+    :param budget_sec: seconds for retries; the connection's own when ``None``.
+    """
     count = 0
     while True:
-        answer = bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": count})
+        answer = bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": count}, budget_sec=budget_sec)
         page = answer["state"].get("subjects") or {}
         yield from page.items()
         count += len(page)

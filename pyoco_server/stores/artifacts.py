@@ -96,12 +96,13 @@ class ArtifactStore:
         """Remove bytes that belong to no artifact (any more); where that fails they go by their age."""
         self._objects.discard(nuid, budget_sec=budget_sec)
 
-    def of_run(self, run_id: str) -> list[StoredArtifact]:
+    def of_run(self, run_id: str, *, budget_sec: float | None = None) -> list[StoredArtifact]:
         """Read the artifacts of a run, by attempt, the newest first, and by name.
 
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises BusUnavailable: no answer.
         """
-        return self._find(content_place(run_id))
+        return self._find(content_place(run_id), budget_sec)
 
     def get(self, run_id: str, name: str, attempt: int | None = None) -> StoredArtifact:
         """Read one artifact.
@@ -127,9 +128,9 @@ class ArtifactStore:
         except KeyMissing as exc:
             raise ArtifactNotFound(run_id, artifact.name, artifact.attempt) from exc
 
-    def _find(self, place: str) -> list[StoredArtifact]:
+    def _find(self, place: str, budget_sec: float | None = None) -> list[StoredArtifact]:
         """Read the artifacts whose content lies under a place."""
-        pieces = self._objects.contents(place)
+        pieces = self._objects.contents(place, budget_sec=budget_sec)
         known = {object_name(*key): key for key in map(read_place, pieces) if key is not None}
         found = []
         for info in self._objects.get_each(list(known)):

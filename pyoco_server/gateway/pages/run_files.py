@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from pyoco_server.contract.runs import Snapshot
+from pyoco_server.errors import PyocoServerError
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import address, quoted
 from pyoco_server.stores.artifacts import StoredArtifact
@@ -28,9 +29,15 @@ class FileView:
     saved_at: float
 
 
-def file_views(snapshot: Snapshot) -> list[FileView]:
-    """Give the files of a run, by attempt, the newest first, and by name; none is asked for before it has begun."""
-    found = gateway().artifacts.of_run(snapshot.run_id) if snapshot.attempt else []
+def file_views(snapshot: Snapshot) -> list[FileView] | None:
+    """Give the files of a run, by attempt, the newest first, and by name; none is asked for before it has begun.
+
+    :return: ``None`` when NATS does not give them, which is no reason to show nothing else of the run.
+    """
+    try:
+        found = gateway().artifacts.of_run(snapshot.run_id, budget_sec=0) if snapshot.attempt else []
+    except PyocoServerError:
+        return None
     return [_view(snapshot.run_id, artifact) for artifact in found]
 
 

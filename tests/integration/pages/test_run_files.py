@@ -47,3 +47,10 @@ def test_of_many_files_those_that_are_left_out_are_counted(shared: LocalGateway,
     page = visit(shared, "/ui/runs/many")
     assert len([link for link in page.links() if link.startswith("/runs/many/artifacts/")]) == 40
     assert "3 more" in page.words
+
+
+def test_files_that_nats_does_not_give_leave_the_rest_of_the_page(local: LocalGateway, parts: Parts) -> None:
+    show(local, parts, "away", status="COMPLETED", attempt=1)
+    parts.bus.api("STREAM.DELETE.OBJ_pyoco_artifacts")
+    shown = visit(local, "/ui/runs/away").one("section", aria_labelledby="files").words
+    assert "NATS does not give the files at the moment" in shown
