@@ -49,12 +49,16 @@ class _Kept:
 
 @dataclass
 class _Transfer:
-    """A file on its way."""
+    """A file on its way.
+
+    :ivar is_sent: whether all its pieces are stored, and only its description is not.
+    """
 
     name: str
     file: int
     seen: tuple[int, int]
     upload: Upload
+    is_sent: bool = False
 
 
 class ArtifactKeeper:
@@ -168,8 +172,9 @@ class ArtifactKeeper:
         except BusUnavailable:
             self._not_before = time.monotonic() + _PAUSE_SEC
             self.stalled_since = self.stalled_since or time.monotonic()
-            # Anew from its beginning: what a piece that was not confirmed has become nobody knows.
-            self._leave()
+            if self._current is not None and not self._current.is_sent:
+                # Anew from its beginning: what a piece that was not confirmed has become nobody knows.
+                self._leave()
             return None
         except _Changed:
             self._leave()
@@ -244,6 +249,7 @@ class ArtifactKeeper:
         return self._publish(transfer)
 
     def _publish(self, transfer: _Transfer) -> str | None:
+        transfer.is_sent = True
         name, saved, content = transfer.name, self._saved.get(transfer.name), transfer.upload.content
         task, type_name = (saved.task, saved.type_name) if saved is not None else (None, None)
         self._store.put(
@@ -251,6 +257,7 @@ class ArtifactKeeper:
         )
         os.close(transfer.file)
         self._current = None
+        self.stalled_since = None
         before, self._kept[name] = self._kept.get(name), _Kept(transfer.seen, content.size, content.nuid)
         if before is not None:
             self._store.discard(before.nuid, budget_sec=_BUDGET_SEC)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pyoco_server.contract import names
+from pyoco_server.contract.artifacts import content_place
 from pyoco_server.contract.runner_protocol import Saved
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.worker.artifacts import ArtifactKeeper
@@ -24,6 +26,7 @@ class Desk:
 
     def __init__(self, parts: Parts, folder: Path) -> None:
         self.folder = folder
+        self._parts = parts
         self.store = ArtifactStore(parts.bus)
         self.run_id = f"run-{os.urandom(4).hex()}"
         self.said: list[tuple[str | None, str]] = []
@@ -42,6 +45,20 @@ class Desk:
         while self.keeper.has_work:
             self.keeper.step()
             between()
+
+    def empty_patiently(self) -> None:
+        """Take steps until there is no more to do, as long as NATS needs to come back."""
+
+        def is_done() -> bool:
+            self.keeper.step()
+            return not self.keeper.has_work
+
+        eventually(is_done, what="the end of the upload", timeout_sec=60)
+
+    def contents(self) -> list[str]:
+        """Name all content of the run, that of uploads which ended half-way, too."""
+        pattern = names.chunk_subject("pyoco_artifacts", f"{content_place(self.run_id)}.>")
+        return list(self._parts.info("OBJ_pyoco_artifacts", subjects_filter=pattern)["state"].get("subjects") or {})
 
     def kept(self) -> dict[str, bytes]:
         return {item.name: b"".join(self.store.chunks(self.run_id, item)) for item in self.store.of_run(self.run_id)}
@@ -133,12 +150,22 @@ def test_nats_away_costs_a_step_no_more_than_a_moment_and_the_file_begins_anew(d
     assert desk.keeper.has_work and not desk.keeper.is_ready
     nats.start()
 
-    def is_done() -> bool:
-        desk.keeper.step()
-        return not desk.keeper.has_work
-
-    eventually(is_done, what="the end of the upload", timeout_sec=60)
+    desk.empty_patiently()
     assert desk.kept() == {"x": LARGE} and desk.keeper.stalled_since is None
+
+
+def test_nats_that_goes_before_the_description_is_stored_has_that_sent_alone(desk: Desk, nats: NatsServer) -> None:
+    desk.save("x", b"one piece")
+    desk.keeper.task_ended("t")
+    desk.keeper.step()
+    nats.stop()
+    eventually(lambda: desk.keeper.step() is None and desk.keeper.stalled_since is not None, what="a step in vain")
+    since = desk.keeper.stalled_since
+    nats.start()
+    desk.empty_patiently()
+    assert since is not None and desk.keeper.stalled_since is None
+    assert desk.kept() == {"x": b"one piece"}
+    assert len(desk.contents()) == 1
 
 
 def test_no_file_stays_open(desk: Desk) -> None:
