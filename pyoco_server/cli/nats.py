@@ -14,6 +14,7 @@ from pyoco_server.cli.exits import CommandParser, ShowVersion, command
 from pyoco_server.cli.health import HEALTH_STATUS, add_doctor, add_status
 from pyoco_server.cli.nats_access import add_nats_url, carry_out
 from pyoco_server.cli.node import add_node_commands
+from pyoco_server.cli.node_service import add_service
 
 PROG = "pyoco-nats"
 
@@ -63,6 +64,7 @@ def get_parser() -> CommandParser:
     add_nats_url(parser, is_top=True)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_node_commands(commands)
+    add_service(commands)
     for add in (add_status, add_doctor):
         add_nats_url(add(commands, PROG))
     for add_data in (add_backup, add_restore):
