@@ -34,9 +34,12 @@ def test_entries_come_as_they_are_stored_and_the_end_after_the_last(shared: Loca
         assert stream.answer.getheader("Cache-Control") == "no-store"
         events = stream.events()
         assert [next(events).data for _ in range(2)] == [entry(0), entry(1)]
+        began_at = time.monotonic()
         for seq in range(2, 12):
             append(shared_parts, run_id, entry(seq))
             assert next(events).data == entry(seq)
+        # A look at every sign of life would take twice as long.
+        assert time.monotonic() - began_at < 10
         append(shared_parts, run_id, entry(12))
         shared_parts.end(run_id)
         last, end = events
@@ -58,13 +61,15 @@ def test_an_event_id_resumes_behind_its_entry_wherever_that_lies(shared: LocalGa
     append(shared_parts, run_id, entry(0), entry(1))
     append(shared_parts, run_id, entry(2, "x" * 200_000))
     append(shared_parts, run_id, entry(3), entry(4, task="b"), entry(5))
+    # Of the last one more might still come, but for the end of the run.
+    append(shared_parts, run_id, entry(6, "y" * 200_000))
     shared_parts.end(run_id)
     with follow(shared, run_id) as stream:
         logs = [piece for piece in stream.events() if piece.name == "log"]
-    assert [piece.data["seq"] for piece in logs] == list(range(6))
+    assert [piece.data["seq"] for piece in logs] == list(range(7))
     for seen in logs:
         # What was seen already is not given again because somebody asks for a tail.
-        with follow(shared, run_id, "tail=6", last_event_id=seen.id) as stream:
+        with follow(shared, run_id, "tail=7", last_event_id=seen.id) as stream:
             rest = [piece for piece in stream.events() if piece.name == "log"]
         assert [(piece.id, piece.data) for piece in rest] == [
             (piece.id, piece.data) for piece in logs[seen.data["seq"] + 1 :]
@@ -153,8 +158,11 @@ def test_a_stream_ends_when_its_run_is_removed_or_the_gateway_stops(
     parts.tombstone(removed)
     eventually(lambda: recorders[removed].ended_at, what="the end of the stream")
     assert not recorders[stays].ended_at
-    gateway.server.stop(Deadline(10))
+    began_at = time.monotonic()
+    gateway.server.stop(Deadline(60))
     eventually(lambda: recorders[stays].ended_at, what="the end of the other stream")
+    # It does not have the gateway wait until its own time is over.
+    assert time.monotonic() - began_at < 30
     assert all(recorder.names == [] for recorder in recorders.values())
 
 
