@@ -135,6 +135,8 @@ def stream_settings(config: Config) -> list[dict[str, Any]]:
         "max_age": int(config.logs_max_age_sec * _NANOSECONDS),
         "max_bytes": config.logs_max_bytes,
         "max_msgs_per_subject": _LOGS_MAX_MESSAGES_PER_RUN,
+        # Else each message of a log is a request of its own.
+        "allow_direct": True,
         "duplicate_window": _duplicate_window(_LOGS_DUPLICATE_WINDOW_SEC, config.logs_max_age_sec),
     }
     workflows = {**bucket_settings(names.WORKFLOWS_BUCKET), "max_bytes": _WORKFLOWS_MAX_BYTES, "discard": "old"}

@@ -110,7 +110,7 @@ def store_long(parts: Parts, run_id: str, count: int, line: str) -> None:
 def test_a_long_log_is_read_whole_its_newest_bytes_and_its_last_lines(
     shared: LocalGateway, shared_parts: Parts, is_direct: bool
 ) -> None:
-    shared_parts.configure("PYOCO_LOGS", allow_direct=is_direct, max_msgs_per_subject=20_000)
+    shared_parts.configure("PYOCO_LOGS", allow_direct=is_direct)
     run_id = running(shared, shared_parts)
     store_long(shared_parts, run_id, 1_000, "." * 12_000)
     shared_parts.end(run_id)

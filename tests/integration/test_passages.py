@@ -75,6 +75,7 @@ def ten(shared_parts: Parts) -> Parts:
 
 @pytest.fixture
 def replica(ten: Parts) -> Iterator[Replica]:
+    ten.configure(STREAM, allow_direct=False)
     with Replica(ten) as opened:
         yield opened
 
@@ -96,7 +97,6 @@ def test_all_messages_between_two_are_given_in_order(ten: Parts, is_direct: bool
     assert read(ten, 20, 19) == []
     # The last one has been removed meanwhile.
     assert read(ten, 18, 99) == [19]
-    ten.configure(STREAM, allow_direct=False)
 
 
 def test_what_a_replica_does_not_have_yet_comes_from_the_leader(ten: Parts, replica: Replica) -> None:
