@@ -62,7 +62,7 @@ def test_readme_example_runs_by_our_client(tmp_path: Path, system: str) -> None:
     run_id = json.loads(carry_out(submit, tmp_path, system))["run_id"]
     shown = carry_out(watch, tmp_path, system, run_id)
     assert "COMPLETED" in shown
-    assert "ERR-PYOCO" not in carry_out(logs, tmp_path, system, run_id)
+    assert " fetch stdout | asking for Kyoto\n" in carry_out(logs, tmp_path, system, run_id)
     assert json.loads(carry_out(artifacts, tmp_path, system, run_id)) == []
     (tmp_path / "dist").mkdir()
     write_wheel(tmp_path / "dist", "my_tasks", "1.2", entry_points=PLUGIN.format(package="my_tasks"))
@@ -77,4 +77,4 @@ def test_readme_example_runs_by_curl(tmp_path: Path, system: str) -> None:
     assert json.loads(carry_out(wait, tmp_path, system, run_id))["status"] == "COMPLETED"
     records = json.loads(carry_out(tasks, tmp_path, system, run_id))["task_records"]
     assert records["say"]["output"] == "21 degrees in Oslo"
-    assert "ERR-PYOCO" not in carry_out(logs, tmp_path, system, run_id)
+    assert " fetch stdout | asking for Oslo\n" in carry_out(logs, tmp_path, system, run_id)
