@@ -15,7 +15,7 @@ from tests.support.sse import EventStream
 from tests.support.wheels import file_name, wheel
 
 #: More than waits anywhere on the way to a client who does not read.
-LARGE_BYTES = 30_000_000
+LARGE_BYTES = 20_000_000
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

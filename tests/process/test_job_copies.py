@@ -71,8 +71,9 @@ def test_job_whose_run_is_not_seen_at_once_is_executed_when_it_is(town_crew: Cre
     crew.hire("one", PYOCO_ACK_PROGRESS_INTERVAL_SEC="8")
     job = Job(f"late-{crew.tag}", "main", crew.tag, [crew.tag], {}, time.time(), workflow_yaml=flow("quick"))
     fleet.queue(job.to_bytes(), tag=crew.tag)
-    # One worker and one slot: the next run comes behind it.
-    fleet.ended(crew.submit(flow("quick")))
+    crew.submit(flow("quick"))
+    # One worker and one slot: the next job is fetched when the first has been handed back.
+    fleet.wait_until(lambda: fleet.delivery_count(crew.tag) >= 2, "the delivery of the next job")
     fleet.store(Snapshot.pending(job, origin="test", tasks=["quick"], now=time.time()))
     assert fleet.ended(job.run_id)["attempt"] == 1
 

@@ -183,6 +183,10 @@ class Fleet:
         """Count the jobs of a tag that were delivered more than once and are not ended."""
         return int(self.bus.api(f"CONSUMER.INFO.PYOCO_WORK.pyoco_workers_{tag}")["num_redelivered"])
 
+    def delivery_count(self, tag: str) -> int:
+        """Count how often jobs of a tag were handed out so far."""
+        return int(self.bus.api(f"CONSUMER.INFO.PYOCO_WORK.pyoco_workers_{tag}")["delivered"]["consumer_seq"])
+
     def queue_is_empty(self) -> bool:
         return self.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"] == 0
 
