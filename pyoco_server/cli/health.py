@@ -18,7 +18,6 @@ from pyoco_server.cli.tables import print_table, printable
 if TYPE_CHECKING:
     from pyoco_server.config import Config
     from pyoco_server.operations.findings import Finding
-    from pyoco_server.operations.survey import Survey
 
 #: For the section "exit status" of the commands that have these subcommands.
 HEALTH_STATUS = {
@@ -77,31 +76,29 @@ def _add_shared(parser: CommandParser) -> None:
 
 def _status(args: argparse.Namespace, config: Config) -> int:
     from pyoco_server.cli.status_view import document, print_status
-    from pyoco_server.operations.doctor import diagnose
-    from pyoco_server.operations.survey import look
+    from pyoco_server.operations.doctor import examine
 
     with connected(config, args.parser.prog, budget_sec=PATIENT_BUDGET_SEC) as bus:
-        survey = look(bus, config, args.monitor)
-    findings = diagnose(survey, config)
+        survey, findings = examine(bus, config, args.monitor)
     if args.json:
-        print_json({**document(survey), "findings": [finding.to_document() for finding in findings]})
-    else:
+        seen = {} if survey is None else document(survey)
+        print_json({**seen, "findings": [finding.to_document() for finding in findings]})
+        return _exit_status(findings)
+    if survey is not None:
         print_status(survey, sys.stdout)
-        _print_summary(findings, args.parser.prog.replace("status", "doctor"))
+    _print_summary(findings, args.parser.prog.replace("status", "doctor"))
     return _exit_status(findings)
 
 
 def _doctor(args: argparse.Namespace, config: Config) -> int:
-    from pyoco_server.operations.doctor import diagnose, mend
-    from pyoco_server.operations.survey import look
+    from pyoco_server.operations.doctor import examine, mend
 
     fixed: list[Finding] = []
     with connected(config, args.parser.prog, budget_sec=PATIENT_BUDGET_SEC) as bus:
-        survey: Survey = look(bus, config, args.monitor)
-        findings = diagnose(survey, config)
+        _, findings = examine(bus, config, args.monitor)
         if args.fix and any(finding.change for finding in findings):
             fixed = mend(bus, config, findings)
-            findings = diagnose(look(bus, config, args.monitor), config)
+            _, findings = examine(bus, config, args.monitor)
     if args.json:
         lists: dict[str, Any] = {"findings": findings, "fixed": fixed}
         print_json({name: [finding.to_document() for finding in found] for name, found in lists.items()})

@@ -6,23 +6,41 @@ Source: contract, sections 2 and 5; design, section 9.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pyoco_server.bridge.client import Bus
+from pyoco_server.bridge.overview import server_facts
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.bridge.streams import change_consumer, change_stream
 from pyoco_server.bridge.translate import NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED
 from pyoco_server.config import Config
-from pyoco_server.errors import BusError
-from pyoco_server.operations.findings import Change, Finding, Severity
+from pyoco_server.errors import BusError, BusUnavailable
+from pyoco_server.operations.findings import Change, Finding, Severity, fault
 from pyoco_server.operations.fleet_checks import check_clocks, check_jobs, check_settings, check_workers
 from pyoco_server.operations.stream_checks import check_consumers, check_servers, check_streams
-from pyoco_server.operations.survey import Survey
+from pyoco_server.operations.survey import Survey, look
 from pyoco_server.service import Deadline
 
 #: How long new replicas are waited for; of a stream that has consumers the server makes them in 20 seconds and more.
 _CATCH_UP_SEC = 120.0
 _LOOK_SEC = 0.2
+
+
+def examine(bus: Bus, config: Config, monitors: Sequence[str] | None = None) -> tuple[Survey | None, list[Finding]]:
+    """Look at everything, and give what was seen and what is wrong, faults first.
+
+    :param monitors: see :func:`~pyoco_server.operations.survey.look`.
+    :return: ``None`` for what was seen where JetStream does not answer; that is the finding then.
+    """
+    server = server_facts(bus)
+    if not server.has_jetstream:
+        return None, [fault("no-jetstream", server.name, "It keeps nothing: JetStream is off.", "pyoco-nats up")]
+    try:
+        survey = look(bus, config, monitors)
+    except (BusError, BusUnavailable) as exc:
+        text = f"JetStream does not answer, as without a majority of the servers: {exc.detail}"
+        return None, [fault("no-answer", server.name, text, "start the NATS servers that are away")]
+    return survey, diagnose(survey, config)
 
 
 def diagnose(survey: Survey, config: Config) -> list[Finding]:

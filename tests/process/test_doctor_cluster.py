@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clinic import Clinic
+from tests.support.clinic import Clinic, Diagnosis
 from tests.support.nats_cluster import NatsCluster
 from tests.support.waiting import PATIENCE_SEC, eventually
 
@@ -52,3 +52,12 @@ def test_replicas_are_raised_and_a_server_that_is_away_is_told(cluster: NatsClus
         timeout_sec=PATIENCE_SEC,
     )
     assert clinic.bus.api("STREAM.INFO.PYOCO_WORK")["state"]["messages"] == 1
+    # A single server of three decides nothing.
+    next(node for node in cluster.nodes if node is not lost).stop(signal.SIGKILL)
+    found = eventually(lambda: _without_answer(clinic), what="a JetStream that does not answer", timeout_sec=120)
+    assert found.status == 4
+
+
+def _without_answer(clinic: Clinic) -> Diagnosis | None:
+    found = clinic.doctor()
+    return found if {id for id, _ in found.found} & {"no-answer", "stream-silent"} else None
