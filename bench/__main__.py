@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import submit
+from bench import auth, backlog, batch, cancel, ends, latency, lists, memory, start, submit, submit_yaml
 from bench.figures import Book
 from bench.report import document, print_table
 from bench.site import Bench
@@ -16,7 +16,17 @@ from tests.support.peer import VERSION, Peer
 
 #: What can be measured, by name; in the order of what a user feels.
 MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
+    "latency": latency.measure,
     "submit": submit.measure,
+    "submit-yaml": submit_yaml.measure,
+    "batch": batch.measure,
+    "backlog": backlog.measure,
+    "lists": lists.measure,
+    "cancel": cancel.measure,
+    "ends": ends.measure,
+    "auth": auth.measure,
+    "start": start.measure,
+    "memory": memory.measure,
 }
 #: The environment of the published package; made once.
 _PEER_FOLDER = Path(__file__).parents[1] / "build" / "bench" / VERSION

@@ -61,7 +61,7 @@ class Book:
         values = self.values(name, side)
         return Spread.of(values) if values else None
 
-    def ratio(self, name: str, side: str, other: str) -> Spread | None:
-        """Compare two sides, value by value; ``None`` where one of them was not measured."""
-        pairs = list(zip(self.values(name, side), self.values(name, other), strict=False))
-        return Spread.of([one / another for one, another in pairs]) if pairs else None
+    def ratio(self, one: tuple[str, str], other: tuple[str, str]) -> Spread | None:
+        """Compare two figures, each of a side, value by value; ``None`` where one of them was not measured."""
+        pairs = list(zip(self.values(*one), self.values(*other), strict=False))
+        return Spread.of([first / second for first, second in pairs]) if pairs else None

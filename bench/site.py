@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import requests
+
 from bench.figures import OURS, PEER, RAW, SYNCED, Book
-from tests.support.commands import Daemon, Daemons, is_serving
+from pyoco_server.ports import answers
+from tests.support.commands import Daemon, Daemons, is_serving, run
 from tests.support.nats import NatsServer, free_port
 from tests.support.peer import Peer
 from tests.support.waiting import PATIENCE_SEC, eventually
@@ -32,7 +36,9 @@ class Station:
         self._peer = peer
         sync = "always" if side == SYNCED else "2m"
         self.nats = NatsServer(folder / "nats", sync=sync)
+        self._folder = folder
         self._daemons = Daemons(folder, **env)
+        shutil.copy(Path(__file__).parent / "tasks.py", folder / "bench_tasks.py")
         #: Of the gateway; set by :meth:`start_gateway`.
         self.url = ""
         self.gateway: Daemon | None = None
@@ -44,7 +50,8 @@ class Station:
         if self.side == RAW:
             self.gateway = self._daemons.start(sys.executable, "-m", "bench.bare_http", port, PYTHONPATH=str(_ROOT))
         else:
-            self.nats.start()
+            if not answers("127.0.0.1", self.nats.port):
+                self.nats.start()
             self.gateway = self._daemons.start(
                 self._command("pyoco-server"), "up", "--port", port, "--nats-url", self.nats.url
             )
@@ -52,8 +59,27 @@ class Station:
         eventually(lambda: is_serving(self.url, gateway), what=f"{self.side}: gateway", timeout_sec=PATIENCE_SEC)
 
     def start_worker(self, *flags: str, **env: str) -> Daemon:
-        """Start a worker; returns at once."""
+        """Start a worker, beside the tasks of the measurements; returns at once."""
+        # An operator of 0.5.1 says where the tasks are; our workers look into their folder by themselves.
+        env = {"PYTHONPATH": str(self._folder), **env} if self.side == PEER else env
         return self._daemons.start(self._command("pyoco-worker"), "--nats-url", self.nats.url, *flags, **env)
+
+    def start_idle_worker(self, worker_id: str, tags: str, *flags: str, **env: str) -> Daemon:
+        """Start a worker; returns when it has said that it serves."""
+        worker = self.start_worker("--worker-id", worker_id, "--tags", tags, *flags, **env)
+        eventually(lambda: worker_id in self._worker_ids(), what=f"{self.side}: worker", timeout_sec=PATIENCE_SEC)
+        return worker
+
+    def _worker_ids(self) -> list[str]:
+        answer = requests.get(f"{self.url}/workers", timeout=10)
+        # A gateway that has just started asks to come again.
+        return [record["worker_id"] for record in answer.json()] if answer.ok else []
+
+    def run(self, *command: str) -> str:
+        """Run a command of ours to its end; gives what it prints."""
+        done = run(*command, cwd=self._folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def gateway_cpu_sec(self) -> float:
         """Give the processor time that the gateway has used."""

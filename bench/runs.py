@@ -1,0 +1,81 @@
+"""Runs as a client sees them: submitted over HTTP, and asked after until they have ended."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import requests
+
+from bench.load import request
+from bench.site import Station
+from pyoco_server.states import TERMINAL
+
+TAG = "hello"
+#: How often it is asked whether a run has ended.
+LOOK_SEC = 0.002
+_TIMEOUT_SEC = 300.0
+
+#: Two tasks in a row that do next to nothing.
+TWO_TASKS = """\
+version: 1
+flow: {graph: add_one >> to_text, defaults: {x: 1}}
+tasks:
+  add_one: {callable: "pyoco_server._workflow_test_tasks:add_one"}
+  to_text: {callable: "pyoco_server._workflow_test_tasks:to_text"}
+"""
+
+
+def one_task(name: str) -> str:
+    """Give a flow of one of ``bench/tasks.py``."""
+    return f'version: 1\nflow: {{graph: {name}}}\ntasks: {{{name}: {{callable: "bench_tasks:{name}"}}}}\n'
+
+
+def yaml_request(url: str, workflow: str, tag: str = TAG) -> bytes:
+    """Write the request that submits a flow.yaml, as curl sends a form."""
+    fields = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in (("flow_name", "main"), ("tag", tag))
+    )
+    file = (
+        f'--x\r\nContent-Disposition: form-data; name="workflow"; filename="flow.yaml"\r\n\r\n{workflow}\r\n--x--\r\n'
+    )
+    return request(url, "/runs/yaml", (fields + file).encode(), kind="multipart/form-data; boundary=x")
+
+
+class Client:
+    """One user of a station."""
+
+    def __init__(self, station: Station) -> None:
+        self._url = station.url
+        self._session = requests.Session()
+
+    def submit(self, workflow: str, tag: str = TAG) -> str:
+        """Submit a flow.yaml; gives the run's id."""
+        fields = {"flow_name": "main", "tag": tag}
+        files = {"workflow": ("flow.yaml", workflow)}
+        answer = self._session.post(f"{self._url}/runs/yaml", data=fields, files=files, timeout=30)
+        answer.raise_for_status()
+        return str(answer.json()["run_id"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        answer = self._session.get(f"{self._url}/runs/{run_id}", timeout=30)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def wait(self, run_id: str, *statuses: str, look_sec: float = LOOK_SEC) -> dict[str, Any]:
+        """Ask for a run until it has one of these states, by default until it has ended."""
+        deadline = time.monotonic() + _TIMEOUT_SEC
+        while time.monotonic() < deadline:
+            found = self.run(run_id)
+            if found["status"] in (statuses or TERMINAL):
+                return found
+            time.sleep(look_sec)
+        raise RuntimeError(f"run {run_id} is {found['status']} after {_TIMEOUT_SEC:g} s")
+
+    def cancel(self, run_id: str) -> None:
+        self._session.post(f"{self._url}/runs/{run_id}/cancel", timeout=30).raise_for_status()
+
+    def close(self) -> None:
+        self._session.close()
