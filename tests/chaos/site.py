@@ -171,7 +171,7 @@ class Site:
         left = []
         for name, daemon in self._daemons.items():
             with contextlib.suppress(Exception):
-                if daemon.process.wait(40) == 0:
+                if daemon.process.wait(40) == 0 or _was_still_starting(daemon):
                     continue
             left.append(f"{name} ended with {daemon.process.poll()}")
         self.nats.stop()
@@ -251,3 +251,8 @@ def opened(site: Site) -> Iterator[Site]:
     finally:
         left = site.close()
     assert left == []
+
+
+def _was_still_starting(daemon: Daemon) -> bool:
+    """Say whether it was ended by a signal before it had loaded what would have heard of it, or written a line."""
+    return daemon.process.returncode == -signal.SIGTERM and f'"process": {daemon.process.pid},' not in daemon.log

@@ -28,8 +28,10 @@ def test_every_stream_and_bucket_is_limited_or_told_of_why_it_needs_no_limit(gua
 
 def test_streams_are_made_in_one_place() -> None:
     package = Path(pyoco_server.__file__).parent
-    makers = {path.name for path in package.rglob("*.py") if re.search(r"STREAM\.(CREATE|RESTORE)", path.read_text())}
-    assert makers == {"resources.py"}
+    makers = {path.name: re.findall(r"STREAM\.(CREATE|RESTORE)", path.read_text()) for path in package.rglob("*.py")}
+    assert {name: found for name, found in makers.items() if "CREATE" in found}.keys() == {"resources.py"}
+    # What is restored has the limits that it had.
+    assert [name for name, found in makers.items() if "RESTORE" in found] == ["snapshots.py"]
 
 
 def test_a_bucket_is_made_beside_those_of_every_gateway_for_keys_alone() -> None:

@@ -64,6 +64,8 @@ def requests_that_need_nats(run_id: str) -> list[Request]:
         ("POST", "/workers/poll", {"json": {"worker_id": "w1", "tags": []}}),
         ("POST", f"/runs/{run_id}/heartbeat", {"json": {"task_states": {}, "run_status": "RUNNING"}}),
         ("GET", f"/runs/{run_id}/logs", {}),
+        ("GET", f"/runs/{run_id}/artifacts", {}),
+        ("GET", f"/runs/{run_id}/artifacts/name", {}),
     ]
 
 

@@ -54,7 +54,7 @@ def test_what_a_runner_had_printed_that_is_killed_can_still_be_read(
     child = Child(None, Config.from_env({}))
     try:
         child.wait_ready(Deadline(60))
-        child.send(Begin("r", "main", {"name": "go"}, flow("print_and_hold"), str(tmp_path), 1000))
+        child.send(Begin("r", "main", {"name": "go"}, flow("print_and_hold"), str(tmp_path), 1000, 1000))
         fleet.wait_for_file("go.begun")
     finally:
         child.kill()

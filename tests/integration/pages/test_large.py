@@ -109,7 +109,7 @@ def _run_page_sec(gateway: LocalGateway, row_count: int) -> float:
 
 
 @pytest.mark.long
-def test_pages_of_a_hundred_thousand_runs_take_no_longer(nats: NatsServer, serve: Callable[..., LocalGateway]) -> None:
+def test_pages_of_many_thousand_runs_take_no_longer(nats: NatsServer, serve: Callable[..., LocalGateway]) -> None:
     with Parts(nats.url) as parts:
         parts.put_many(list(crowd.runs(1_000)))
         small = serve()
@@ -117,7 +117,8 @@ def test_pages_of_a_hundred_thousand_runs_take_no_longer(nats: NatsServer, serve
         # One page of the list.
         usual_sec = _cpu_sec(small, "/ui/runs")
         small.stop()
-        parts.put_many(list(crowd.runs(99_000, first=1_000)))
+        # With a hundred thousand it is measured by bench.pages.
+        parts.put_many(list(crowd.runs(29_000, first=1_000)))
     gateway = serve()
     eventually(lambda: gateway.get("/ready").status_code == 200, what="the runs being loaded", timeout_sec=120)
     paths = ["/", "/ui/runs", "/ui/runs?status=FAILED&since=24h&tag=a-tag-of-a-team-3", "/ui/queues", "/ui/workers"]
