@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.stores.artifacts import ArtifactStore
+from pyoco_server.stores.logs import LogStore
 from pyoco_server.workflow.flow_yaml import parse_workflow
 from tests.support.artifacts import put
 from tests.support.gateway import LocalGateway
@@ -53,6 +55,18 @@ _FILES = {"orders.csv": "fetch_orders", "rates/2026-11-17.json": "fetch_rates", 
 FAILED, RUNNING = "8f3c2a17-5d0e-4b7a-9c3e-2f1d6a7b8c90", "51e6ad90-7c1b-4e2f-8a9d-0b3c4d5e6f70"
 
 
+#: Task, stream, text, and seconds after the beginning.
+_LINES = (
+    ("fetch_orders", "stdout", "reading orders of 2026-11-17 from warehouse-eu", 1),
+    ("fetch_rates", "stdout", "24 currencies from rates.example.com", 6),
+    ("fetch_orders", "stdout", "18204 orders", 41),
+    ("clean", "stderr", "WARNING acme.etl: 12 orders without an address", 58),
+    ("clean", "stdout", "18204 rows", 66),
+    ("convert_currency", "stdout", "converting to EUR", 67),
+    ("convert_currency", "stderr", "ERROR acme.etl: no rate for THB, order 4711", 118),
+)
+
+
 def fill(gateway: LocalGateway) -> None:
     """Put it into the gateway's NATS, and wait until the gateway knows it."""
     now = time.time()
@@ -65,6 +79,7 @@ def fill(gateway: LocalGateway) -> None:
             parts.put(worker["worker_id"], worker, bucket="pyoco_workers")
         for name, task in _FILES.items():
             put(ArtifactStore(parts.bus), FAILED, name, name.encode() * 1000, task=task)
+        LogStore(parts.bus).append(FAILED, 2, list(_printed(now - 640)))
         failed = [run for run in runs if run["status"] == "FAILED"]
         for run in sorted(failed, key=lambda run: float(run["end_time"])):
             fields = {name: run[name] for name in ("run_id", "flow_name", "tag", "worker_id", "error")}
@@ -163,3 +178,8 @@ def _installed(package: str, version: str, now: float) -> dict[str, Any]:
 def _sync(now: float, **fields: Any) -> dict[str, Any]:
     count = len(fields["installed_wheels"])
     return {"enabled": True, "last_result": "ok", "last_attempt_at": now - 6, "selected_count": count, **fields}
+
+
+def _printed(began_at: float) -> Iterator[dict[str, Any]]:
+    for seq, (task, stream, text, after_sec) in enumerate(_LINES):
+        yield {"seq": seq, "task": task, "stream": stream, "text": f"{text}\n", "timestamp": began_at + after_sec}

@@ -122,7 +122,7 @@ def test_the_page_of_a_run_that_goes_on_is_loaded_again(shared: LocalGateway, sh
 def test_why_there_are_no_lines_is_told(local: LocalGateway, parts: Parts) -> None:
     store(parts, "silent", end_time=time.time())
     store(parts, "begun", "RUNNING")
-    for run_id, words in (("silent", "It printed nothing"), ("begun", "Nothing has been printed yet")):
+    for run_id, words in (("silent", "It has printed nothing"), ("begun", "Nothing has been printed yet")):
         for path in (f"/ui/runs/{run_id}", f"/ui/runs/{run_id}/logs"):
             assert words in visit(local, path).words
     assert "Nothing of this task" in visit(local, "/ui/runs/silent/logs?task=a").words
@@ -133,12 +133,12 @@ def test_why_there_are_no_lines_is_told(local: LocalGateway, parts: Parts) -> No
     store(parts, "yesterday", end_time=time.time() - 86_400)
     store(parts, "just-now", end_time=time.time() + 60)
     assert "not kept any more" in visit(local, "/ui/runs/yesterday/logs").words
-    assert "It printed nothing" in visit(local, "/ui/runs/just-now/logs").words
+    assert "It has printed nothing" in visit(local, "/ui/runs/just-now/logs").words
     # With nothing left in it, its age decides.
     parts.bus.api("STREAM.PURGE.PYOCO_LOGS")
     store(parts, "last-year", end_time=time.time() - 365 * 86_400)
     assert "not kept any more" in visit(local, "/ui/runs/last-year/logs").words
-    assert "It printed nothing" in visit(local, "/ui/runs/yesterday/logs").words
+    assert "It has printed nothing" in visit(local, "/ui/runs/yesterday/logs").words
     # The log alone is away: the rest of the run is shown all the same, with what was kept of a failed one.
     parts.bus.api("STREAM.DELETE.PYOCO_LOGS")
     assert "NATS does not give the log" in visit(local, "/ui/runs/silent").words
