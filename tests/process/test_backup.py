@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -72,8 +73,7 @@ def streams(clinic: Clinic) -> dict[str, dict[str, Any]]:
 
 
 def contents(clinic: Clinic) -> dict[str, tuple[int, int, int]]:
-    names = ("messages", "bytes", "last_seq")
-    return {stream: tuple(state[name] for name in names) for stream, state in streams(clinic).items()}  # type: ignore[misc]
+    return {stream: (state["messages"], state["bytes"], state["last_seq"]) for stream, state in streams(clinic).items()}
 
 
 def test_everything_is_restored_on_an_empty_server(
@@ -185,6 +185,10 @@ def peak_bytes(clinic: Clinic, *words: str, cwd: Path) -> int:
     return usage.ru_maxrss * 1024
 
 
+def _is_midway_or_over(is_midway: Callable[[int], bool], number: int, daemon: Daemon) -> bool:
+    return is_midway(number) or daemon.process.poll() is not None
+
+
 def interrupted(
     begin: Callable[[int], Daemon],
     is_midway: Callable[[int], bool],
@@ -194,11 +198,8 @@ def interrupted(
     """Start a command again and again until it is caught in the midst of its work; give which time that was."""
     for number in range(20):
         daemon = begin(number)
-        eventually(
-            lambda number=number, daemon=daemon: is_midway(number) or daemon.process.poll() is not None,  # type: ignore[misc]
-            what="a command in the midst of it",
-            timeout_sec=PATIENCE_SEC,
-        )
+        is_ripe = functools.partial(_is_midway_or_over, is_midway, number, daemon)
+        eventually(is_ripe, what="a command in the midst of it", timeout_sec=PATIENCE_SEC)
         end(daemon)
         if not is_done(number):
             return number

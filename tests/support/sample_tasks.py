@@ -1,6 +1,7 @@
 """Tasks for the tests of workers; copied into the folder in which a worker is started, and imported from there.
 
-A relative file name is taken in that folder: the working directory of a run is its own.
+A relative file name is taken in that folder: the working directory of a run is its own. They stand in one file, longer
+than others, so that one copy brings all of them.
 """
 
 from __future__ import annotations
