@@ -193,8 +193,10 @@ class ArtifactKeeper:
         return [task for task in changed if task is not None]
 
     def close(self) -> None:
-        """Let go of the run's files; works twice."""
+        """Let go of the run's files, and of who is told of them; works twice."""
         self._leave()
+        # Else the two would hold each other, and with them the runner and its wheels, until Python looks for cycles.
+        self._complain = _tell_nobody
 
     def _is_settled(self, name: str) -> bool:
         """Say whether a file was kept as it is now, or refused."""
@@ -315,6 +317,10 @@ class ArtifactKeeper:
             mark["is_output"] = True
         self._marks.setdefault(saved.task, {})[name if mark["kept"] else _shown(name)] = mark
         return saved.task
+
+
+def _tell_nobody(task: str | None, text: str) -> None:
+    """Nothing: the run is over."""
 
 
 class _Changed(Exception):

@@ -11,6 +11,7 @@ import pytest
 from pyoco_server.errors import GatewayRefused
 from tests.support.fleet import TAG, flow
 from tests.support.plant import Plant
+from tests.support.waiting import eventually
 
 SOON = {"max_attempts": 3, "retry_delay_sec": 0.1}
 LATER = {"max_attempts": 2, "retry_delay_sec": 3600}
@@ -19,6 +20,11 @@ LATER = {"max_attempts": 2, "retry_delay_sec": 3600}
 @pytest.fixture(scope="module", autouse=True)
 def worker(plant: Plant) -> None:
     plant.hire("--worker-id", "w1")
+
+
+def _listed(plant: Plant, run_id: str) -> dict[str, Any] | None:
+    found = plant.client.list_runs(status="PENDING")
+    return next((item for item in found if item["run_id"] == run_id), None)
 
 
 def waiting(plant: Plant, run_id: str) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def test_a_run_that_waits_is_pending_without_a_job_and_shows_what_failed(plant: 
     assert run["tasks"] == {"quick": "SUCCEEDED", "fail": "FAILED"}
     assert abs(run["retry_at"] - run["errors"][0]["ended_at"] - 3600) < 1
     plant.fleet.wait_until(lambda: not plant.fleet.has_job(run_id), "the acknowledgement")
-    (listed,) = [item for item in plant.client.list_runs(status="PENDING") if item["run_id"] == run_id]
+    listed = eventually(lambda: _listed(plant, run_id), what="the run in the list")
     assert listed["attempt"] == 1
 
 
