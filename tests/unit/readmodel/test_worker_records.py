@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,11 +19,12 @@ def _payload(worker_id: str, **fields: Any) -> str:
 
 
 @pytest.fixture
-def database() -> sqlite3.Connection:
+def database() -> Iterator[sqlite3.Connection]:
     made = sqlite3.connect(":memory:")
     made.execute("create table workers (worker_id text primary key, revision integer not null, document text not null)")
     made.executemany("insert into workers values (?, ?, ?)", [("a", 1, _payload("a")), ("b", 2, _payload("b"))])
-    return made
+    yield made
+    made.close()
 
 
 def test_a_record_that_did_not_change_is_not_parsed_again(database: sqlite3.Connection) -> None:
