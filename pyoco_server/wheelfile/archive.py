@@ -60,6 +60,7 @@ def open_archive(stream: IO[bytes]) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(stream) as archive:
             _check_members(archive.infolist(), archive.start_dir)
             yield archive
+    # NotImplementedError is zipfile's own word for a compression that it does not know.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, struct.error) as exc:
         refuse(f"it is not a whole zip archive ({exc})")
 
