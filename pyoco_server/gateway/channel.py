@@ -17,12 +17,13 @@ from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 from pyoco_server.gateway.problems import CONTENT_TYPE, body_too_large, problem_document
+from pyoco_server.gateway.streams import HAND_OVER, Stream
 
 #: How much of a refused body is still read and thrown away, and for how long; whoever sends more may lose the answer.
 _MAX_DRAINED_BYTES = 64 * 1024 * 1024
@@ -66,8 +67,60 @@ class ProblemTask(ErrorTask):
         self.write(b"" if getattr(self.request, "command", None) == "HEAD" else body)
 
 
+class StreamGoesOn(BaseException):
+    """An answer has begun that others go on with: waitress is not to end it.
+
+    No :class:`Exception`, which waitress would take for a failure.
+    """
+
+    def __init__(self, stream: Stream, answer: AnswerTask) -> None:
+        super().__init__()
+        self.stream = stream
+        self.answer = answer
+
+
 class AnswerTask(WSGITask):
-    """Sends the head of an answer together with its first piece; waitress would call the kernel for each."""
+    """Sends the head of an answer together with its first piece; waitress would call the kernel for each.
+
+    Where the application hands a stream over, the answer goes on with it after the application's own pieces.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._handed_over: list[Stream] = []
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[HAND_OVER] = self._handed_over.append
+        return environ
+
+    def execute(self) -> None:
+        try:
+            super().execute()
+        except BaseException:
+            for stream in self._handed_over:
+                stream.close()
+            raise
+
+    def finish(self) -> None:
+        for stream in self._handed_over:
+            raise StreamGoesOn(stream, self)
+        super().finish()
+
+    def send(self, data: bytes) -> None:
+        """Send a piece of a stream, from the thread that goes on with it.
+
+        :raises ClientDisconnected: nobody is there any more.
+        """
+        self.channel.server.serving.channel = self.channel
+        self.write(data)
+
+    def end(self) -> None:
+        """End a stream, and close its connection as the head has said."""
+        self.channel.server.serving.channel = self.channel
+        with contextlib.suppress(ClientDisconnected):
+            super().finish()
+        self.channel.close_when_sent()
 
     def write(self, data: bytes) -> None:
         if data and self.complete and self.has_body and not self.wrote_header:
@@ -133,7 +186,25 @@ class Channel(HTTPChannel):
 
     def service(self) -> None:
         self.server.serving.channel = self
-        super().service()
+        try:
+            super().service()
+        except StreamGoesOn as going:
+            # Its request stays with the connection, which therefore counts as busy.
+            self.server.streams.add(going.stream, going.answer)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the client has not taken yet what was sent."""
+        return bool(self.total_outbufs_len)
+
+    def close_when_sent(self) -> None:
+        """Let go of the requests, and close when what was written is on its way; waitress does so for other answers."""
+        with self.requests_lock:
+            self.close_when_flushed = True
+            for request in self.requests:
+                request.close()
+            self.requests = []
+        self.server.pull_trigger()
 
     def write_soon(self, data: Any) -> Any:
         if self.head:

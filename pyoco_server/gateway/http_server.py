@@ -22,9 +22,10 @@ from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.fast_lane import FastLane
 from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.gateway.sockets import Sockets
+from pyoco_server.gateway.streams import Streams
 from pyoco_server.service import Deadline, Service
 
-#: Threads for requests; each watch takes one more.
+#: Threads for requests; each that follows a log or waits for the end of a run takes one more.
 _REQUEST_THREADS = 32
 #: Connections beyond the threads: kept-alive ones, and those that wait for a thread.
 _SPARE_CONNECTIONS = 200
@@ -40,8 +41,9 @@ _LOOK_SEC = 0.5
 class _Server(TcpWSGIServer):
     """Waitress's server, which here knows which of its connections a thread serves."""
 
-    def __init__(self, sockets: Sockets, **options: Any) -> None:
+    def __init__(self, sockets: Sockets, streams: Streams, **options: Any) -> None:
         self.sockets = sockets
+        self.streams = streams
         #: The connection that the present thread serves.
         self.serving = threading.local()
         super().__init__(**options)
@@ -70,6 +72,7 @@ class HttpServer(Service):
         threads = _REQUEST_THREADS + gateway.config.max_watches
         channels: dict[int, Any] = {}
         self._sockets = Sockets(channels)
+        self._streams = Streams(gateway.model, on_failure)
         adjustments = Adjustments(
             threads=threads,
             connection_limit=threads + _SPARE_CONNECTIONS,
@@ -84,6 +87,7 @@ class HttpServer(Service):
         )
         self._server = _Server(
             self._sockets,
+            self._streams,
             application=FastLane(create_app(gateway), gateway),
             map=channels,
             _sock=listener,
@@ -95,10 +99,15 @@ class HttpServer(Service):
         self._drained = Deadline(0)
         self._next_look = 0.0
 
+    def start(self) -> None:
+        self._streams.start()
+        super().start()
+
     def stop(self, deadline: Deadline) -> bool:
         """Accept nothing more, let answers that have begun end within the deadline, then close."""
         self._drained = deadline
-        return super().stop(deadline)
+        has_ended = super().stop(deadline)
+        return self._streams.stop(deadline) and has_ended
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):

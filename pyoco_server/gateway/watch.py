@@ -11,14 +11,15 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from pyoco_server.contract.json_text import to_json
 from pyoco_server.contract.projections import without_records
 from pyoco_server.errors import ApiKeyInvalid, PyocoServerError, RunNotFound, TooManyWatches, Unavailable
 from pyoco_server.gateway.admission import caller
-from pyoco_server.gateway.answers import to_json
 from pyoco_server.gateway.context import Gateway, gateway
 from pyoco_server.gateway.description import described
 from pyoco_server.gateway.outputs import WatchEvent
 from pyoco_server.gateway.queries import WatchHeaders, WatchQuery
+from pyoco_server.gateway.streams import HAND_OVER
 from pyoco_server.service import Deadline
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import StoredRun
@@ -47,11 +48,16 @@ def watch_run(run_id: str, query: WatchQuery, headers: WatchHeaders) -> Response
         after_revision=headers.last_event_id,
         life=life,
         is_gone=reader_is_gone(parts),
+        timeout_sec=query.timeout_sec,
     )
     take_place(parts)
-    response = Response(stream.events(query.timeout_sec), headers=STREAM_HEADERS, content_type="text/event-stream")
+    hand_over = request.environ.get(HAND_OVER)
+    if hand_over is not None and request.method == "GET":
+        hand_over(stream)
+        return Response(iter([stream.begin()]), headers=STREAM_HEADERS, content_type="text/event-stream")
+    response = Response(stream.pieces(), headers=STREAM_HEADERS, content_type="text/event-stream")
     # Also runs when the client went away before the first byte.
-    response.call_on_close(parts.watch_places.release)
+    response.call_on_close(stream.close)
     return response
 
 
@@ -100,10 +106,10 @@ def status_now(parts: Gateway, run_id: str) -> RunStatus | None:
     :raises RunNotFound: it has been removed.
     """
     known = parts.model.run(run_id)
-    if known is not None and known[0] is not None:
-        return RunStatus(known[0]["status"])
+    if known is not None:
+        return known.status
     try:
-        # The read model has not heard of it yet, or does not keep it whole.
+        # The read model has not heard of it yet.
         return parts.runs.get(run_id, budget_sec=0).snapshot.status
     except Unavailable:
         return None
@@ -122,6 +128,7 @@ class WatchStream:
     :param after_revision: nothing is sent up to this revision, which the client has seen; 0 = it has seen none.
     :param life: of the read model, when ``stored`` was read.
     :param is_gone: says whether the client has left, or may read no more.
+    :param timeout_sec: from now on.
     """
 
     def __init__(
@@ -134,83 +141,118 @@ class WatchStream:
         after_revision: int,
         life: int,
         is_gone: Callable[[], bool],
+        timeout_sec: float,
     ) -> None:
         self._parts = parts
-        self._run_id = stored.snapshot.run_id
+        self.run_id = stored.snapshot.run_id
+        self._ends_at = time.monotonic() + timeout_sec
+        self._spoke_at = self._told_at = time.monotonic()
         self._with_records = with_records
         self._life = life
         self._is_gone = is_gone
         self._revision = stored.revision
         self._has_ended = stored.snapshot.status.is_terminal
-        self._first: dict[str, Any] | None = self._document(stored)
+        self._first: str | None = self._text(stored)
         # A later revision than the store's is of a stream that is no more, and says nothing.
         is_seen = after_revision == stored.revision
         if is_seen or (since is not None and stored.snapshot.updated_at < since):
             self._first = None
 
-    def events(self, timeout_sec: float) -> Iterator[str]:
-        """Give the stream's text, piece by piece."""
-        deadline = Deadline(timeout_sec)
-        with self._parts.model.watch(self._run_id) as watch:
-            # The first piece goes out at once, and with it the headers of the answer.
-            yield ": watching\n\n" if self._first is None else self._snapshot_event(self._first)
-            spoke_at = told_at = time.monotonic()
-            while not (self._has_ended or deadline.has_passed or self._is_over()):
-                document = self._news()
-                now = time.monotonic()
-                if document is not None:
-                    yield self._snapshot_event(document)
-                    spoke_at = told_at = now
-                elif self._has_ended:
-                    return
-                elif now - told_at >= _HEARTBEAT_SEC:
-                    yield event_text("heartbeat", {"run_id": self._run_id, "ts": time.time()})
-                    spoke_at = told_at = now
-                elif now - spoke_at >= COMMENT_SEC:
-                    yield ": alive\n\n"
-                    spoke_at = now
+    def pieces(self) -> Iterator[str]:
+        """Give the stream's text, piece by piece, on a thread of its own."""
+        with self._parts.model.watch(self.run_id) as watch:
+            yield self.begin()
+            while not self.is_over:
+                piece = self.look()
+                if piece is not None:
+                    yield piece
                 else:
-                    due_sec = min(spoke_at + COMMENT_SEC, told_at + _HEARTBEAT_SEC) - now
-                    watch.wait(min(due_sec, deadline.remaining_sec))
+                    watch.wait(max(0.0, self.due_at - time.monotonic()))
 
-    def _is_over(self) -> bool:
-        """Say whether the stream is of no use any more: nobody reads it, or its revisions count anew."""
+    def begin(self) -> str:
+        """Give the first piece, which goes out at once, and with it the headers of the answer."""
+        return ": watching\n\n" if self._first is None else self._snapshot_event(self._first)
+
+    def look(self) -> str | None:
+        """Give the run's news, or a sign of life where one is due."""
+        news = self._news()
+        now = time.monotonic()
+        if news is not None:
+            self._spoke_at = self._told_at = now
+            return self._snapshot_event(news)
+        if self._has_ended:
+            return None
+        if now - self._told_at >= _HEARTBEAT_SEC:
+            self._spoke_at = self._told_at = now
+            return event_text("heartbeat", {"run_id": self.run_id, "ts": time.time()})
+        if now - self._spoke_at >= COMMENT_SEC:
+            self._spoke_at = now
+            return ": alive\n\n"
+        return None
+
+    @property
+    def due_at(self) -> float:
+        """When a sign of life is due, or the time is over."""
+        return min(self._spoke_at + COMMENT_SEC, self._told_at + _HEARTBEAT_SEC, self._ends_at)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, the time is over, or the stream is of no use any more: nobody reads it, or its
+        revisions count anew."""
+        if self._has_ended or time.monotonic() >= self._ends_at:
+            return True
         return self._parts.stopping.is_set() or self._is_gone() or self._parts.model.life != self._life
 
-    def _news(self) -> dict[str, Any] | None:
-        """Give the run's state if it is newer than what was sent."""
+    @property
+    def asks_nats(self) -> bool:
+        """Whether there is news that the read model does not hold."""
+        known = self._parts.model.run(self.run_id)
+        if known is None:
+            return True
+        return known.revision > self._revision and (known.text is None or self._with_records)
+
+    def close(self) -> None:
+        """Give the place of the watch back."""
+        self._parts.watch_places.release()
+
+    def _news(self) -> str | None:
+        """Give the run's snapshot if it is newer than what was sent."""
         if not self._parts.authentication.is_current:
             # The client's key may have been revoked while NATS was away.
             return None
-        known = self._parts.model.run(self._run_id)
-        if known is not None and known[1] <= self._revision:
+        known = self._parts.model.run(self.run_id)
+        if known is not None and known.revision <= self._revision:
             return None
-        document, revision = known or (None, 0)
-        if document is None or self._with_records:
-            try:
-                # One try: whoever waits here for long does not tell the client that the gateway lives.
-                stored = self._parts.runs.get(self._run_id, budget_sec=0)
-            except RunNotFound:
-                # Removed: whoever asks again is told so.
-                self._has_ended = True
-                return None
-            except PyocoServerError:
-                # NATS is away: the stream stays open and goes on when it is back.
-                return None
-            document, revision = self._document(stored), stored.revision
-            if revision <= self._revision:
-                return None
-        self._revision = revision
-        self._has_ended = RunStatus(document["status"]).is_terminal
-        return document
+        if known is None or known.text is None or self._with_records:
+            return self._read_anew()
+        self._revision = known.revision
+        self._has_ended = known.status.is_terminal
+        return known.text
 
-    def _document(self, stored: StoredRun) -> dict[str, Any]:
+    def _read_anew(self) -> str | None:
+        try:
+            # One try: whoever waits here for long does not tell the client that the gateway lives.
+            stored = self._parts.runs.get(self.run_id, budget_sec=0)
+        except RunNotFound:
+            # Removed: whoever asks again is told so.
+            self._has_ended = True
+            return None
+        except PyocoServerError:
+            # NATS is away: the stream stays open and goes on when it is back.
+            return None
+        if stored.revision <= self._revision:
+            return None
+        self._revision = stored.revision
+        self._has_ended = stored.snapshot.status.is_terminal
+        return self._text(stored)
+
+    def _text(self, stored: StoredRun) -> str:
         document = stored.snapshot.to_document()
-        return document if self._with_records else without_records(document)
+        return to_json(document if self._with_records else without_records(document))
 
-    def _snapshot_event(self, document: dict[str, Any]) -> str:
-        data = {"run_id": self._run_id, "snapshot": document, "ts": time.time()}
-        return f"id: {self._revision}\n{event_text('snapshot', data)}"
+    def _snapshot_event(self, text: str) -> str:
+        data = f'{{"run_id": {to_json(self.run_id)}, "snapshot": {text}, "ts": {time.time()}}}'
+        return f"id: {self._revision}\nevent: snapshot\ndata: {data}\n\n"
 
 
 def event_text(name: str, data: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ the run again then.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from dataclasses import dataclass, replace
 
@@ -54,11 +55,10 @@ class CancelRequests:
         """
         for run_id, request in list(self._requests.items()):
             known = self._model.run(run_id)
-            document = known[0] if known else None
-            if document is None or RunStatus(document["status"]).is_terminal:
+            if known is None or known.text is None or known.status.is_terminal:
                 if time.time() - request.at > _LATE_WRITE_SEC:
                     del self._requests[run_id]
-            elif document.get("cancel_requested_at") is None:
+            elif json.loads(known.text).get("cancel_requested_at") is None:
                 self._mark(run_id, request)
 
     def _mark(self, run_id: str, request: _Request) -> None:

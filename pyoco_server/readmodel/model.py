@@ -25,8 +25,10 @@ from pyoco_server.readmodel.keys import KeyTable
 from pyoco_server.readmodel.queries import Cursor, RunQuery
 from pyoco_server.readmodel.schema import open_database
 from pyoco_server.readmodel.table import BucketTable
+from pyoco_server.readmodel.watches import KnownRun, Listener, Watch, WatchedRun
 from pyoco_server.readmodel.worker_records import WorkerRecords
 from pyoco_server.service import Deadline, Service
+from pyoco_server.states import RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -50,22 +52,6 @@ class RunPage:
     next_cursor: Cursor | None
 
 
-class Watch:
-    """Waits for changes of one run; made by :meth:`ReadModel.watch`."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Event()
-
-    def wait(self, timeout_sec: float) -> bool:
-        """Wait for a change since the last call; also ``True`` when the watch was woken for another reason."""
-        changed = self._changed.wait(timeout_sec)
-        self._changed.clear()
-        return changed
-
-    def notify(self) -> None:
-        self._changed.set()
-
-
 class ReadModel:
     """Runs and workers in SQLite, and API keys where they are asked for; each is kept in step by one thread."""
 
@@ -86,7 +72,7 @@ class ReadModel:
         self._written_seqs = {"runs": 0, "workers": 0}
         self._life = 0
         self._ended_listeners: list[Callable[[dict[str, Any]], None]] = []
-        self._watches: dict[str, set[Watch]] = {}
+        self._watches: dict[str, WatchedRun] = {}
         self.worker_records = WorkerRecords()
         self._runs = BucketTable(self, config.runs_kv_bucket, "runs", "run_id")
         self._workers = BucketTable(self, config.workers_kv_bucket, "workers", "worker_id")
@@ -124,9 +110,9 @@ class ReadModel:
     def wake_watches(self) -> None:
         """Let every watch look up, as when its stream is to end."""
         with self._applied:
-            waiting = [watch for watches in self._watches.values() for watch in watches]
-        for watch in waiting:
-            watch.notify()
+            listeners = [listener for watched in self._watches.values() for listener in watched.listeners]
+        for listener in listeners:
+            listener.notify()
 
     @property
     def is_complete(self) -> bool:
@@ -202,15 +188,24 @@ class ReadModel:
         cursor = Cursor(*page[-1][:2]) if len(rows) > query.limit else None
         return RunPage([json.loads(row[2]) for row in page], cursor)
 
-    def run(self, run_id: str) -> tuple[dict[str, Any] | None, int] | None:
-        """Give a run's snapshot without task records and its revision.
+    def run(self, run_id: str) -> KnownRun | None:
+        """Give a run; ``None`` when the model has no such run."""
+        watched = self._watches.get(run_id)
+        if watched is not None and watched.found is not None:
+            return watched.found[0]
+        return self._look_up(run_id)
 
-        :return: ``None`` when the model has no such run; without a document when it is too large to be kept here.
-        """
+    def _look_up(self, run_id: str) -> KnownRun | None:
+        """Read a run, once for all who watch it: hundreds that ask for one row spend their time on who may go on."""
         with self.reading() as database:
-            statement = "select document, is_whole, revision from runs where run_id = ?"
+            statement = "select document, is_whole, revision, status from runs where run_id = ?"
             row = database.execute(statement, (run_id,)).fetchone()
-        return (json.loads(row[0]) if row[1] else None, row[2]) if row else None
+            found = KnownRun(row[0] if row[1] else None, row[2], RunStatus(row[3])) if row else None
+            watched = self._watches.get(run_id)
+            if watched is not None:
+                # Before the lock is free again, or what was read earlier could be noted last.
+                watched.found = (found,)
+        return found
 
     def has_run(self, run_id: str, tenant_id: str) -> bool:
         """Say whether the model knows a run as this tenant's."""
@@ -304,16 +299,24 @@ class ReadModel:
     def watch(self, run_id: str) -> Iterator[Watch]:
         """Be told of the changes of a run from now on."""
         watch = Watch()
-        with self._applied:
-            self._watches.setdefault(run_id, set()).add(watch)
-            self._awaited.notify_all()
+        self.add_watch(run_id, watch)
         try:
             yield watch
         finally:
-            with self._applied:
-                self._watches[run_id].discard(watch)
-                if not self._watches[run_id]:
-                    del self._watches[run_id]
+            self.remove_watch(run_id, watch)
+
+    def add_watch(self, run_id: str, listener: Listener) -> None:
+        """Tell somebody of the changes of a run, from now on and until :meth:`remove_watch`."""
+        with self._applied:
+            self._watches.setdefault(run_id, WatchedRun()).listeners.add(listener)
+            self._awaited.notify_all()
+
+    def remove_watch(self, run_id: str, listener: Listener) -> None:
+        with self._applied:
+            listeners = self._watches[run_id].listeners
+            listeners.discard(listener)
+            if not listeners:
+                del self._watches[run_id]
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -340,6 +343,8 @@ class ReadModel:
             if table != "runs":
                 return
             self._life += 1
+            for watched in self._watches.values():
+                watched.found = None
         self.wake_watches()
 
     def tell_ended(self, documents: Sequence[dict[str, Any]]) -> None:
@@ -357,8 +362,10 @@ class ReadModel:
         with self._applied:
             self._applied_seqs[table] = max(self._applied_seqs[table], seq)
             self._applied.notify_all()
-            if table != "runs":
-                return
-            waiting = [watch for key in keys for watch in self._watches.get(key, ())]
-        for watch in waiting:
-            watch.notify()
+            told = {key: list(self._watches[key].listeners) for key in keys if key in self._watches}
+        if table != "runs":
+            return
+        for run_id, listeners in told.items():
+            self._look_up(run_id)
+            for listener in listeners:
+                listener.notify()

@@ -15,6 +15,7 @@ import re
 import sqlite3
 from typing import Any
 
+from pyoco_server.contract.json_text import to_json
 from pyoco_server.contract.projections import SUMMARY_FIELDS, without_records
 from pyoco_server.errors import InvalidSetting
 from pyoco_server.states import RunStatus
@@ -22,7 +23,7 @@ from pyoco_server.states import RunStatus
 logger = logging.getLogger(__name__)
 
 #: Raised when the tables change: a file of another version is rebuilt from the stream.
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 #: Marks a file as ours ("PYOC"), so that nobody else's database is emptied.
 _APPLICATION_ID = 0x50594F43
 #: Of a larger snapshot only what lists show is kept here; whoever wants the rest asks the store.
@@ -218,10 +219,10 @@ def run_row(
     updated_at = _moment(document, "updated_at", "heartbeat_at")
     created_at = _moment(document, "submitted_at", "start_time", "updated_at", "heartbeat_at")
     small = without_records(document)
-    text = json.dumps(small)
+    text = to_json(small)
     is_whole = len(text) <= _MAX_DOCUMENT_CHARS
     if not is_whole:
-        text = json.dumps({name: small[name] for name in SUMMARY_FIELDS if name in small})
+        text = to_json({name: small[name] for name in SUMMARY_FIELDS if name in small})
     return (
         key,
         revision,

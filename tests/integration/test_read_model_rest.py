@@ -44,8 +44,7 @@ def test_a_watch_is_told_of_changes_that_others_make(resting: LocalGateway, part
         for status in ("RUNNING", "COMPLETED"):
             parts.put(run_id, stored_run(run_id, status=status))
             assert watch.wait(TIMEOUT_SEC)
-            document, _ = resting.parts.model.run(run_id)
-            assert document["status"] == status
+            assert resting.parts.model.run(run_id).status == status
 
 
 def test_what_nobody_waits_for_is_applied_together(resting: LocalGateway, parts: Parts) -> None:

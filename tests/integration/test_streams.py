@@ -1,0 +1,135 @@
+"""Watches are looked after by one thread: what none of them may do to the others."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from typing import Any
+
+import pytest
+
+from pyoco_server.gateway.app import create_app
+from pyoco_server.gateway.watch import WatchStream
+from tests.support.gateway import LocalGateway
+from tests.support.parts import Parts, stored_run
+from tests.support.sse import EventStream, Recorder
+from tests.support.waiting import eventually
+
+WATCH = "/runs/{}/watch?timeout_sec=60"
+COUNT = 40
+
+
+def free_places(gateway: LocalGateway) -> int:
+    return int(gateway.parts.watch_places._value)
+
+
+def http_server(gateway: LocalGateway) -> Any:
+    return gateway.server._services[0]._server
+
+
+def busy_threads(gateway: LocalGateway) -> int:
+    return int(http_server(gateway).task_dispatcher.active_count)
+
+
+def all_places_are_free(gateway: LocalGateway) -> None:
+    eventually(lambda: free_places(gateway) == gateway.config.max_watches, what="the places given back")
+
+
+@pytest.mark.parametrize("include", ["", "&include=records"])
+def test_open_watches_hold_no_threads_and_all_are_told(shared: LocalGateway, shared_parts: Parts, include: str) -> None:
+    run_id = shared.submit()
+    recorders = [Recorder(EventStream(shared.port, WATCH.format(run_id) + include)) for _ in range(COUNT)]
+    eventually(lambda: busy_threads(shared) == 0, what="the threads being free again")
+    shared_parts.end(run_id)
+    for recorder in recorders:
+        eventually(lambda recorder=recorder: recorder.ended_at is not None, what="the end of a stream")
+        assert recorder.statuses()[-1] == "COMPLETED"
+    all_places_are_free(shared)
+
+
+@pytest.mark.long
+def test_a_client_that_does_not_read_delays_nobody_and_is_told_the_newest_state_when_it_does(
+    shared: LocalGateway, shared_parts: Parts
+) -> None:
+    run_id = shared.submit()
+    reader = Recorder(EventStream(shared.port, WATCH.format(run_id)))
+    with socket.socket() as lazy:
+        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lazy.connect(("127.0.0.1", shared.port))
+        lazy.sendall(f"GET {WATCH.format(run_id)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        # Together more than the kernel and a thread's buffer take for who does not read.
+        for number in range(850):
+            revision = shared_parts.put(
+                run_id, stored_run(run_id, status="RUNNING", params={"n": number, "text": "x" * 7_500})
+            )
+            eventually(lambda: reader.pieces[-1].id == str(revision), what="a change, read")  # noqa: B023
+        shared_parts.put(run_id, stored_run(run_id, status="COMPLETED"))
+        eventually(lambda: reader.ended_at is not None, what="the end of the stream that is read")
+        lazy.settimeout(20)
+        received = b""
+        while piece := lazy.recv(65536):
+            received += piece
+    assert received.count(b"event: snapshot") < 840, "what nobody has read was kept"
+    assert b'"COMPLETED"' in received
+    assert received.endswith(b"0\r\n\r\n")
+    all_places_are_free(shared)
+
+
+def test_clients_that_leave_at_any_moment_give_their_places_back(shared: LocalGateway) -> None:
+    run_id = shared.submit()
+    for _ in range(60):
+        with socket.create_connection(("127.0.0.1", shared.port)) as client:
+            # Closing resets the connection, so that what is sent to it fails.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(f"GET {WATCH.format(run_id)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    channels = http_server(shared).active_channels
+    eventually(lambda: len(channels) <= 1 and busy_threads(shared) == 0, what="the connections being gone")
+    all_places_are_free(shared)
+
+
+def test_a_stream_that_fails_is_cut_off_and_the_others_go_on(
+    shared: LocalGateway, shared_parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, whole = shared.submit(), shared.submit()
+    cut = Recorder(EventStream(shared.port, WATCH.format(broken)))
+    other = Recorder(EventStream(shared.port, WATCH.format(whole)))
+    eventually(lambda: cut.pieces and other.pieces, what="the first events")
+    look = WatchStream.look
+
+    def fail(stream: WatchStream) -> Any:
+        if stream.run_id == broken:
+            raise RuntimeError("as a mistake of ours would")
+        return look(stream)
+
+    monkeypatch.setattr(WatchStream, "look", fail)
+    shared_parts.put(broken, stored_run(broken, status="RUNNING"))
+    eventually(lambda: cut.ended_at is not None, what="the end of the stream that failed")
+    assert f"the stream of run {broken} is cut off" in caplog.text
+    shared_parts.end(whole)
+    eventually(lambda: other.ended_at is not None, what="the end of the other")
+    assert other.statuses()[-1] == "COMPLETED"
+    all_places_are_free(shared)
+
+
+def test_requests_behind_a_stream_on_its_connection_are_not_answered(shared: LocalGateway, shared_parts: Parts) -> None:
+    run_id = shared.submit()
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=20) as client:
+        ask = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n".format
+        client.sendall((ask(WATCH.format(run_id)) + ask("/health")).encode())
+        received = client.recv(65536)
+        shared_parts.end(run_id)
+        with contextlib.suppress(ConnectionResetError):
+            while piece := client.recv(65536):
+                received += piece
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert b"Connection: close" in received
+    assert b'"COMPLETED"' in received
+
+
+def test_another_wsgi_server_iterates_a_watch_to_its_end(shared: LocalGateway, shared_parts: Parts) -> None:
+    run_id = shared.submit()
+    answer = create_app(shared.parts).test_client().get(f"/runs/{run_id}/watch?timeout_sec=1")
+    assert answer.text.count("event: snapshot") == 1
+    answer.close()
+    all_places_are_free(shared)
