@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import auth, backlog, batch, cancel, ends, latency, lists, memory, start, submit, submit_yaml
+from bench import auth, backlog, batch, cancel, ends, latency, lists, memory, start, submit, submit_yaml, watchers
 from bench.figures import Book
 from bench.report import document, print_table
 from bench.site import Bench
@@ -22,6 +22,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], None]] = {
     "batch": batch.measure,
     "backlog": backlog.measure,
     "lists": lists.measure,
+    "watchers": watchers.measure,
     "cancel": cancel.measure,
     "ends": ends.measure,
     "auth": auth.measure,

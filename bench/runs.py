@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -26,9 +27,10 @@ tasks:
 """
 
 
-def one_task(name: str) -> str:
-    """Give a flow of one of ``bench/tasks.py``."""
-    return f'version: 1\nflow: {{graph: {name}}}\ntasks: {{{name}: {{callable: "bench_tasks:{name}"}}}}\n'
+def one_task(name: str, **params: object) -> str:
+    """Give a flow of one of ``bench/tasks.py``, with its arguments."""
+    flow = f"{{graph: {name}, defaults: {json.dumps(params)}}}"
+    return f'version: 1\nflow: {flow}\ntasks: {{{name}: {{callable: "bench_tasks:{name}"}}}}\n'
 
 
 def yaml_request(url: str, workflow: str, tag: str = TAG) -> bytes:

@@ -36,7 +36,7 @@ class Station:
         self._peer = peer
         sync = "always" if side == SYNCED else "2m"
         self.nats = NatsServer(folder / "nats", sync=sync)
-        self._folder = folder
+        self.folder = folder
         self._daemons = Daemons(folder, **env)
         shutil.copy(Path(__file__).parent / "tasks.py", folder / "bench_tasks.py")
         #: Of the gateway; set by :meth:`start_gateway`.
@@ -61,7 +61,7 @@ class Station:
     def start_worker(self, *flags: str, **env: str) -> Daemon:
         """Start a worker, beside the tasks of the measurements; returns at once."""
         # An operator of 0.5.1 says where the tasks are; our workers look into their folder by themselves.
-        env = {"PYTHONPATH": str(self._folder), **env} if self.side == PEER else env
+        env = {"PYTHONPATH": str(self.folder), **env} if self.side == PEER else env
         return self._daemons.start(self._command("pyoco-worker"), "--nats-url", self.nats.url, *flags, **env)
 
     def start_idle_worker(self, worker_id: str, tags: str, *flags: str, **env: str) -> Daemon:
@@ -77,7 +77,7 @@ class Station:
 
     def run(self, *command: str) -> str:
         """Run a command of ours to its end; gives what it prints."""
-        done = run(*command, cwd=self._folder)
+        done = run(*command, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

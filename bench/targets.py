@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from bench.figures import OURS, PEER, RAW, Book, Spread
 
+#: Of one run at the same time; fewer than a gateway serves (``PYOCO_MAX_WATCHES``).
+WATCHER_COUNT = 400
+
 
 @dataclass(frozen=True)
 class Target:
@@ -61,6 +64,10 @@ TARGETS = (
     ),
     *(Target(f"{path}-10000", at_most=1 / 1000, against=PEER) for path in ("list", "list-filtered", "metrics")),
     Target("load", at_most=5.0),
+    Target("watch-p50", at_most=1 / 10, against=PEER),
+    Target("watch-p99", at_most=1 / 10, against=PEER),
+    Target("watch-served", at_least=WATCHER_COUNT),
+    Target("health-watched", at_most=2.0, of="health-idle", against=OURS),
     Target("cancel", at_most=1 / 20, against=PEER),
     Target("kill", at_most=6.0),
     Target("stop", at_most=3.0),

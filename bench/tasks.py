@@ -1,5 +1,6 @@
 """Tasks of the measurements; a copy lies in the folder in which workers are started, as ``bench_tasks``."""
 
+import os
 import time
 
 
@@ -9,4 +10,9 @@ def nap():
 
 def until_cancelled(ctx):
     while not ctx.is_cancelled:
+        time.sleep(0.005)
+
+
+def until_told(path):
+    while not os.path.exists(path):
         time.sleep(0.005)
