@@ -23,7 +23,7 @@ from pyoco_server.errors import Fault, FlowNotFound, WorkflowInvalid
 from pyoco_server.workflow import pyoco_graph
 from pyoco_server.workflow.graph_faults import GraphFault, PlacedFault, place_of
 from pyoco_server.workflow.operator_graph import Evaluation
-from pyoco_server.workflow.operator_syntax import OperatorProgram, parse_operators, silenced
+from pyoco_server.workflow.operator_syntax import OperatorProgram, parse_operators, python_lines, silenced
 
 if TYPE_CHECKING:
     from pyoco.core.models import Flow, Task
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PYOCO = "pyoco"
 OPERATORS = "operators"
+#: What only pyoco's language has, outside of quoted text: blocks and names of nodes.
+_OWN_SIGNS = ("{", "}", ":")
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,15 @@ def parse_graph_text(
         return _check_operators(text, program, defined)
     if own.terms is not None:
         return _check_pyoco(text, pipes, own)
-    return None, _of_likelier_dialect(own.faults, faults, is_python)
+    return None, _of_likelier_dialect(own.faults, faults, is_python, text)
 
 
-def _of_likelier_dialect(own: list[PlacedFault], operators: list[GraphFault], is_python: bool) -> list[PlacedFault]:
+def _of_likelier_dialect(
+    own: list[PlacedFault], operators: list[GraphFault], is_python: bool, text: str
+) -> list[PlacedFault]:
     """Neither parser took the text: report the one that got further, for that is what was meant."""
+    if _stands_at(operators[0], text) in _OWN_SIGNS:
+        return own
     furthest = next(placed.fault for placed in own if placed.pipe is None)
     there, here = (furthest.line, furthest.column), (operators[0].line, operators[0].column)
     # At the same place pyoco's words say more, but for a character that only the other form knows about.
@@ -85,13 +91,19 @@ def _of_likelier_dialect(own: list[PlacedFault], operators: list[GraphFault], is
     return own
 
 
+def _stands_at(fault: GraphFault, text: str) -> str:
+    """Give the character that a fault is about; nothing at the end of the text."""
+    line = "".join(python_lines(text)[fault.line - 1 : fault.line])
+    return line[fault.column - 1 : fault.column]
+
+
 def _check_pyoco(
     text: str, pipes: Mapping[str, str], own: pyoco_graph.Reading
 ) -> tuple[Graph | None, list[PlacedFault]]:
     if own.faults:
         return None, own.faults
     nodes = own.nodes()
-    stand_ins = {name: _stand_in(name) for name in nodes.values()}
+    stand_ins = {name: _stand_in(name) for name in own.names()}
     try:
         flow = _build_pyoco(text, pipes, stand_ins, "check")
     except pyoco_graph.REFUSALS as exc:

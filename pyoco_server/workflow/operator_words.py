@@ -76,6 +76,8 @@ def _not_a_word(char: str) -> str:
         return "this text has no end on its line, or has three quotes: write it in one pair of quotes"
     if char.isdigit():
         return "this number is not one of the form: write 3 or 2.5, and a space after it"
+    if char == ".":
+        return "'.' has no meaning in a graph: a path stands in quotes, \"$ctx.params.n\""
     return f"{char!r} has no meaning in a graph, which is a description and is never run as Python"
 
 

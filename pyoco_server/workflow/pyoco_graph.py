@@ -47,16 +47,19 @@ class Reading:
 
     def nodes(self) -> dict[str, str]:
         """Give node name to task name, in the order of first appearance."""
-        from pyoco.dsl.graph_terms import TaskTerm
-
         found: dict[str, str] = {}
-        for term in _walk(self.terms):
-            if isinstance(term, TaskTerm):
-                found.setdefault(term.node_name or term.name, term.name)
+        for term in self._task_terms():
+            found.setdefault(term.node_name or term.name, term.name)
         return found
 
     def names(self) -> set[str]:
-        return set(self.nodes().values())
+        """Give the tasks that are named, those of a node that stands there twice, too."""
+        return {term.name for term in self._task_terms()}
+
+    def _task_terms(self) -> Iterator[Any]:
+        from pyoco.dsl.graph_terms import TaskTerm
+
+        return (term for term in _walk(self.terms) if isinstance(term, TaskTerm))
 
 
 def read(text: str, pipes: Mapping[str, str]) -> Reading:

@@ -217,6 +217,11 @@ GRAPH_PLACES = [
     ("flow:\n  graph: |\n    é >> b\n    é >> b.c\n", 4, 11, "'.' has"),
     ("flow:\n  graph: |\n    repeat(count=2) {\n      a >>\n    }\n", 5, 5, "got '}'"),
     ("flow:\n  graph: |\n    a >> pipe(p)\n", 3, 15, "Unknown pipe"),
+    # What only pyoco's language has is told in its words.
+    ("flow: {graph: 'repeat(n=2) { a }'}", 1, 16, "requires 'count='"),
+    ("flow: {graph: 'switch(x) { a: b }'}", 1, 24, "Expected '=', got ')'"),
+    ("flow: {graph: 'until(cond=scratch.x) { a }'}", 1, 34, "a path stands in quotes"),
+    ("flow: {graph: 'x: a >> x: b'}", 1, 16, "Duplicate node name: x"),
 ]
 
 
