@@ -11,6 +11,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 Table = list[dict[str, str]]
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """Give the code blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
 def section(text: str, heading: str) -> str:
     """Give what stands under a heading, up to the next one of its level or above.
 
