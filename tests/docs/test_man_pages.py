@@ -1,11 +1,14 @@
-"""The man pages are those of the parsers, and what sets them finds nothing wrong with them."""
+"""The man pages are those of the parsers and documents, and what sets them finds nothing wrong with them."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
 
+from pyoco_server.config import settings
+from tests.support.documents import DOCS, blocks
 from tests.support.man_pages import FOLDER, pages
 from tests.support.tools import need
 
@@ -18,7 +21,7 @@ _CHECKERS = {
 }
 
 
-def test_stored_pages_are_those_of_the_parsers() -> None:
+def test_stored_pages_are_those_of_the_parsers_and_documents() -> None:
     stored = {path.name: path.read_text() for path in FOLDER.iterdir()}
     assert stored == pages(), "make man/ anew: make documents"
 
@@ -34,11 +37,29 @@ def test_a_page_is_set_without_a_warning(name: str, checker: str) -> None:
     assert warnings == []
 
 
-def test_a_page_shows_flags_and_examples_as_one_types_them() -> None:
+def shown(name: str) -> str:
+    """Give a page as a wide terminal shows it."""
     need("groff", _CHECKERS["groff"][0])
-    command = ["groff", "-man", "-Tutf8", "-P-cbou", "-rLL=200n", str(FOLDER / "pyoco-client.1")]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert "\n       --workflow-file FILE\n" in shown
-    assert """    pyoco-client tasks RUN_ID | jq -r '.tasks | to_entries[] | "\\(.key) \\(.value)"'\n""" in shown
+    command = ["groff", "-man", "-Tutf8", "-P-cbou", "-rLL=200n", str(FOLDER / name)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_a_page_shows_flags_and_examples_as_one_types_them() -> None:
+    page = shown("pyoco-client.1")
+    assert "\n       --workflow-file FILE\n" in page
+    assert """    pyoco-client tasks RUN_ID | jq -r '.tasks | to_entries[] | "\\(.key) \\(.value)"'\n""" in page
     for section in ("NAME", "SYNOPSIS", "OPTIONS", "COMMANDS", "EXAMPLES", "EXIT STATUS", "ENVIRONMENT", "SEE ALSO"):
-        assert f"\n{section}\n" in shown
+        assert f"\n{section}\n" in page
+
+
+def test_a_page_shows_every_setting_with_what_it_is_and_its_default() -> None:
+    text = " ".join(shown("pyoco-server.5").split())
+    for record in settings().values():
+        assert re.search(rf"{record.env} {re.escape(record.help)}\. Default: ", text), record.env
+
+
+def test_a_page_shows_the_format_of_a_flow_yaml_with_its_examples() -> None:
+    text = shown("pyoco-flow.7")
+    for block in blocks((DOCS / "flow_yaml.md").read_text(), "yaml"):
+        assert "".join(f"           {line}\n" for line in block.splitlines()) in text
+    assert "\n       pyoco-server(1), pyoco-worker(1)" in text

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import HELLO_FLOW
 from tests.support.commands import BIN
 from tests.support.nats import free_port
+from tests.support.tools import need
 from tests.support.waiting import eventually
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -97,6 +98,12 @@ def test_the_quickstart_of_0_5_1_works_as_it_is_written(clone: Path, tmp_path: P
     assert statuses == [0, 0]
 
 
+def find_page(section: str, name: str, bin_dir: Path) -> str:
+    """Give the path of a page as ``man`` finds it."""
+    command, path = ["man", "--path", section, name], {"PATH": f"{bin_dir}:/usr/bin:/bin"}
+    return subprocess.run(command, env=path, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
 @pytest.mark.parametrize("kind", ["clone", "sdist"])
 def test_the_four_commands_are_on_the_path_after_an_installation(clone: Path, tmp_path: Path, kind: str) -> None:
     if kind == "sdist":
@@ -111,7 +118,12 @@ def test_the_four_commands_are_on_the_path_after_an_installation(clone: Path, tm
     elsewhere.mkdir()
     versions = {run(str(bin_dir / name), "--version", cwd=elsewhere).split()[-1] for name in COMMANDS}
     assert len(versions) == 1
-    assert {path.name for path in (tmp_path / "env/share/man/man1").iterdir()} == {f"{name}.1" for name in COMMANDS}
+    pages = {*(("1", name) for name in COMMANDS), ("5", "pyoco-server"), ("7", "pyoco-flow")}
+    assert {path.name for path in (tmp_path / "env/share/man").glob("*/*")} == {f"{name}.{at}" for at, name in pages}
+    need("man", "man-db")
+    for section, name in pages:
+        # Beside a folder of PATH, without a word from the user.
+        assert find_page(section, name, bin_dir) == str(tmp_path / f"env/share/man/man{section}/{name}.{section}")
     # Also what is no Python: the templates of the pages lie in a folder of their own.
     page = "import importlib.resources as r; print((r.files('pyoco_server.web') / 'templates/base.html').read_text())"
     assert "<html" in run(str(bin_dir / "python"), "-c", page, cwd=elsewhere)

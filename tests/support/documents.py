@@ -27,11 +27,11 @@ def section(text: str, heading: str) -> str:
     return found[1]
 
 
-def tables(text: str) -> list[Table]:
-    """Give the tables of a text; a cell that is code is given without its marks."""
+def tables(text: str, *, with_marks: bool = False) -> list[Table]:
+    """Give the tables of a text; a cell that is code is given without its marks, unless they are asked for."""
     found: list[Table] = []
     for block in re.findall(r"(?:^\|.*\n)+", f"{text}\n", re.MULTILINE):
-        head, _, *rows = [_cells(line) for line in block.splitlines()]
+        head, _, *rows = [_cells(line, with_marks) for line in block.splitlines()]
         found.append([dict(zip(head, row, strict=True)) for row in rows])
     return found
 
@@ -46,6 +46,6 @@ def words(cell: str) -> list[str]:
     return re.findall(r"[^\s`]+", cell)
 
 
-def _cells(line: str) -> list[str]:
+def _cells(line: str, with_marks: bool) -> list[str]:
     cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
-    return [cell[1:-1] if re.fullmatch(r"`[^`]*`", cell) else cell for cell in cells]
+    return cells if with_marks else [cell[1:-1] if re.fullmatch(r"`[^`]*`", cell) else cell for cell in cells]

@@ -1,4 +1,7 @@
-"""The man pages of section 1, made from the parsers: ``python -m tests.support.man_pages`` writes them to ``man/``."""
+"""The man pages: ``python -m tests.support.man_pages`` writes them to ``man/``.
+
+Those of section 1 are made from the parsers, those of sections 5 and 7 from documents.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,35 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from pyoco_server.cli.epilogs import EXAMPLES, rows
 from tests.support.command_reference import Command, commands, examples
+from tests.support.documents import DOCS
+from tests.support.roff import example, guarded, of_document, plain
 
 FOLDER = Path(__file__).parents[2] / "man"
-#: Characters that roff reads as another one, or as a command.
-_ESCAPES = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti", '"': r"\(dq"}
+#: Name and section.
+Page: TypeAlias = tuple[str, int]
+#: Pages of other sections: the document, what it is about, and the name of the section.
+_DOCUMENTS = {
+    ("pyoco-server", 5): ("config.md", "settings of gateways, workers and commands", "File Formats Manual"),
+    ("pyoco-flow", 7): ("flow_yaml.md", "format of the flow.yaml of a workflow", "Miscellaneous Information"),
+}
 
 
 def pages() -> dict[str, str]:
     """Give the text of each page by its file name."""
     found = commands()
-    return {f"{command.words}.1": _page(command, [each.words for each in found]) for command in found}
+    names = [*((command.words, 1) for command in found), *_DOCUMENTS]
+    made = {f"{command.words}.1": _page(command, names) for command in found}
+    return {**made, **{f"{name}.{section}": _page_of_document((name, section), names) for name, section in _DOCUMENTS}}
 
 
-def _page(command: Command, siblings: Sequence[str]) -> str:
+def _page(command: Command, pages: Sequence[Page]) -> str:
     name = command.words
     lines = [
-        # Without a date, so that the same parsers always make the same page.
-        f'.TH {_plain(name.upper())} 1 "" "pyoco\\-server" "User Commands"',
-        r".\" Made from the parser of the command: python -m tests.support.man_pages",
-        *(".ad l", ".nh"),
-        *(".SH NAME", f"{_plain(name)} \\- {_plain(_small(command.description))}"),
+        *_head((name, 1), "Made from the parser of the command", "User Commands", _small(command.description)),
         *(".SH SYNOPSIS", *_synopsis(command)),
         *(".SH DESCRIPTION", *_prose(command.description), *_notes(command)),
         *(".SH OPTIONS", *_arguments(command)),
@@ -40,12 +49,30 @@ def _page(command: Command, siblings: Sequence[str]) -> str:
             lines += _subcommand(below)
     for title, section in command.sections.items():
         lines += [f".SH {title.upper()}", *_section(title, section)]
-    lines += [".SH SEE ALSO", *_see_also([other for other in siblings if other != name])]
+    lines += _see_also((name, 1), pages)
     return "\n".join(lines) + "\n"
 
 
+def _page_of_document(page: Page, pages: Sequence[Page]) -> str:
+    document, about, manual = _DOCUMENTS[page]
+    lines = [
+        *_head(page, f"Made from docs/{document}", manual, about),
+        *of_document((DOCS / document).read_text()),
+        *_see_also(page, pages),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(page: Page, origin: str, manual: str, about: str) -> Iterator[str]:
+    name, section = page
+    # Without a date, so that the same parsers always make the same page.
+    yield f'.TH {plain(name.upper())} {section} "" "pyoco\\-server" "{manual}"'
+    yield f'.\\" {origin}: python -m tests.support.man_pages'
+    yield from (".ad l", ".nh", ".SH NAME", f"{plain(name)} \\- {plain(about)}")
+
+
 def _subcommand(command: Command) -> Iterator[str]:
-    yield from (f".SS {_plain(command.words)}", *_synopsis(command))
+    yield from (f".SS {plain(command.words)}", *_synopsis(command))
     yield from (".PP", *_prose(command.description), *_notes(command))
     yield from _arguments(command)
     for title, lines in command.sections.items():
@@ -53,7 +80,7 @@ def _subcommand(command: Command) -> Iterator[str]:
 
 
 def _synopsis(command: Command) -> Iterator[str]:
-    yield f"\\fB{_plain(command.words)}\\fR"
+    yield f"\\fB{plain(command.words)}\\fR"
     for arguments in command.arguments.values():
         yield from (_styled(argument.usage) for argument in arguments if argument.usage)
     if command.subcommands:
@@ -75,45 +102,36 @@ def _arguments(command: Command) -> Iterator[str]:
 
 def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
     if title == EXAMPLES:
-        yield from (".RS 4", ".EX", *(_guarded(_plain(line)) for line in examples(lines)), ".EE", ".RE")
+        yield from example(examples(lines))
         return
     for name, text in rows(lines).items():
-        yield from (".TP", f"\\fB{_plain(name)}\\fR", *_prose(text))
+        yield from (".TP", f"\\fB{plain(name)}\\fR", *_prose(text))
 
 
-def _see_also(names: Sequence[str]) -> Iterator[str]:
-    for number, name in enumerate(names, start=1):
-        yield f".BR {_plain(name)} (1)" + ("," if number < len(names) else "")
+def _see_also(page: Page, pages: Sequence[Page]) -> Iterator[str]:
+    yield ".SH SEE ALSO"
+    others = [other for other in pages if other != page]
+    for name, section in others:
+        yield f".BR {plain(name)} ({section})" + ("," if (name, section) != others[-1] else "")
 
 
 def _styled(text: str) -> str:
     """Set flags in bold and what stands for their values in italics."""
     parts = re.split(r"(?<![\w-])(--?[a-z][a-z-]*)", text)
-    return "".join(f"\\fB{_plain(part)}\\fR" if number % 2 else _values(part) for number, part in enumerate(parts))
+    return "".join(f"\\fB{plain(part)}\\fR" if number % 2 else _values(part) for number, part in enumerate(parts))
 
 
 def _values(text: str) -> str:
     parts = re.split(r"\b([A-Z][A-Z_]*)\b", text)
-    return "".join(f"\\fI{part}\\fR" if number % 2 else _plain(part) for number, part in enumerate(parts))
+    return "".join(f"\\fI{part}\\fR" if number % 2 else plain(part) for number, part in enumerate(parts))
 
 
 def _prose(text: str) -> Iterator[str]:
     """Give the lines of a text, with flags in bold."""
     for line in textwrap.wrap(text, 76, break_on_hyphens=False):
         parts = re.split(r"(?<![\w-])(--[a-z][a-z-]*)", line)
-        styled = (f"\\fB{_plain(part)}\\fR" if number % 2 else _plain(part) for number, part in enumerate(parts))
-        yield _guarded("".join(styled))
-
-
-def _plain(text: str) -> str:
-    """Escape what roff would read as something else."""
-    escaped = "".join(_ESCAPES.get(char, char) for char in text)
-    return "".join(char if char.isascii() else f"\\[u{ord(char):04X}]" for char in escaped)
-
-
-def _guarded(line: str) -> str:
-    """Keep a line that begins with a dot from being a request."""
-    return f"\\&{line}" if line.startswith(".") else line
+        styled = (f"\\fB{plain(part)}\\fR" if number % 2 else plain(part) for number, part in enumerate(parts))
+        yield guarded("".join(styled))
 
 
 def _small(sentence: str) -> str:
