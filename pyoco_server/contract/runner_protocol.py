@@ -9,6 +9,7 @@ tasks (``output_marks.py``). One run at a time; whatever stands between ``Begin`
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -49,9 +50,13 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Ready:
-    """The runner has booted and waits for a run."""
+    """The runner has booted and waits for a run.
+
+    :param sources: files of code that it has imported, each with the time of its last change (ns since 1970).
+    """
 
     pid: int
+    sources: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class Ended:
     :param reason: of a failed run, its dead letter's reason.
     :param error: of a failed run, what is shown.
     :param is_reusable: whether the runner can take another run: nothing of this one is left in it.
+    :param sources: further files of code that it has imported, as in :class:`Ready`.
     """
 
     status: str
@@ -119,12 +125,21 @@ class Ended:
     error: str | None = None
     tasks: dict[str, str] = field(default_factory=dict)
     is_reusable: bool = True
+    sources: dict[str, int] = field(default_factory=dict)
 
 
 Message: TypeAlias = Begin | Cancel | Ready | BootFailed | Planned | TaskChanged | Saved | Ended
 _TYPES: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (Begin, Cancel, Ready, BootFailed, Planned, TaskChanged, Saved, Ended)
 }
+
+
+def changed_at_ns(file: str) -> int | None:
+    """Give the time of a file's last change, as ``sources`` has it; ``None`` where there is no such file."""
+    try:
+        return os.stat(file).st_mtime_ns
+    except (OSError, ValueError):
+        return None
 
 
 def encode(message: Message) -> bytes:

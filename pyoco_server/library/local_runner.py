@@ -24,6 +24,9 @@ class LocalRunner:
     The run has no folder and no output of its own: working directory and ``sys.stdout`` are the program's.
     """
 
+    #: Its code is that of the program, which nobody can begin anew.
+    is_outdated = False
+
     def __init__(self, resolver: Resolver) -> None:
         self.wheels = NO_WHEELS
         self.runs_done = 0

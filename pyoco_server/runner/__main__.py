@@ -82,7 +82,9 @@ class Runner:
         from pyoco_server.runner import flows
         from pyoco_server.runner.executor import Executor
         from pyoco_server.runner.output import TaskOutput
+        from pyoco_server.runner.sources import Sources
 
+        sources = Sources()
         try:
             resolver = flows.load_resolver(resolver_spec) if resolver_spec else None
         except PyocoServerError as exc:
@@ -94,17 +96,19 @@ class Runner:
         self.observe_forks()
         executor = Executor(resolver, self._emit, output.of_task)
         threading.Thread(target=self._read, args=(jobs, executor.cancel), name="pyoco-jobs", daemon=True).start()
-        self._emit(Ready(os.getpid()))
+        self._emit(Ready(os.getpid(), sources.imported()))
         # By descriptor, because its name may be gone when a run has ended.
         home = os.open(".", os.O_RDONLY)
         while True:
             begin = self._begins.get()
             threads_before = set(threading.enumerate())
             output.run_begins()
+            sources.run_begins()
             ended = executor.execute(begin)
             os.fchdir(home)
             left = set(threading.enumerate()) - threads_before
-            self._emit(dataclasses.replace(ended, is_reusable=not left and not _has_children()))
+            is_reusable = not left and not _has_children()
+            self._emit(dataclasses.replace(ended, is_reusable=is_reusable, sources=sources.imported()))
 
     def _read(self, jobs: IO[bytes], cancel: Callable[[str], None]) -> None:
         """Read the worker's lines; their end means that the worker is gone, and so must be all that it began."""

@@ -15,7 +15,16 @@ import sys
 from collections.abc import Callable, Iterator
 
 from pyoco_server.config import Config
-from pyoco_server.contract.runner_protocol import Begin, BootFailed, Ended, Message, Ready, decode, encode
+from pyoco_server.contract.runner_protocol import (
+    Begin,
+    BootFailed,
+    Ended,
+    Message,
+    Ready,
+    changed_at_ns,
+    decode,
+    encode,
+)
 from pyoco_server.service import Deadline
 from pyoco_server.worker.printed import Printed, PrintedReader
 from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, Died
@@ -96,6 +105,11 @@ class Child:
         self._is_closed = False
         self._death: Died | None = None
         self.runs_done = 0
+        self._sources: dict[str, int] = {}
+
+    @property
+    def is_outdated(self) -> bool:
+        return any(changed_at_ns(file) != at_ns for file, at_ns in self._sources.items())
 
     @property
     def pid(self) -> int:
@@ -235,11 +249,14 @@ class Child:
                 whole = bytes(self._line) + line
                 self._line.clear()
                 try:
-                    yield decode(whole)
+                    message = decode(whole)
                 except (ValueError, RecursionError):
                     # A task that writes to descriptors that are not its own: nothing of what follows can be trusted.
                     self._die("wrote into the pipe of its worker what is not a message")
                     return
+                if isinstance(message, (Ready, Ended)):
+                    self._sources.update(message.sources)
+                yield message
             self._line += rest
 
     def _last_events(self) -> Iterator[Message]:

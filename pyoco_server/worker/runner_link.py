@@ -44,6 +44,10 @@ class RunnerLink(Protocol):
     wheels: WheelSet
     runs_done: int
 
+    @property
+    def is_outdated(self) -> bool:
+        """Say whether a file of code was changed after the runner had imported it."""
+
     def wait_ready(self, deadline: Deadline, must_leave: Callable[[], bool] = lambda: False) -> None:
         """Wait until the runner has booted; what it printed meanwhile is left for :meth:`receive`.
 

@@ -199,12 +199,18 @@ class Slot(Service):
             work.is_done.set()
 
     def _fitting_child(self, lease: Lease) -> RunnerLink | None:
-        """Give a living runner that imports what the registry has now; ``None`` when the job is to go back.
+        """Give a living runner with the code and the wheels of now; ``None`` when the job is to go back.
 
         That is when the worker stops, or no other runner can boot: another worker may have one. The last delivery
         waits here.
         """
         child = self._living_child(lease)
+        # Twice, for a successor may have booted before the change; not for ever, for a file may change at each import.
+        for _ in range(2):
+            if child is not None and child.is_outdated:
+                logger.info("another runner is taken, because code was changed that this one has imported")
+                self._end_child()
+                child = self._another_child(lease)
         while child is not None and child.wheels.key != self._tools.wheels.refresh().key:
             self._end_child()
             child = self._another_child(lease)

@@ -61,3 +61,56 @@ def test_worker_serves_although_its_first_runner_was_killed_while_it_booted(
     start_worker("--tags", TAG, "--flow-resolver", "resolver.py:know_nothing")
     assert (fleet.folder / "killed").exists()
     fleet.ended(fleet.submit(flow("quick")))
+
+
+_RESOLVER = """\
+from pyoco.core.models import Flow
+from pyoco.dsl.syntax import task
+with open("imports", "a") as imports:
+    imports.write("1")
+@task
+def answer():
+    return "{answer}"
+def resolve(name):
+    flow = Flow(name=name)
+    flow >> answer
+    return flow
+"""
+
+
+def test_a_run_after_an_edit_executes_the_edited_code_and_others_keep_their_runner(
+    fleet: Fleet, start_worker: Callable[..., Daemon]
+) -> None:
+    """A runner that had imported a module went on with the code of before for up to a hundred runs."""
+    worker = start_worker("--tags", TAG)
+    code = fleet.folder / "edited.py"
+    (fleet.folder / "helper.py").write_text("WORD = 'old'\n")
+    code.write_text("import helper\ndef word():\n    return helper.WORD\n")
+
+    def word() -> str:
+        run = fleet.ended(fleet.submit(flow("word", word="edited:word")))
+        return str(run["task_records"]["word"]["output"])
+
+    assert word() == "old"
+    runners = runners_of(worker)
+    assert word() == "old"
+    assert runners_of(worker) == runners
+    # Of another length: Python itself takes a file for unchanged that has its old size and second.
+    (fleet.folder / "helper.py").write_text("WORD = 'edited'\n")
+    assert word() == "edited"
+    assert runners_of(worker) != runners
+    code.write_text("def word():\n    return 'without a helper'\n")
+    assert word() == "without a helper"
+
+
+def test_an_edited_resolver_is_imported_anew_though_no_run_was_executed(
+    fleet: Fleet, start_worker: Callable[..., Daemon]
+) -> None:
+    resolver = fleet.folder / "resolver.py"
+    resolver.write_text(_RESOLVER.format(answer="old"))
+    start_worker("--tags", TAG, "--flow-resolver", "resolver.py:resolve")
+    # Once to see whether it can be, and once by the runner that waits for a run.
+    fleet.wait_until(lambda: (fleet.folder / "imports").read_text() == "11", "the import of the resolver")
+    resolver.write_text(_RESOLVER.format(answer="edited"))
+    run = fleet.ended(fleet.submit())
+    assert run["task_records"]["answer"]["output"] == "edited"
