@@ -31,13 +31,13 @@ class Sources:
 
     def imported(self) -> dict[str, int]:
         """Give the files of the modules that are new since the last call, each with the time of its last change."""
-        if len(sys.modules) == len(self._seen):
+        new = sys.modules.keys() - self._seen
+        if not new:
             return {}
+        self._seen |= new
         now_ns = time.time_ns()
-        modules = list(sys.modules.items())
         # Not by getattr(): a module may have one of its own, which does as it likes.
-        files = [getattr(module, "__dict__", {}).get("__file__") for name, module in modules if name not in self._seen]
-        self._seen = {name for name, _ in modules}
+        files = [getattr(sys.modules.get(name), "__dict__", {}).get("__file__") for name in new]
         found = {file: changed_at_ns(file) for file in files if isinstance(file, str) and _may_change(file)}
         return {
             file: _UNKNOWN_NS if self._since_ns < at_ns <= now_ns else at_ns
