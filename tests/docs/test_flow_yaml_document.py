@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pyoco_server.contract.runner_protocol import Begin, Message, TaskChanged
+from pyoco_server.contract.runner_protocol import Begin, Ended, Message, TaskChanged
 from pyoco_server.errors import WorkflowInvalid
 from pyoco_server.runner.executor import Executor
 from pyoco_server.workflow import flow_yaml, operator_graph, operator_syntax, operator_words, pyoco_graph, yaml_nodes
@@ -23,9 +23,11 @@ from tests.support.documents import DOCS, blocks, section, table
 TEXT = (DOCS / "flow_yaml.md").read_text()
 #: The files of the document, each with the results that stand below it.
 FILES = re.findall(r"^```yaml\n(.*?)^```\n\n```json\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-#: A text that is refused or warned of, and what is said of it.
-_TOLD = re.compile(r"((?:^(?!  line ).*\n)+)((?:^  line .*\n)+)", re.MULTILINE)
-FAULTS = [pair for block in blocks(TEXT, "text") for pair in _TOLD.findall(block)]
+#: A text, and what is said of it.
+_TOLD = re.compile(r"((?:^(?!  ).*\n)+)((?:^  .*\n)+)", re.MULTILINE)
+_CHECKED, _, _EXECUTED = TEXT.partition("## What a worker cannot do")
+FAULTS = [pair for block in blocks(_CHECKED, "text") for pair in _TOLD.findall(block)]
+FAILURES = [pair for block in blocks(_EXECUTED, "text") for pair in _TOLD.findall(block)]
 WORKFLOW = Path(flow_yaml.__file__).parent
 
 
@@ -43,15 +45,14 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     del sys.modules["tasks"]
 
 
-def outputs_of(text: str, folder: Path) -> dict[str, object]:
-    """Execute a file as a runner does, and give the result of each task that was executed."""
+def execute(text: str, folder: Path) -> tuple[Ended, dict[str, object]]:
+    """Execute a file as a runner does, and give its end and the result of each task that has succeeded."""
     told: list[Message] = []
     executor = Executor(None, told.append, lambda name: contextlib.nullcontext())
     params = parse_workflow(text).params_over_defaults({})
     ended = executor.execute(Begin("run", "main", params, text, str(folder), 10_000, 10_000))
-    assert (ended.status, ended.error) == ("COMPLETED", None)
     changes = [message for message in told if isinstance(message, TaskChanged)]
-    return {change.name: change.record["output"] for change in changes if change.state == "SUCCEEDED"}
+    return ended, {change.name: change.record["output"] for change in changes if change.state == "SUCCEEDED"}
 
 
 @pytest.mark.parametrize("number", range(len(FILES)))
@@ -60,7 +61,9 @@ def test_a_file_gives_what_stands_below_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text, results = FILES[number]
-    assert outputs_of(text, tmp_path) == json.loads(results)
+    ended, outputs = execute(text, tmp_path)
+    assert (ended.status, ended.error) == ("COMPLETED", None)
+    assert outputs == json.loads(results)
 
 
 def test_every_file_has_its_results() -> None:
@@ -77,11 +80,21 @@ def test_a_fault_or_warning_is_told_as_it_stands_there(number: int) -> None:
     assert [str(fault) for fault in told] == [line.removeprefix("  ") for line in lines.splitlines()]
 
 
+@pytest.mark.parametrize("number", range(len(FAILURES)))
+def test_a_file_that_a_worker_cannot_execute_fails_as_it_stands_there(
+    number: int, tasks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, error = FAILURES[number]
+    ended, _ = execute(text, tmp_path)
+    assert (ended.status, ended.error) == ("FAILED", error.strip())
+
+
 def test_every_message_of_the_checks_stands_in_the_document() -> None:
     words = " ".join(TEXT.split())
     missing = {message for path in WORKFLOW.glob("*.py") for message in _messages(path) if message not in words}
     assert not missing
-    assert len(FAULTS) >= 80
+    assert len(FAULTS) >= 80 and len(FAILURES) >= 9
 
 
 def _messages(path: Path) -> Iterator[str]:
