@@ -60,7 +60,7 @@ class StreamFacts:
     :param leader: the server that leads it; ``None`` where it has none.
     :param replicas: its other copies.
     :param is_moving: whether copies are being made or given up; until that is over it may not outlive its leader.
-    :param server_time: when this was told, unix seconds by the clock of its leader.
+    :param oldest_sec: how old its oldest message is, by the clock of its leader; 0 = it has none.
     """
 
     name: str
@@ -71,7 +71,7 @@ class StreamFacts:
     leader: str | None
     replicas: tuple[Replica, ...]
     is_moving: bool
-    server_time: float
+    oldest_sec: float
 
     @property
     def replica_count(self) -> int:
@@ -183,5 +183,5 @@ def _stream(info: dict[str, Any]) -> StreamFacts:
             for peer in cluster.get("replicas") or ()
         ),
         is_moving="desired" in cluster,
-        server_time=unix_seconds(info["ts"]),
+        oldest_sec=unix_seconds(info["ts"]) - unix_seconds(state["first_ts"]) if state["messages"] else 0.0,
     )

@@ -26,7 +26,7 @@ class Severity(str, Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """A change that mends something without touching what is stored.
+    """A change that mends something, and removes nothing that is stored.
 
     :param stream: the stream whose settings are changed.
     :param consumer: one of its consumers, when it is that one's settings.

@@ -6,7 +6,7 @@ Source: contract, section 2; design, sections 5, 7 and 9; nats-facts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pyoco_server.bridge.overview import StreamFacts
@@ -24,6 +24,7 @@ _SILENT_SEC = 10.0
 _CLUSTER_REPLICAS = 3
 #: nats-server takes 1000 consumers a stream; clients of 0.5.1 leave some behind for five minutes.
 _MANY_CONSUMERS = 800
+_NANOSECONDS = 1_000_000_000
 #: Limits that a stream has or has not; -1 and 0 are none.
 _LIMITS = {
     "max_age": "an age",
@@ -138,10 +139,7 @@ def _check_stream(stream: StreamFacts, wanted: dict[str, Any], survey: Survey, c
             f"It keeps by {found.get('retention')}, not by {wanted.get('retention', 'limits')}: jobs are lost or stay."
         )
         yield fault("retention", stream.name, text, "remove the stream when the queue is empty, and restart a gateway")
-    missing = {name: wanted[name] for name in _LIMITS if wanted.get(name, 0) > 0 and found.get(name, -1) <= 0}
-    if missing:
-        text = f"It grows without an end: there is no limit by {', '.join(_LIMITS[name] for name in missing)}."
-        yield mendable("no-limit", stream.name, text, **missing)
+    yield from _check_limits(stream, wanted)
     if stream.consumer_count > _MANY_CONSUMERS:
         text = (
             f"It has {stream.consumer_count} consumers of 1000: lists and watches of 0.5.1 clients leave them behind."
@@ -156,6 +154,39 @@ def _check_stream(stream: StreamFacts, wanted: dict[str, Any], survey: Survey, c
     if stream.name == names.bucket_stream(config.workers_kv_bucket) and found.get("max_age", 0) > 0:
         text = f"It forgets workers after {found['max_age'] / 1e9:g} s: those that are lost are not shown."
         yield mendable("workers-forgotten", stream.name, text, max_age=0)
+
+
+def _check_limits(stream: StreamFacts, wanted: dict[str, Any]) -> Iterator[Finding]:
+    # The server applies a limit at once, so only one that removes nothing may be set unasked.
+    stored = {
+        "max_age": stream.oldest_sec * _NANOSECONDS,
+        "max_bytes": stream.byte_count,
+        "max_msgs": stream.message_count,
+        # No subject has more messages than all together.
+        "max_msgs_per_subject": stream.message_count,
+    }
+    missing = [name for name in _LIMITS if wanted.get(name, 0) > 0 and stream.settings.get(name, -1) <= 0]
+    harmless = {name: wanted[name] for name in missing if stored[name] <= wanted[name]}
+    if harmless:
+        text = f"It grows without an end: there is no limit by {_listed(harmless)}."
+        yield mendable("no-limit", stream.name, text, **harmless)
+    harmful = {name: wanted[name] for name in missing if name not in harmless}
+    if harmful:
+        text = (
+            f"It grows without an end: there is no limit by {_listed(harmful)}. More is stored than ours allows, and "
+            "what is beyond it would be removed at once."
+        )
+        yield warning("no-limit", stream.name, text, _edit_command(stream.name, harmful))
+
+
+def _listed(limits: Iterable[str]) -> str:
+    return ", ".join(_LIMITS[name] for name in limits)
+
+
+def _edit_command(stream: str, limits: Mapping[str, int]) -> str:
+    values = {name: f"{limit / _NANOSECONDS:g}s" if name == "max_age" else limit for name, limit in limits.items()}
+    flags = [f"--{name.replace('_', '-')} {value}" for name, value in values.items()]
+    return f"nats stream edit {stream} {' '.join(flags)}"
 
 
 def _check_runs(stream: StreamFacts, config: Config) -> Iterator[Finding]:

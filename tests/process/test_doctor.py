@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pyoco_server.bridge.messages import Write
 from pyoco_server.ports import answers
 from tests.support.clinic import Clinic
 from tests.support.commands import Daemon, reason, run
@@ -86,6 +87,18 @@ def test_settings_of_an_older_fleet_are_mended_and_what_is_stored_stays(clinic: 
     letters = clinic.settings("PYOCO_DLQ")
     assert (letters["max_msgs"], letters["max_age"]) == (7, 7 * 86_400 * SECOND)
     assert clinic.bus.api("STREAM.INFO.KV_pyoco_workers")["state"]["messages"] == 1
+
+
+def test_a_limit_that_would_remove_what_is_stored_is_left_to_the_operator(clinic: Clinic) -> None:
+    clinic.replace("PYOCO_DLQ", subjects=["pyoco.dlq.>"])
+    for _ in range(3):
+        clinic.bus.write(Write("pyoco.dlq.t", b"{}"))
+    found = clinic.doctor("--fix", PYOCO_DLQ_MAX_MSGS="2")
+    assert (found.status, found.found, found.fixed) == (3, {("no-limit", "PYOCO_DLQ")}, {("no-limit", "PYOCO_DLQ")})
+    (left,) = found.findings
+    assert (left["fixable"], left["remedy"]) == (False, "nats stream edit PYOCO_DLQ --max-msgs 2")
+    stream = clinic.bus.api("STREAM.INFO.PYOCO_DLQ")
+    assert (stream["state"]["messages"], stream["config"]["max_bytes"]) == (3, 536_870_912)
 
 
 def test_markers_of_expired_runs_are_told_and_switched_off(clinic: Clinic) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from pyoco_server.bridge.overview import Replica, ServerFacts, StreamFacts
 from pyoco_server.bridge.resources import stream_settings
 from pyoco_server.config import Config
-from pyoco_server.operations.findings import Severity
+from pyoco_server.operations.findings import Finding, Severity
 from pyoco_server.operations.monitoring import NodeFacts
 from pyoco_server.operations.stream_checks import check_servers, check_streams
 from pyoco_server.operations.survey import Survey
@@ -30,7 +32,7 @@ def stream(settings: dict[str, Any], **facts: Any) -> StreamFacts:
         leader="n1",
         replicas=copies,
         is_moving=False,
-        server_time=0.0,
+        oldest_sec=0.0,
     )
     return replace(found, **facts)
 
@@ -42,6 +44,12 @@ SOUND = Survey(SERVER, [], [], [], STREAMS, [], [], [], [], [], 0.0)
 def found(**facts: Any) -> set[tuple[str, str]]:
     survey = replace(SOUND, **facts)
     return {(finding.id, finding.subject) for finding in (*check_servers(survey), *check_streams(survey, CONFIG))}
+
+
+def limit_findings(stream: StreamFacts) -> list[Finding]:
+    others = [each for each in STREAMS if each.name != stream.name]
+    survey = replace(SOUND, streams=[*others, stream])
+    return [finding for finding in check_streams(survey, CONFIG) if finding.id == "no-limit"]
 
 
 def test_nothing_is_said_of_what_is_in_order() -> None:
@@ -81,6 +89,32 @@ def test_two_servers_are_not_asked_for_three_copies() -> None:
     assert found(streams=single, server=replace(SERVER, node_count=2)) == set()
     assert found(streams=single) == {("replicas", each.name) for each in STREAMS}
     assert found(streams=single, server=replace(SERVER, cluster=None)) == set()
+
+
+@pytest.mark.parametrize(
+    ("limit", "fact", "beyond", "flag"),
+    [
+        ("max_age", "oldest_sec", 604_801.0, "--max-age 604800s"),
+        ("max_bytes", "byte_count", 536_870_913, "--max-bytes 536870912"),
+        ("max_msgs", "message_count", 100_001, "--max-msgs 100000"),
+    ],
+)
+def test_a_limit_is_set_only_where_nothing_is_stored_beyond_it(limit: str, fact: str, beyond: Any, flag: str) -> None:
+    letters = next(each for each in STREAMS if each.name == "PYOCO_DLQ")
+    endless = replace(letters, settings={**letters.settings, limit: 0})
+    (within,) = limit_findings(replace(endless, **{fact: beyond - 1}))
+    assert within.change is not None and list(within.change.settings) == [limit]
+    (over,) = limit_findings(replace(endless, **{fact: beyond}))
+    assert (over.change, over.remedy) == (None, f"nats stream edit PYOCO_DLQ {flag}")
+
+
+def test_of_several_limits_those_are_set_that_remove_nothing() -> None:
+    logs = next(each for each in STREAMS if each.name == "PYOCO_LOGS")
+    limits = dict.fromkeys(("max_age", "max_bytes", "max_msgs_per_subject"), -1)
+    # As many may be those of one subject.
+    harmless, harmful = limit_findings(replace(logs, settings={**logs.settings, **limits}, message_count=40_001))
+    assert harmless.change is not None and sorted(harmless.change.settings) == ["max_age", "max_bytes"]
+    assert (harmful.change, harmful.remedy) == (None, "nats stream edit PYOCO_LOGS --max-msgs-per-subject 40000")
 
 
 def test_what_is_nearly_full_is_told_unless_the_oldest_goes() -> None:
