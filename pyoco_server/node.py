@@ -102,10 +102,10 @@ class Node:
         lock = StoreLock(self.folder)
         lock.take()
         try:
+            # That of an earlier node may be the number of any process by now.
+            (self.folder / PID_FILE).unlink(missing_ok=True)
             path = self.folder / "nats-server.conf"
-            path.touch(mode=0o600)
-            path.chmod(0o600)
-            path.write_text(self.settings(_password(self.folder)), encoding="utf-8", errors="surrogateescape")
+            _write_whole(path, self.settings(_password(self.folder)))
             (self.folder / _NAME_FILE).write_text(self.name)
             (self.folder / PID_FILE).write_text(str(os.getpid()))
             (self.folder / _CLUSTER_FILE).write_text(self.cluster or "")
@@ -152,8 +152,9 @@ def stop_node(folder: Path) -> int:
     :raises InvalidCommand: no node runs there, or it does not end.
     """
     lock = StoreLock(folder)
-    pid = _pid_of(folder)
-    if pid is None or lock.is_free():
+    # First the lock: who takes it removes what an earlier node has left.
+    pid = None if lock.is_free() else _pid_of(folder)
+    if pid is None:
         raise _none_in(folder)
     try:
         os.kill(pid, signal.SIGTERM)
@@ -197,12 +198,26 @@ def _none_in(folder: Path) -> InvalidCommand:
 
 
 def _password(folder: Path) -> str:
-    """Give the password of the system account, which is made with the folder."""
+    """Give the password of the system account, which is made once."""
     path = folder / "system-password"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
-    return path.read_text()
+    with contextlib.suppress(FileNotFoundError):
+        if known := path.read_text():
+            return known
+    made = secrets.token_urlsafe(24)
+    _write_whole(path, made)
+    return made
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Put a file in its place that this user alone may read, with all of the text or not at all."""
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def _pid_of(folder: Path) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +72,40 @@ def test_down_wants_to_be_confirmed_and_stops_what_runs_there_alone(make: Make, 
     daemon.kill()
     status, _, said = act(node, "down", "--confirm")
     assert status == 1 and reason(said).startswith("ERR-PYOCO-0018 No NATS node of pyoco-nats runs in")
+
+
+def test_down_leaves_alone_who_has_the_number_of_an_earlier_node(make: Make) -> None:
+    node = make("n1")
+    node.folder.mkdir()
+    password = node.folder / "system-password"
+    os.mkfifo(password)
+    other = subprocess.Popen(["sleep", "600"])
+    (node.folder / "nats-server.pid").write_text(str(other.pid))
+    # It has the store, and comes no further than to the password.
+    node.up()
+    with password.open("w") as rest:
+        status, _, said = act(node, "down", "--confirm")
+        was_left_alone = other.poll() is None
+        rest.write("secret")
+    other.kill()
+    other.wait()
+    assert status == 1 and reason(said).startswith("ERR-PYOCO-0018 No NATS node of pyoco-nats runs in")
+    assert was_left_alone
+    node.wait_until_whole()
+    assert act(node, "down", "--confirm")[0] == 0
+
+
+def test_a_password_that_was_cut_off_by_a_kill_is_made_anew(make: Make) -> None:
+    node = make("n1")
+    node.folder.mkdir()
+    password = node.folder / "system-password"
+    password.touch()
+    node.up()
+    node.wait_until_whole()
+    made = password.read_text()
+    assert len(made) == 32 and made in (node.folder / "nats-server.conf").read_text()
+    secret = {path.name for path in node.folder.iterdir() if path.is_file() and path.stat().st_mode & 0o077 == 0}
+    assert secret == {"system-password", "nats-server.conf"}
 
 
 def test_a_store_is_used_by_one_node_alone(make: Make) -> None:
