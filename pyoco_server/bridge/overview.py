@@ -24,15 +24,12 @@ class ServerFacts:
     """The server that a connection leads to.
 
     :param cluster: name of its cluster; ``None`` where it is alone.
-    :param node_count: servers of the cluster that take clients, as far as it tells; 0 = it does not tell.
     """
 
     server_id: str
     name: str
     version: str
-    host: str
     cluster: str | None
-    node_count: int
     has_jetstream: bool
 
 
@@ -108,9 +105,7 @@ def server_facts(bus: Bus) -> ServerFacts:
         server_id=said.get("server_id", ""),
         name=said.get("server_name", ""),
         version=said.get("version", ""),
-        host=said.get("host", ""),
         cluster=said.get("cluster") or None,
-        node_count=len(said.get("connect_urls") or ()),
         has_jetstream=bool(said.get("jetstream")),
     )
 

@@ -23,7 +23,7 @@ def document(survey: Survey) -> dict[str, Any]:
             "name": server.name,
             "version": server.version,
             "cluster": server.cluster,
-            "node_count": server.node_count,
+            "node_count": survey.node_count,
             "silent_urls": survey.silent_urls,
         },
         "nodes": [
@@ -48,8 +48,9 @@ def print_status(survey: Survey, stream: IO[str]) -> None:
     """Print tables for eyes."""
     found = document(survey)
     server = survey.server
-    of = f"cluster {server.cluster}, {server.node_count} servers" if server.cluster else "a server of its own"
-    print(f"NATS {server.version} ({server.name}), {of}", file=stream)
+    of = f"cluster {server.cluster}" if server.cluster else "a server of its own"
+    count = f", {survey.node_count} servers" if server.cluster and survey.node_count else ""
+    print(f"NATS {server.version} ({server.name}), {of}{count}", file=stream)
     rows = [{**entry, "limit": _limit(entry), "behind": _behind(entry)} for entry in found["streams"]]
     _print(rows, "name messages bytes limit replicas behind consumers", stream)
     _print(found["consumers"], "name waiting in_work redelivered ack_wait_sec max_deliver", stream)

@@ -19,6 +19,8 @@ _NANOSECONDS = 1_000_000_000
 class NodeFacts:
     """A nats-server as its monitoring port shows it.
 
+    :param cluster: name of its cluster; ``None`` where it is alone.
+    :param cluster_size: how many servers keep the JetStream of the cluster together, those that are away with them.
     :param sync_sec: how often it has the disk write what it has stored; 0 = before each answer.
     :param storage_limit_bytes: what all streams on it may take; 0 = it does not say.
     """
@@ -26,6 +28,7 @@ class NodeFacts:
     url: str
     server_id: str
     cluster: str | None
+    cluster_size: int
     sync_sec: float
     storage_bytes: int
     storage_limit_bytes: int
@@ -36,11 +39,12 @@ def read_node(url: str) -> NodeFacts | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         with urllib.request.urlopen(f"{url.rstrip('/')}/jsz", timeout=_TIMEOUT_SEC) as answer:
             told = json.loads(answer.read())
-        settings = told["config"]
+        settings, cluster = told["config"], told.get("meta_cluster") or {}
         return NodeFacts(
             url=url,
             server_id=str(told["server_id"]),
-            cluster=(told.get("meta_cluster") or {}).get("name"),
+            cluster=cluster.get("name"),
+            cluster_size=int(cluster.get("cluster_size", 1)),
             sync_sec=0.0 if settings.get("sync_always") else settings.get("sync_interval", 0) / _NANOSECONDS,
             storage_bytes=int(told.get("storage", 0)),
             storage_limit_bytes=int(settings.get("max_storage", 0)),

@@ -200,12 +200,12 @@ def _check_runs(stream: StreamFacts, config: Config) -> Iterator[Finding]:
 
 def _replicas(survey: Survey, config: Config) -> int:
     """Say how many copies of everything there should be."""
-    if survey.server.cluster is None:
+    if survey.node_count == 1:
         return 1
     if config.nats_replicas:
         return config.nats_replicas
-    # Of a cluster of two nothing can have more than one; 0 = it does not tell how many they are.
-    return 1 if survey.server.node_count in (1, 2) else _CLUSTER_REPLICAS
+    # Of a cluster of two nothing can have three; what is more than there are servers is refused to --fix.
+    return 1 if survey.node_count == 2 else _CLUSTER_REPLICAS
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -75,6 +75,17 @@ class Survey:
     full: list[Storage]
     clock_ahead_sec: float | None
 
+    @property
+    def node_count(self) -> int | None:
+        """How many servers keep this NATS together; ``None`` where none was found that tells.
+
+        A server greets with the addresses of the others, of which each may have several, and not with their number.
+        """
+        if self.server.cluster is None:
+            return 1
+        told = [node.cluster_size for node in self.nodes if node.cluster == self.server.cluster]
+        return max(told, default=None)
+
     def stream(self, name: str) -> StreamFacts | None:
         """Give a stream; ``None`` when there is none of this name."""
         return next((stream for stream in self.streams if stream.name == name), None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,9 @@ def clinic(cluster: NatsCluster, tmp_path: Path) -> Iterator[Clinic]:
 
 
 def test_replicas_are_raised_and_a_server_that_is_away_is_told(cluster: NatsCluster, clinic: Clinic) -> None:
+    # A server greets with addresses, of which another one may have several.
+    monitor = ["--monitor", cluster.nodes[0].monitor]
+    assert [_server(clinic, *flags)["node_count"] for flags in ([], monitor)] == [None, 3]
     clinic.queue("t")
     wrong = {("replicas", stream) for stream in SINGLE}
     # At first the copies that were given up may still be going.
@@ -56,6 +61,11 @@ def test_replicas_are_raised_and_a_server_that_is_away_is_told(cluster: NatsClus
     next(node for node in cluster.nodes if node is not lost).stop(signal.SIGKILL)
     found = eventually(lambda: _without_answer(clinic), what="a JetStream that does not answer", timeout_sec=120)
     assert found.status == 4
+
+
+def _server(clinic: Clinic, *flags: str) -> dict[str, Any]:
+    server: dict[str, Any] = json.loads(clinic.ask("status", "--json", *flags)[1])["server"]
+    return server
 
 
 def _with(clinic: Clinic, wrong: set[tuple[str, str]]) -> Diagnosis | None:
