@@ -97,8 +97,7 @@ def _doctor(args: argparse.Namespace, config: Config) -> int:
     with connected(config, args.parser.prog, budget_sec=PATIENT_BUDGET_SEC) as bus:
         _, findings = examine(bus, config, args.monitor)
         if args.fix and any(finding.change for finding in findings):
-            fixed = mend(bus, config, findings)
-            _, findings = examine(bus, config, args.monitor)
+            fixed, findings = mend(bus, config, findings, args.monitor)
     if args.json:
         lists: dict[str, Any] = {"findings": findings, "fixed": fixed}
         print_json({name: [finding.to_document() for finding in found] for name, found in lists.items()})

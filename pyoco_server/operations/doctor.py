@@ -6,13 +6,13 @@ Source: contract, sections 2 and 5; design, section 9.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.overview import server_facts
-from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.bridge.resources import ensure_stream
 from pyoco_server.bridge.streams import change_consumer, change_stream
-from pyoco_server.bridge.translate import NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED
 from pyoco_server.config import Config
 from pyoco_server.errors import BusError, BusUnavailable
 from pyoco_server.operations.findings import Change, Finding, Severity, fault
@@ -57,34 +57,48 @@ def diagnose(survey: Survey, config: Config) -> list[Finding]:
     return sorted(found, key=lambda finding: (finding.severity is not Severity.FAULT, finding.id, finding.subject))
 
 
-def mend(bus: Bus, config: Config, findings: Iterable[Finding]) -> list[Finding]:
-    """Carry out the changes of findings, and wait until new replicas have everything.
+def mend(
+    bus: Bus, config: Config, findings: Iterable[Finding], monitors: Sequence[str] | None = None
+) -> tuple[list[Finding], list[Finding]]:
+    """Carry out the changes of findings, wait until new replicas have everything, and look again.
 
-    :return: what was mended; a change that the server refuses, for want of servers for instance, is left out.
+    :param monitors: see :func:`~pyoco_server.operations.survey.look`.
+    :return: what was mended, and what is wrong after that; where the server has refused a change, the finding says why.
     :raises BusUnavailable: no answer; safe to repeat.
     """
-    mended = [finding for finding in findings if finding.change is not None and _apply(bus, config, finding.change)]
+    mended: list[Finding] = []
+    reasons: dict[tuple[str, str], str] = {}
+    for finding in findings:
+        if finding.change is None:
+            continue
+        try:
+            _apply(bus, config, finding.change)
+        except BusError as exc:
+            reasons[finding.id, finding.subject] = exc.detail
+        else:
+            mended.append(finding)
     deadline = Deadline(_CATCH_UP_SEC)
     for finding in mended:
         if finding.change is not None and "num_replicas" in finding.change.settings:
             _await_replicas(bus, finding.change.stream, deadline)
-    return mended
+    _, left = examine(bus, config, monitors)
+    return mended, [_with_reason(finding, reasons) for finding in left]
 
 
-def _apply(bus: Bus, config: Config, change: Change) -> bool:
-    try:
-        if not change.settings:
-            # All that are missing at once; those of the next findings are there by then.
-            ensure_resources(bus, config)
-        elif change.consumer is not None:
-            change_consumer(bus, change.stream, change.consumer, change.settings)
-        else:
-            change_stream(bus, change.stream, change.settings)
-    except BusError as exc:
-        if exc.err_code in (NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED):
-            return False
-        raise
-    return True
+def _apply(bus: Bus, config: Config, change: Change) -> None:
+    if not change.settings:
+        ensure_stream(bus, config, change.stream)
+    elif change.consumer is not None:
+        change_consumer(bus, change.stream, change.consumer, change.settings)
+    else:
+        change_stream(bus, change.stream, change.settings)
+
+
+def _with_reason(finding: Finding, reasons: Mapping[tuple[str, str], str]) -> Finding:
+    reason = reasons.get((finding.id, finding.subject))
+    if finding.change is None or reason is None:
+        return finding
+    return replace(finding, text=f"{finding.text} It cannot be mended: {reason}")
 
 
 def _await_replicas(bus: Bus, stream: str, deadline: Deadline) -> None:

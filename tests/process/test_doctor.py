@@ -101,6 +101,28 @@ def test_a_limit_that_would_remove_what_is_stored_is_left_to_the_operator(clinic
     assert (stream["state"]["messages"], stream["config"]["max_bytes"]) == (3, 536_870_912)
 
 
+def test_a_change_that_the_server_refuses_is_told_and_keeps_no_other_from_being_made(clinic: Clinic) -> None:
+    # Messages are to be known for longer than they would be kept.
+    clinic.replace("PYOCO_DLQ", subjects=["pyoco.dlq.>"], duplicate_window=30 * 86_400 * SECOND)
+    clinic.replace("PYOCO_LOGS", subjects=["pyoco.logs.>"])
+    mended = clinic.doctor("--fix")
+    assert (mended.status, mended.fixed) == (3, {("no-limit", "PYOCO_LOGS")})
+    (left,) = mended.findings
+    assert (left["id"], left["subject"]) == ("no-limit", "PYOCO_DLQ")
+    assert "It cannot be mended: NATS refused STREAM.UPDATE.PYOCO_DLQ: " in left["text"]
+
+
+def test_a_stream_that_cannot_be_made_keeps_no_other_from_being_made(clinic: Clinic) -> None:
+    clinic.bus.api("STREAM.DELETE.PYOCO_DLQ")
+    clinic.bus.api("STREAM.DELETE.PYOCO_LOGS")
+    # Its subjects belong to somebody else.
+    clinic.bus.api("STREAM.CREATE.OTHER", {"name": "OTHER", "subjects": ["pyoco.dlq.>"]})
+    mended = clinic.doctor("--fix")
+    assert (mended.status, mended.fixed) == (3, {("stream-missing", "PYOCO_LOGS")})
+    (left,) = mended.findings
+    assert "It cannot be mended: NATS refused STREAM.CREATE.PYOCO_DLQ: " in left["text"]
+
+
 def test_markers_of_expired_runs_are_told_and_switched_off(clinic: Clinic) -> None:
     clinic.change("KV_pyoco_runs", subject_delete_marker_ttl=60 * SECOND)
     assert clinic.doctor("--fix").fixed == {("delete-markers", "KV_pyoco_runs")}
