@@ -88,8 +88,9 @@ def create_app(parts: Gateway) -> Flask:
     attach(app, parts)
     problems.install(app)
     metrics.install(app)
-    admission.install(app)
+    # Who came by the fast lane was let in there; whether NATS can say so a second time does not matter.
     fast_lane.install(app)
+    admission.install(app)
     for module in (
         health,
         runs,

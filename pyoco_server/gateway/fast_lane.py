@@ -37,7 +37,8 @@ def install(app: Flask) -> None:
 
 
 def _raise_error() -> None:
-    error = request.environ.get(_ERROR)
+    # Taken out: the error holds the frames that hold the environment.
+    error = request.environ.pop(_ERROR, None)
     if error is not None:
         raise error
 

@@ -16,6 +16,7 @@ from pyoco_server.gateway.fast_lane import FastLane
 from pyoco_server.gateway.room import FREE_BYTES
 from tests.integration.conftest import Guarded
 from tests.support.gateway import LocalGateway
+from tests.support.waiting import eventually
 
 PLAIN = b'{"flow_name": "main", "params": {"x": 1}}'
 BODIES = {
@@ -86,6 +87,34 @@ def test_a_key_is_answered_as_flask_answers_it(guarded: Guarded, name: str, lang
     answer = call(FastLane(app, guarded.gateway.parts), PLAIN, **headers)
     assert comparable(answer) == comparable(call(app, PLAIN, **headers))
     assert (answer[0] == "200 OK") == (name == "right")
+
+
+def test_a_run_that_may_be_stored_is_named_although_nobody_can_say_any_more_whose_key_it_is(guarded: Guarded) -> None:
+    key, parts = guarded.known_key("acme"), guarded.gateway.parts
+    app = create_app(parts)
+
+    def flask(*given: Any) -> Iterable[bytes]:
+        eventually(lambda: not parts.authentication.is_current, what="keys that may have been revoked")
+        return app(*given)
+
+    with guarded.nats.frozen():
+        status, _, answer = call(FastLane(flask, parts), PLAIN, HTTP_X_API_KEY=key)
+    assert status.startswith("503")
+    document = json.loads(answer)
+    guarded.gateway.wait_until_complete()
+    assert guarded.gateway.with_key(key, "GET", f"/runs/{document['run_id']}").json()["status"] == "PENDING"
+
+
+def test_an_error_that_flask_has_answered_is_not_kept_with_its_request(shared: LocalGateway) -> None:
+    app = create_app(shared.parts)
+    seen: list[dict[str, Any]] = []
+
+    def flask(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        seen.append(environ)
+        return app(environ, start_response)
+
+    assert call(FastLane(flask, shared.parts), b"{")[0].startswith("422")
+    assert [value for value in seen[0].values() if isinstance(value, Exception)] == []
 
 
 def test_a_plain_submission_does_not_come_to_flask(shared: LocalGateway) -> None:
