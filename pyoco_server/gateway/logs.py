@@ -89,25 +89,35 @@ def _lines(parts_of_log: Iterable[list[LogEntry]]) -> Iterator[str]:
 
 
 def _follow(parts: Gateway, run_id: str, query: LogQuery, headers: LogHeaders) -> Response:
+    # Before the tail is read, which is work that nobody asks for who is refused.
+    take_place(parts)
+    try:
+        response = _following(parts, run_id, query, headers)
+    except BaseException:
+        parts.watch_places.release()
+        raise
+    # Also runs when the client went away before the first byte.
+    response.call_on_close(parts.watch_places.release)
+    return response
+
+
+def _following(parts: Gateway, run_id: str, query: LogQuery, headers: LogHeaders) -> Response:
     first: list[LogEntry] = []
     after = headers.last_event_id
     if after is None:
         after = BEGINNING
         if query.tail is not None:
             newest = parts.logs.read(run_id, task=query.task, count=query.tail)
-            first, after = newest.entries, newest.end
+            # Attempts may overlap: in the order of places, at each of which a client may resume.
+            first, after = sorted(newest.entries, key=lambda entry: entry.place), newest.end
     followed = FollowedLog(
         parts, run_id, query.task, first, parts.logs.reader(run_id, after, budget_sec=0), reader_is_gone(parts)
     )
     is_text = _wants_text(query, _EVENTS)
     news = followed.news(query.timeout_sec)
-    take_place(parts)
     pieces = _lines(news) if is_text else _events(followed, news)
     content_type = f"{_TEXT}; charset=utf-8" if is_text else _EVENTS
-    response = Response(pieces, headers=STREAM_HEADERS, content_type=content_type)
-    # Also runs when the client went away before the first byte.
-    response.call_on_close(parts.watch_places.release)
-    return response
+    return Response(pieces, headers=STREAM_HEADERS, content_type=content_type)
 
 
 def _events(followed: FollowedLog, news: Iterator[list[LogEntry]]) -> Iterator[str]:

@@ -97,6 +97,21 @@ def test_a_tail_of_a_task_comes_first_and_nothing_is_missed_or_given_twice_behin
         assert [event.data.get("seq") for event in events] == [10, 12, None]
 
 
+def test_a_tail_of_attempts_that_overlap_can_be_resumed_at_each_entry(
+    shared: LocalGateway, shared_parts: Parts
+) -> None:
+    run_id = running(shared, shared_parts)
+    # A worker that was cut off from NATS tells what it printed after the next attempt has begun.
+    append(shared_parts, run_id, entry(1_000_000_000, "second"), attempt=2)
+    append(shared_parts, run_id, entry(0, "first"), attempt=1)
+    shared_parts.end(run_id)
+    with follow(shared, run_id, "tail=2") as stream:
+        seen = [piece for piece in stream.events() if piece.name == "log"]
+    assert texts(seen) == ["second", "first"]
+    with follow(shared, run_id, "tail=2", last_event_id=seen[0].id) as stream:
+        assert texts(list(stream.events())) == ["first"]
+
+
 def test_a_silent_stream_shows_that_it_lives_and_ends_in_time(shared: LocalGateway, shared_parts: Parts) -> None:
     run_id = running(shared, shared_parts)
     with follow(shared, run_id, "timeout_sec=6") as stream:
@@ -146,6 +161,23 @@ def test_a_follower_takes_a_place_of_a_watch_and_gives_it_back(
     eventually(lambda: gateway.get(f"/runs/{over}/logs?follow=true").status_code == 200, what="the place being free")
     assert gateway.ask("HEAD", f"/runs/{run_id}/logs?follow=true").status_code == 200
     assert gateway.get(f"/runs/{over}/logs?follow=true").status_code == 200
+
+
+def test_who_finds_no_place_has_no_log_read_and_a_log_that_cannot_be_read_takes_none(
+    serve: Callable[..., LocalGateway], parts: Parts
+) -> None:
+    gateway = serve(PYOCO_MAX_WATCHES="1")
+    gateway.wait_until_complete()
+    run_id = running(gateway, parts)
+    path = f"/runs/{run_id}/logs?follow=true&tail=1"
+    with follow(gateway, run_id):
+        parts.bus.api("STREAM.DELETE.PYOCO_LOGS")
+        assert "watches" in problem(gateway.get(path), 503)["detail"]
+    eventually(lambda: "watches" not in problem(gateway.get(path), 503)["detail"], what="the place being free")
+    ensure_resources(parts.bus, parts.config)
+    append(parts, run_id, entry(0))
+    with follow(gateway, run_id, "tail=1") as stream:
+        assert next(stream.events()).data == entry(0)
 
 
 def test_a_stream_ends_when_its_run_is_removed_or_the_gateway_stops(
