@@ -30,7 +30,7 @@ def list_workers(query: WorkerListQuery) -> list[WorkerDocument]:
     return select_workers(parts.model.workers(), query.of_all(), now=time.time(), timeout_sec=timeout_sec)
 
 
-@blueprint.patch("/workers/<worker_id>")
+@blueprint.patch("/workers/<path:worker_id>")
 @described(refuses=(WorkerNotFound,))
 def change_worker(worker_id: str, body: HiddenInput) -> WorkerVisibility:
     """Hide a worker from lists, or show it again."""
@@ -38,7 +38,7 @@ def change_worker(worker_id: str, body: HiddenInput) -> WorkerVisibility:
     return {"worker_id": record.worker_id, "hidden": record.hidden, "updated_at": record.updated_at}
 
 
-@blueprint.post("/workers/<worker_id>/drain")
+@blueprint.post("/workers/<path:worker_id>/drain")
 @described(refuses=(WorkerNotFound, CannotDrain))
 def drain(worker_id: str) -> WorkerDrained:
     """Ask a worker to take no more runs, and to stop when those that it has are over."""

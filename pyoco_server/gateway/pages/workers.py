@@ -63,7 +63,7 @@ def workers() -> Response:
     )
 
 
-@blueprint.get("/ui/workers/<worker_id>")
+@blueprint.get("/ui/workers/<path:worker_id>")
 def worker(worker_id: str) -> Response:
     """Show a worker, and its wheels.
 
@@ -100,7 +100,7 @@ def _title(text: Words, view: WorkerView) -> Markup:
     return text("worker.is_alive", worker=name, busy=view.busy_count, slots=view.slot_count)
 
 
-@blueprint.post("/ui/workers/<worker_id>/hidden")
+@blueprint.post("/ui/workers/<path:worker_id>/hidden")
 def hide(worker_id: str) -> AnyResponse:
     """Take a worker off the page, or show it again; nothing else changes for it."""
     is_hidden = request.form.get("hidden") == "true"
@@ -108,7 +108,7 @@ def hide(worker_id: str) -> AnyResponse:
     return redirect(address("/ui/workers", scope="" if is_hidden else "hidden"), 303)
 
 
-@blueprint.post("/ui/workers/<worker_id>/drain")
+@blueprint.post("/ui/workers/<path:worker_id>/drain")
 def drain(worker_id: str) -> AnyResponse:
     """Have a worker take no more runs, and stop."""
     request_drain(worker_id)

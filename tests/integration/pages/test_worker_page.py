@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from pyoco_server.client.http import PyocoHttpClient
 from tests.support.gateway import LocalGateway
 from tests.support.pages import LONG, Page, visit
 from tests.support.parts import Parts
@@ -52,6 +54,7 @@ def fleet(shared: LocalGateway) -> LocalGateway:
         _worker("new", {"enabled": True, "last_result": "idle"}, state="STOPPED_GRACEFUL", stopped_at=_NOW - 70),
         _worker("odd", _ODD),
         _worker("older", "none", hidden=True),
+        _worker("team/w1", "none"),
     ]
     with Parts(shared.config.nats_url) as parts:
         for record in records:
@@ -75,7 +78,7 @@ def test_the_list_says_how_the_last_sync_of_each_worker_went(fleet: LocalGateway
     assert "ago off" in rows["off"]
     assert "Not tried yet 0 wheels" in rows["new"]
     assert "Not tried yet one wheel" in rows["odd"]
-    assert {f"/ui/workers/{name}" for name in rows} <= set(page.links())
+    assert {f"/ui/workers/{quote(name, safe='')}" for name in rows} <= set(page.links())
 
 
 def test_a_worker_names_its_wheels_with_version_and_file(fleet: LocalGateway) -> None:
@@ -113,6 +116,23 @@ def test_a_hidden_worker_and_records_of_other_programs_have_a_page(fleet: LocalG
     assert "Show again" in visit(fleet, "/ui/workers/older").words
     page = visit(fleet, "/ui/workers/odd", lang="ja")
     assert "7" in _table(page, "wheels")[0] and len(page.html) < 20_000
+
+
+def test_a_worker_whose_name_has_a_slash_is_found_and_changed(fleet: LocalGateway) -> None:
+    path = "/ui/workers/team%2Fw1"
+    assert path in visit(fleet, "/ui/workers").links()
+    page = visit(fleet, path)
+    assert page.heading == "team/w1 is alive, 0 of 4 slots busy"
+    own = {"Sec-Fetch-Site": "same-origin"}
+    assert [form.attributes["action"] for form in page.all("form", method="post")] == [f"{path}/drain"]
+    for action, there in {"hidden": "/ui/workers?scope=hidden", "drain": path}.items():
+        answer = fleet.ask("POST", f"{path}/{action}", headers=own, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (303, there)
+    with PyocoHttpClient(fleet.url) as client:
+        assert client.patch_worker_hidden("team/w1", False)["worker_id"] == "team/w1"
+        assert client.drain_worker("team/w1")["worker_id"] == "team/w1"
+    assert fleet.get(f"{path}/drain").status_code == 404
+    assert fleet.ask("PATCH", "/workers/w1%2Fdrain", json={"hidden": False}).status_code == 404
 
 
 def test_a_worker_that_nobody_knows_is_not_found(fleet: LocalGateway) -> None:
