@@ -219,6 +219,11 @@ class ReadModel:
             row = database.execute("select document from workers where worker_id = ?", (worker_id,)).fetchone()
         return WorkerRecord.from_bytes(row[0].encode()) if row else None
 
+    def has_worker(self, worker_id: str) -> bool:
+        """Say whether the registry has a worker's record, as far as is known now."""
+        with self.reading() as database:
+            return database.execute("select 1 from workers where worker_id = ?", (worker_id,)).fetchone() is not None
+
     def workers(self) -> list[WorkerRecord]:
         """Give the records of all workers as they are stored, the one that was seen last first.
 

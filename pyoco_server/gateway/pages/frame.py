@@ -14,6 +14,7 @@ from flask import Flask, Response, render_template, request
 from jinja2 import StrictUndefined
 
 from pyoco_server import __version__
+from pyoco_server.contract.names import is_key
 from pyoco_server.errors import Fault, InvalidListQuery
 from pyoco_server.gateway.admission import SESSION_COOKIE, is_admitted
 from pyoco_server.gateway.context import gateway
@@ -71,9 +72,10 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
         quoted=quoted,
         run_address=run_address,
         worker_address=worker_address,
+        is_known_worker=is_known_worker,
         menu=_MENU if is_admitted() else {},
         is_signed_in=is_admitted() and SESSION_COOKIE in request.cookies,
-        path=request.path,
+        path=_own_path(),
         version=__version__,
         refresh_sec=chosen_sec,
         refresh_links=_refresh_links() if refresh_sec is not None else {},
@@ -108,9 +110,19 @@ def worker_address(worker_id: str) -> str:
     return f"/ui/workers/{quoted(worker_id)}"
 
 
+def is_known_worker(worker_id: str) -> bool:
+    """Say whether a worker that a run names has a page."""
+    return is_key(worker_id) and gateway().model.has_worker(worker_id)
+
+
 def here(**changes: Any) -> str:
     """Give the address of the page at hand with other parameters; those that are ``None`` are left out."""
-    return address(request.path, **{**request.args.to_dict(flat=False), **changes})
+    return address(_own_path(), **{**request.args.to_dict(flat=False), **changes})
+
+
+def _own_path() -> str:
+    """Give the path of the page at hand as an address has it: names in it may hold anything."""
+    return quote(request.path, errors="replace")
 
 
 def _ago(text: Words, now: float, moment: Any) -> Any:

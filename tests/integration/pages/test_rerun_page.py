@@ -118,7 +118,7 @@ def test_what_no_page_of_ours_sends_begins_nothing(ended: LocalGateway) -> None:
 def test_earlier_attempts_are_read_on_the_page_of_the_run(ended: LocalGateway) -> None:
     page = visit(ended, "/ui/runs/broke")
     assert "2 attempts failed before" in page.words and "3 of 3" in page.words
-    assert "OSError: the first" in page.words and "/ui/workers/w-two" in page.links()
+    assert "OSError: the first" in page.words and "w-two" in page.words
     assert "It began again from the start: a reason." in page.words
     page = visit(ended, "/ui/runs/waits")
     assert page.heading == "again failed and will be tried again"

@@ -11,7 +11,7 @@ import pytest
 from pyoco_server.client.http import PyocoHttpClient
 from tests.support.gateway import LocalGateway
 from tests.support.pages import LONG, Page, visit
-from tests.support.parts import Parts
+from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
 
 _NOW = time.time()
@@ -133,6 +133,22 @@ def test_a_worker_whose_name_has_a_slash_is_found_and_changed(fleet: LocalGatewa
         assert client.drain_worker("team/w1")["worker_id"] == "team/w1"
     assert fleet.get(f"{path}/drain").status_code == 404
     assert fleet.ask("PATCH", "/workers/w1%2Fdrain", json={"hidden": False}).status_code == 404
+
+
+def test_a_run_links_its_worker_where_that_has_a_page_and_names_it_otherwise(fleet: LocalGateway) -> None:
+    before = [{"attempt": 1, "error": "no", "ended_at": _NOW - 60, "worker_id": "polls-2"}]
+    with Parts(fleet.config.nats_url) as parts:
+        # One that asks over HTTP has no record.
+        for run_id, worker_id in {"here": "synced", "polled": "polls-1", "odd": "\ud800"}.items():
+            run = stored_run(run_id, status="RUNNING", start_time=_NOW - 30, worker_id=worker_id, errors=before)
+            parts.put(run_id, run)
+    eventually(lambda: len(fleet.get("/runs").json()) == 3, what="the runs known")
+    pages = {"/": "polls-1", "/ui/runs": "polls-1", "/ui/runs/polled": "polls-1", "/ui/runs/here": "polls-2"}
+    for path, named in pages.items():
+        page = visit(fleet, path)
+        assert named in page.words
+        assert not any(link.startswith("/ui/workers/polls-") for link in page.links()), path
+        assert ("/ui/workers/synced" in page.links()) == (path != "/ui/runs/polled"), path
 
 
 def test_a_worker_that_nobody_knows_is_not_found(fleet: LocalGateway) -> None:
