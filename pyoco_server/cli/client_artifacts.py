@@ -57,8 +57,10 @@ def _newest(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _download(
     args: argparse.Namespace, client: PyocoHttpClient, wanted: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    from pyoco_server.cli.download_folder import DownloadFolder, DownloadRefused
+    from pyoco_server.cli.download_folder import DownloadFolder, DownloadRefused, clash
 
+    if found := clash(dict.fromkeys(entry["name"] for entry in wanted)):
+        args.fail(f"--download: {found[0]!r} and {found[1]!r} cannot both be files there. Give --attempt N")
     path = args.download
     try:
         with closing(DownloadFolder(args.download)) as folder:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import IO
 
 _READ_BYTES = 1024 * 1024
@@ -18,6 +19,16 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
 class DownloadRefused(Exception):
     """A file cannot be written under this name; the text says why."""
+
+
+def clash(names: Collection[str]) -> tuple[str, str] | None:
+    """Find two names of which the first would have to be a file and the folder of the second, too."""
+    for name in names:
+        parts = name.split("/")
+        for count in range(1, len(parts)):
+            if (folder := "/".join(parts[:count])) in names:
+                return folder, name
+    return None
 
 
 class DownloadFolder:
@@ -37,11 +48,14 @@ class DownloadFolder:
     def has(self, name: str, sha256: str) -> bool:
         """Say whether the file is there already.
 
-        :raises DownloadRefused: another one is.
+        :raises DownloadRefused: another one is, or what is no file.
         :raises OSError: it cannot be read.
         """
         with contextlib.suppress(FileNotFoundError), self._parent(name, make=False) as (folder, leaf):
             file = os.open(leaf, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                os.close(file)
+                raise DownloadRefused("it is there already, and is no file")
             with open(file, "rb") as stream:
                 digest = hashlib.sha256()
                 while piece := stream.read(_READ_BYTES):

@@ -74,6 +74,16 @@ def test_another_file_is_left_as_it_is(folder: DownloadFolder, place: Path) -> N
     assert (place / "x").read_bytes() == b"mine" and everything(place) == ["x"]
 
 
+def test_what_is_no_file_is_in_the_way_and_nothing_stays_open(folder: DownloadFolder, place: Path) -> None:
+    (place / "folder").mkdir()
+    os.mkfifo(place / "pipe")
+    before = os.listdir("/proc/self/fd")
+    for name in ("folder", "pipe"):
+        with pytest.raises(DownloadRefused, match="is there already, and is no file"):
+            folder.has(name, "")
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_nothing_is_left_of_a_file_that_did_not_come_as_a_whole(folder: DownloadFolder, place: Path) -> None:
     def broken(file: IO[bytes]) -> None:
         file.write(b"half")
