@@ -102,7 +102,18 @@ class ArtifactStore:
         :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises BusUnavailable: no answer.
         """
-        return self._find(content_place(run_id), budget_sec)
+        return self._find(content_place(run_id), budget_sec=budget_sec)[0]
+
+    def first_of_run(
+        self, run_id: str, limit: int, *, budget_sec: float | None = None
+    ) -> tuple[list[StoredArtifact], int]:
+        """Read the first artifacts of a run, in the order of :meth:`of_run`.
+
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
+        :return: no more than ``limit``, and the number of those that were not read.
+        :raises BusUnavailable: no answer.
+        """
+        return self._find(content_place(run_id), limit, budget_sec=budget_sec)
 
     def get(self, run_id: str, name: str, attempt: int | None = None) -> StoredArtifact:
         """Read one artifact.
@@ -111,7 +122,7 @@ class ArtifactStore:
         :raises ArtifactNotFound: there is none, or it is not kept any more.
         :raises BusUnavailable: no answer.
         """
-        found = self._find(content_place(run_id, attempt, name)) if name_fault(name) is None else []
+        found = self._find(content_place(run_id, attempt, name))[0] if name_fault(name) is None else []
         if not found:
             raise ArtifactNotFound(run_id, name, attempt)
         return found[0]
@@ -128,14 +139,21 @@ class ArtifactStore:
         except KeyMissing as exc:
             raise ArtifactNotFound(run_id, artifact.name, artifact.attempt) from exc
 
-    def _find(self, place: str, budget_sec: float | None = None) -> list[StoredArtifact]:
-        """Read the artifacts whose content lies under a place."""
+    def _find(
+        self, place: str, limit: int | None = None, *, budget_sec: float | None = None
+    ) -> tuple[list[StoredArtifact], int]:
+        """Read the artifacts whose content lies under a place, in the order of :meth:`of_run`.
+
+        :param limit: the descriptions of no more than so many are asked for, each of which is a request.
+        :return: those that are there as a whole, and how many were not asked for.
+        """
         pieces = self._objects.contents(place, budget_sec=budget_sec)
-        known = {object_name(*key): key for key in map(read_place, pieces) if key is not None}
+        keys = sorted({key for key in map(read_place, pieces) if key is not None}, key=lambda key: (-key[1], key[2]))
+        known = {object_name(*key): key for key in keys[:limit]}
         found = []
         for info in self._objects.get_each(list(known)):
             # Also where there is content, because it may be that of another upload.
             if info.name in known and pieces.get(info.nuid) == info.chunks:
                 _, attempt, name = known[info.name]
                 found.append(StoredArtifact(name, attempt, info))
-        return sorted(found, key=lambda artifact: (-artifact.attempt, artifact.name))
+        return found, len(keys) - len(known)

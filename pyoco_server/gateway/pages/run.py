@@ -22,7 +22,7 @@ from pyoco_server.gateway.pages.logs import log_of_run
 from pyoco_server.gateway.pages.marks import run_mark
 from pyoco_server.gateway.pages.rerun import form_key
 from pyoco_server.gateway.pages.rows import first_line, name_of, took_sec
-from pyoco_server.gateway.pages.run_files import file_views
+from pyoco_server.gateway.pages.run_files import file_list
 from pyoco_server.gateway.pages.run_wheels import wheel_views
 from pyoco_server.gateway.pages.tasks import TaskView, short_json, task_views
 from pyoco_server.gateway.pages.timeline_svg import Bar, Timeline, scale
@@ -36,7 +36,7 @@ blueprint = Blueprint("run_page", __name__)
 
 _LIVE_REFRESH_SEC = 5
 #: Rows of tables, by what they name; what is left out is said.
-_MAX_OUTPUTS, _MAX_PARAMS, _MAX_FILES, _MAX_WHEELS = 25, 40, 40, 40
+_MAX_OUTPUTS, _MAX_PARAMS, _MAX_WHEELS = 25, 40, 40
 #: The keys of what the heading says of a run in each state.
 _HEADINGS = {
     RunStatus.PENDING: "run.is_waiting",
@@ -95,8 +95,7 @@ def run(run_id: str) -> Response:
         warnings=workflow.warnings if workflow else (),
         ordered=ordered,
         max_outputs=_MAX_OUTPUTS,
-        files=file_views(snapshot),
-        max_files=_MAX_FILES,
+        files=file_list(snapshot),
         wheels=wheel_views(snapshot),
         max_wheels=_MAX_WHEELS,
         timeline=_timeline(snapshot, ordered, now, usual.get(snapshot.flow_name)),

@@ -11,6 +11,8 @@ from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.pages.frame import address, quoted
 from pyoco_server.stores.artifacts import StoredArtifact
 
+_MAX_ROWS = 40
+
 
 @dataclass(frozen=True)
 class FileView:
@@ -29,16 +31,29 @@ class FileView:
     saved_at: float
 
 
-def file_views(snapshot: Snapshot) -> list[FileView] | None:
-    """Give the files of a run, by attempt, the newest first, and by name; none is asked for before it has begun.
+@dataclass(frozen=True)
+class FileList:
+    """The first files of a run, by attempt, the newest first, and by name; and how many there are besides."""
+
+    rows: list[FileView]
+    left_out_count: int
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.rows or self.left_out_count)
+
+
+def file_list(snapshot: Snapshot) -> FileList | None:
+    """Give the files of a run; none is asked for before it has begun.
 
     :return: ``None`` when NATS does not give them, which is no reason to show nothing else of the run.
     """
     try:
-        found = gateway().artifacts.of_run(snapshot.run_id, budget_sec=0) if snapshot.attempt else []
+        store, run_id = gateway().artifacts, snapshot.run_id
+        found, left_out_count = store.first_of_run(run_id, _MAX_ROWS, budget_sec=0) if snapshot.attempt else ([], 0)
     except PyocoServerError:
         return None
-    return [_view(snapshot.run_id, artifact) for artifact in found]
+    return FileList([_view(run_id, artifact) for artifact in found], left_out_count)
 
 
 def _view(run_id: str, artifact: StoredArtifact) -> FileView:

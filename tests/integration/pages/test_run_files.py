@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pyoco_server.stores.artifacts import ArtifactStore
 from tests.support.artifacts import put
 from tests.support.gateway import LocalGateway
@@ -44,7 +46,15 @@ def test_of_many_files_those_that_are_left_out_are_counted(shared: LocalGateway,
     store = show(shared, shared_parts, "many", status="COMPLETED", attempt=1)
     for number in range(43):
         put(store, "many", f"{number:03}", b"")
+    asked: list[Any] = []
+    bus = shared_parts.bus
+    subject = "$JS.API.STREAM.MSG.GET.OBJ_pyoco_artifacts"
+    subscription = bus.call(bus.subscribe(subject, asked.append), timeout_sec=5)
     page = visit(shared, "/ui/runs/many")
+    # An answer to this connection comes after all that was heard before.
+    bus.api("INFO")
+    bus.call(subscription.unsubscribe(), timeout_sec=5)
+    assert len(asked) == 40
     assert len([link for link in page.links() if link.startswith("/runs/many/artifacts/")]) == 40
     assert "3 more" in page.words
 
