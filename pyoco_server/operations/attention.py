@@ -49,7 +49,7 @@ class WorkerView:
 
     @property
     def syncs_wheels(self) -> bool:
-        return self._sync.get("enabled") is True
+        return self.wheel_sync.get("enabled") is True
 
     @cached_property
     def wheel_names(self) -> set[str]:
@@ -64,12 +64,12 @@ class WorkerView:
     @property
     def lists_all_wheels(self) -> bool:
         """Whether its record shows all that it has and skips: a wheel that it does not name is not there."""
-        return all(len(self._entries(key)) < WHEELS_SHOWN for key in ("installed_wheels", "skipped_incompatible"))
+        return all(len(self.wheel_entries(key)) < WHEELS_SHOWN for key in ("installed_wheels", "skipped_incompatible"))
 
     @property
     def wheel_sync_error(self) -> str | None:
         """Why its last try to sync wheels has failed; ``None`` where it has not."""
-        return str(self._sync.get("last_error") or "") if self._sync.get("last_result") == "error" else None
+        return str(self.wheel_sync.get("last_error") or "") if self.wheel_sync.get("last_result") == "error" else None
 
     @property
     def slot_count(self) -> int:
@@ -81,15 +81,17 @@ class WorkerView:
         return len(self.run_ids) if self.is_alive else 0
 
     @property
-    def _sync(self) -> dict[str, Any]:
+    def wheel_sync(self) -> dict[str, Any]:
+        """What its record tells of its wheels."""
         return self.record.wheel_sync if isinstance(self.record.wheel_sync, dict) else {}
 
-    def _entries(self, key: str) -> list[Any]:
-        entries = self._sync.get(key)
-        return entries if isinstance(entries, list) else []
+    def wheel_entries(self, key: str) -> list[dict[str, Any]]:
+        """Give what one of the lists of :attr:`wheel_sync` holds."""
+        entries = self.wheel_sync.get(key)
+        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
     def _names(self, key: str) -> set[str]:
-        return {str(entry.get("wheel_name")) for entry in self._entries(key) if isinstance(entry, dict)}
+        return {str(entry.get("wheel_name")) for entry in self.wheel_entries(key)}
 
 
 @dataclass(frozen=True)

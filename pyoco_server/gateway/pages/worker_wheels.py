@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.gateway.pages.marks import Mark, sync_mark
 from pyoco_server.gateway.pages.rows import name_of
+from pyoco_server.operations.attention import WorkerView
 
 #: What a page shows of an error or a reason.
 _MAX_ERROR_CHARS = 2_000
-
-_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -56,26 +53,21 @@ class WheelSync:
     missing: list[PassedOver]
 
 
-def wheel_sync(record: WorkerRecord) -> WheelSync:
-    """Read what a record has of wheels."""
-    stored: dict[str, Any] = record.wheel_sync if isinstance(record.wheel_sync, dict) else {}
-    installed = _rows(stored, "installed_wheels", _installed)
+def wheel_sync(view: WorkerView) -> WheelSync:
+    """Read what a worker's record has of wheels."""
+    stored = view.wheel_sync
+    installed = [_installed(entry) for entry in view.wheel_entries("installed_wheels")]
     count = stored.get("selected_count")
     return WheelSync(
-        mark=sync_mark(stored.get("last_result")) if stored.get("enabled") is True else None,
+        mark=sync_mark(stored.get("last_result")) if view.syncs_wheels else None,
         tried_at=stored.get("last_attempt_at"),
         succeeded_at=stored.get("last_success_at"),
-        error=str(stored.get("last_error") or "")[:_MAX_ERROR_CHARS],
+        error=(view.wheel_sync_error or "")[:_MAX_ERROR_CHARS],
         count=max(count if isinstance(count, int) else 0, len(installed)),
         installed=installed,
-        skipped=_rows(stored, "skipped_incompatible", lambda entry: _passed_over(entry, "reason")),
-        missing=_rows(stored, "missing_requirements", lambda entry: _passed_over(entry, "requirement")),
+        skipped=[_passed_over(entry, "reason") for entry in view.wheel_entries("skipped_incompatible")],
+        missing=[_passed_over(entry, "requirement") for entry in view.wheel_entries("missing_requirements")],
     )
-
-
-def _rows(stored: dict[str, Any], key: str, read: Callable[[dict[str, Any]], _Row]) -> list[_Row]:
-    entries = stored.get(key)
-    return [read(entry) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def _installed(entry: dict[str, Any]) -> Installed:

@@ -48,7 +48,7 @@ def workers() -> Response:
         "workers.html",
         refresh_sec=_REFRESH_SEC,
         piece=shown_piece,
-        rows=[(view, wheel_sync(view.record)) for view in shown_piece.rows],
+        rows=[(view, wheel_sync(view)) for view in shown_piece.rows],
         max_runs=_MAX_ROW_RUNS,
         scopes=[(name, key, len(shown[name]), address("/ui/workers", scope=name)) for name, key in _SCOPES.items()],
         scope=scope,
@@ -80,7 +80,7 @@ def worker(worker_id: str) -> Response:
         record=view.record,
         mark=worker_mark(view.state),
         draining=DRAINING,
-        sync=wheel_sync(view.record),
+        sync=wheel_sync(view),
         max_runs=_MAX_RUNS,
     )
 

@@ -55,6 +55,8 @@ def fleet(shared: LocalGateway) -> LocalGateway:
         _worker("odd", _ODD),
         _worker("older", "none", hidden=True),
         _worker("team/w1", "none"),
+        # Another program may leave the error of an earlier try there.
+        _worker("again", {**_FAILED, "last_result": "ok"}),
     ]
     with Parts(shared.config.nats_url) as parts:
         for record in records:
@@ -99,6 +101,7 @@ def test_a_worker_names_its_wheels_with_version_and_file(fleet: LocalGateway) ->
 def test_a_worker_that_cannot_sync_says_why(fleet: LocalGateway) -> None:
     page = visit(fleet, "/ui/workers/failing")
     assert page.one("section", aria_labelledby="why").words.endswith("acme-1.0: <b>no RECORD</b> and more")
+    assert not visit(fleet, "/ui/workers/again").all("section", aria_labelledby="why")
     assert "Draining" in page.words and "Asked to drain 1 h ago" in page.words
     assert not page.all("form", method="post")
 
