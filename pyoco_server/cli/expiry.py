@@ -6,14 +6,14 @@ import math
 import re
 from datetime import datetime, timezone
 
+from pyoco_server.contract.moments import LAST_MOMENT
+
 _HOUR_SEC = 3600
 _UNITS_SEC = {"h": _HOUR_SEC, "d": 24 * _HOUR_SEC, "w": 7 * 24 * _HOUR_SEC}
 _SPAN = re.compile(r"([0-9]{1,9})([hdw])")
 _UNIX_SECONDS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 #: The form alone; datetime judges the numbers. Newer Pythons would read further forms than older ones.
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?)?")
-#: The end of the year 9999, the last that has a date.
-_MAX_AT = 253_402_300_799
 
 
 def read_expiry(text: str, now: float) -> float:
@@ -28,7 +28,7 @@ def read_expiry(text: str, now: float) -> float:
         raise ValueError(f"{text!r} is no time: write 12h, 30d, 8w, 2030-01-31, 2030-01-31T12:00:00Z or unix seconds")
     if at <= now:
         raise ValueError(f"{text!r} is not in the future, so nobody could ever use the key")
-    if at > _MAX_AT:
+    if at > LAST_MOMENT:
         raise ValueError(f"{text!r} is later than the year 9999; leave --expires out for a key that never expires")
     return at
 

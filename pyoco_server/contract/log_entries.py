@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from pyoco_server.contract.moments import is_moment
+
 #: What moves a terminal's cursor, sends it commands or turns the direction of what follows, and halves of characters.
 #: A tab and the spaces of all scripts are harmless.
 _HARMFUL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -19,8 +21,6 @@ _NOTHING = "-"
 #: What a failed run's snapshot carries: so many of its last lines, and characters at most.
 _LAST_LINES = 20
 LAST_CHARS = 4_096
-#: The last moment that a time of day can be given for; other programs may send anything.
-_MAX_MOMENT = 253_402_300_799.0
 
 
 @dataclass(frozen=True, order=True)
@@ -98,7 +98,7 @@ def lines_of(fields: Mapping[str, Any]) -> Iterator[LogLine]:
     at, task, stream = fields.get("timestamp"), fields.get("task"), fields.get("stream")
     for line in str(fields.get("text", "")).removesuffix("\n").split("\n"):
         yield LogLine(
-            at if _is_moment(at) else None,
+            at if is_moment(at) else None,
             harmless(str(task or "")),
             harmless(str(stream or "")),
             harmless(line.removesuffix("\r")),
@@ -121,7 +121,3 @@ def last_lines(text: str) -> str | None:
 def harmless(text: str) -> str:
     """Write as Python would (``\\\\x1b``) what would drive a terminal or could not be encoded; a tab stays."""
     return _HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-def _is_moment(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= _MAX_MOMENT

@@ -11,13 +11,13 @@ from markupsafe import escape
 from pydantic import Field
 
 from pyoco_server.contract.log_entries import LogLine, harmless, lines_of
+from pyoco_server.contract.moments import is_moment
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import InvalidListQuery, PyocoServerError
 from pyoco_server.gateway.context import gateway
 from pyoco_server.gateway.inputs import Input
 from pyoco_server.gateway.pages.frame import here, render
 from pyoco_server.gateway.pages.marks import run_mark
-from pyoco_server.gateway.pages.times import is_moment
 from pyoco_server.gateway.queries import read_query
 from pyoco_server.gateway.texts import Integer
 

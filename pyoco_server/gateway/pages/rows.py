@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pyoco_server.contract.moments import is_moment
 from pyoco_server.contract.names import MAX_NAME_CHARS
 from pyoco_server.gateway.pages.marks import Mark, run_mark
-from pyoco_server.gateway.pages.times import is_moment
 from pyoco_server.states import RunStatus, TaskState
 
 #: What a row shows of an error's first line.

@@ -11,6 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from markupsafe import Markup
 
+from pyoco_server.contract.moments import is_moment
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import InvalidInput
 from pyoco_server.gateway.admission import caller
@@ -26,7 +27,7 @@ from pyoco_server.gateway.pages.run_files import file_list
 from pyoco_server.gateway.pages.run_wheels import wheel_views
 from pyoco_server.gateway.pages.tasks import TaskView, short_json, task_views
 from pyoco_server.gateway.pages.timeline_svg import Bar, Timeline, scale
-from pyoco_server.gateway.pages.times import duration, is_moment
+from pyoco_server.gateway.pages.times import duration
 from pyoco_server.readmodel.reports import USUAL_WINDOW_SEC, Reports
 from pyoco_server.states import RunStatus
 from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pyoco_server.contract.moments import is_moment
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.gateway.pages.marks import Mark, task_mark
-from pyoco_server.gateway.pages.times import is_moment
 from pyoco_server.states import TaskState
 
 #: What a page shows of one value, in a table and by itself.

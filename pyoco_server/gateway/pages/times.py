@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timezone
-from typing import Any, TypeGuard
+from typing import Any
 
 from markupsafe import Markup
 
+from pyoco_server.contract.moments import is_moment
 from pyoco_server.gateway.pages.i18n import Words
 
 _MIN, _HOUR, _DAY = 60, 3_600, 86_400
-#: The last second that a date can name; other programs may have stored anything.
-_MAX_MOMENT = 253_402_300_799.0
-
-
-def is_moment(value: Any) -> TypeGuard[float]:
-    """Say whether a stored value can be shown as a time."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MAX_MOMENT
 
 
 def duration(words: Words, sec: float) -> Markup:
