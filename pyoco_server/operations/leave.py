@@ -6,7 +6,7 @@ Source: design, section 9.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.cluster import members, move_stream, remove_server, yield_leadership
@@ -34,14 +34,37 @@ def leave(bus: Bus, system: Bus, server: str, *, lowers: bool, report: Callable[
     others = members(system).present - {server}
     if not others:
         raise InvalidCommand(f"{server} is alone: there is nobody to whom it could give what it holds. Use down.")
+    moved: list[str] = []
+    # Again, because streams may have come meanwhile.
+    while held := _held(bus, server):
+        _move(bus, system, server, held, len(others), lowers=lowers, report=report)
+        moved += [stream.name for stream in held]
+    _hand_over(system, server)
+    remove_server(system, server)
+    return moved
+
+
+def _held(bus: Bus, server: str) -> list[StreamFacts]:
     streams, silent = list_streams(bus)
     if silent:
         raise InvalidCommand(f"Nobody answers for {', '.join(silent)}: start the NATS servers that are away first.")
-    held = [stream for stream in streams if server in _holders(stream)]
-    blocked = [stream.name for stream in held if stream.replica_count > len(others)]
+    return [stream for stream in streams if server in _holders(stream)]
+
+
+def _move(
+    bus: Bus,
+    system: Bus,
+    server: str,
+    held: Sequence[StreamFacts],
+    others_count: int,
+    *,
+    lowers: bool,
+    report: Callable[[str], None],
+) -> None:
+    blocked = [stream.name for stream in held if stream.replica_count > others_count]
     if blocked and not lowers:
         raise InvalidCommand(
-            f"{', '.join(blocked)} have more replicas than the {len(others)} servers that would be left. Join another "
+            f"{', '.join(blocked)} have more replicas than the {others_count} servers that would be left. Join another "
             "server first, or give --stop-anyway to have one replica alone kept."
         )
     for stream in held:
@@ -52,9 +75,6 @@ def leave(bus: Bus, system: Bus, server: str, *, lowers: bool, report: Callable[
             move_stream(system, stream.name, server)
         _await(bus, stream.name, lambda found: not found.is_moving and server not in _holders(found))
         report(stream.name)
-    _hand_over(system, server)
-    remove_server(system, server)
-    return [stream.name for stream in held]
 
 
 def _holders(stream: StreamFacts) -> set[str | None]:

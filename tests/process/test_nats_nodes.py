@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from pyoco_server.bridge.client import Bus
+from pyoco_server.node import running_node
+from pyoco_server.operations.leave import leave
 from pyoco_server.ports import answers
+from pyoco_server.service import Deadline
 from tests.support.clinic import Clinic
 from tests.support.commands import Daemon, reason, run
 from tests.support.nats import free_port
@@ -174,6 +178,35 @@ def test_a_bad_argument_is_refused_by_name_with_an_example(tmp_path: Path, words
     done = run("pyoco-nats", *words, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in reason(done.stderr)
+
+
+@pytest.mark.long
+def test_a_node_that_leaves_moves_what_comes_while_it_does_so(make: Make, tmp_path: Path) -> None:
+    nodes = {name: make(name) for name in ("n1", "n2", "n3")}
+    first, *others = nodes.values()
+    first.up("--cluster", "team").wait_for_log("Listening for route connections")
+    for node in others:
+        node.join(first)
+    for node in nodes.values():
+        node.wait_until_whole()
+    clinic = Clinic(",".join(node.url for node in nodes.values()), tmp_path, is_empty=True)
+    (name,) = clinic.make_single("ONE")
+    leaving = running_node(nodes[str(name)].folder)
+    later: list[str] = []
+
+    def report(stream: str) -> None:
+        while stream == "ONE" and clinic.holders().get(later[-1] if later else "") != {name}:
+            assert len(later) < 50, "no stream comes to lie on the server that leaves"
+            later.append(f"LATER{len(later)}")
+            clinic.make_single(later[-1])
+
+    system = Bus(leaving.system_url, name="test", budget_sec=15.0, waits_when_down=True)
+    system.connect(10)
+    moved = leave(clinic.bus, system, leaving.name, lowers=False, report=report)
+    system.close(Deadline(5))
+    assert moved == ["ONE", later[-1]]
+    assert all(name not in found for found in clinic.holders().values())
+    clinic.close()
 
 
 @pytest.mark.long
