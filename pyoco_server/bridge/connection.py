@@ -130,9 +130,9 @@ class Connection:
 
     # -- for this package -------------------------------------------------------------------------------------
 
-    async def subscribe(self, inbox: str, take: Callable[[nats.aio.msg.Msg], None]) -> Any:
+    async def subscribe(self, subject: str, take: Callable[[nats.aio.msg.Msg], None]) -> Any:
         """Have ``take`` called with each message, see :func:`arrivals.subscribe`."""
-        return await arrivals.subscribe(self._client, inbox, take)
+        return await arrivals.subscribe(self._client, subject, take)
 
     def new_inbox(self) -> str:
         return self._client.new_inbox()

@@ -13,7 +13,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import nats.aio.msg
 import nats.errors
 
 from pyoco_server.bridge.client import Bus
@@ -36,7 +35,7 @@ class KeyHints:
         heard of.
 
         :param hear: called on the loop thread with what is being written, own writes included; with ``b""`` when the
-            connection was lost and is back. Must not block.
+            connection was lost and is back. Must neither block nor raise.
         """
         listener = object()
         self._bus.spawn(self._begin(listener, subject, hear))
@@ -46,12 +45,9 @@ class KeyHints:
             self._bus.spawn(self._end(listener))
 
     async def _begin(self, listener: object, subject: str, hear: Callable[[bytes], None]) -> None:
-        async def take(message: nats.aio.msg.Msg) -> None:
-            hear(message.data)
-
         self._listeners[listener] = (hear, None)
         with contextlib.suppress(nats.errors.Error, OSError):
-            subscription = await self._bus.connection.subscribe(subject, cb=take)
+            subscription = await self._bus.subscribe(subject, lambda message: hear(message.data))
             if listener in self._listeners:
                 self._listeners[listener] = (hear, subscription)
             else:
