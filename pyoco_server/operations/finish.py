@@ -45,6 +45,22 @@ class Outcome:
     resume_note: str | None = None
     last_lines: str | None = None
 
+    def applied_to(self, snapshot: Snapshot, now: float, *, is_final: bool = False) -> Snapshot:
+        """Give the snapshot of a run that ends so: terminal, or as its policy has it tried again.
+
+        :param is_final: whether it is not tried again, whatever its policy says.
+        """
+        status = self.status
+        if snapshot.status is RunStatus.CANCELLING and status is not RunStatus.COMPLETED:
+            status = RunStatus.CANCELLED
+        progressed = snapshot.progressed(
+            self.tasks, self.records, is_cut=self.is_cut, now=now, resume_note=self.resume_note
+        )
+        is_final = is_final or self.reason in deadletters.FINAL or not snapshot.may_fail_again
+        if status is RunStatus.FAILED and not is_final:
+            return progressed.failed_for_now(error=self.error, now=now)
+        return replace(progressed.ended(status, error=self.error, now=now), last_lines=self.last_lines)
+
 
 class Finish:
     """Ends runs.
@@ -118,12 +134,12 @@ class Finish:
     def _write_end(self, stored: StoredRun, outcome: Outcome) -> StoredRun | None:
         claim = stored.snapshot
         try:
-            ended = self._runs.change(stored, lambda snapshot: self._ended(snapshot, claim, outcome))
+            ended = self._runs.change(stored, lambda snapshot: _ended(snapshot, claim, outcome))
         except SnapshotTooLarge as exc:
             too_large = Outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc), is_cut=True)
             # For good: what is reduced has lost the parameters for another attempt.
             ended = self._runs.change(
-                stored, lambda snapshot: self._ended(snapshot.reduced(), claim, too_large, is_final=True)
+                stored, lambda snapshot: _ended(snapshot.reduced(), claim, too_large, is_final=True)
             )
         if ended is not None:
             return ended
@@ -132,22 +148,10 @@ class Finish:
         is_written = current.snapshot.status.is_terminal or current.snapshot.waits_for_retry
         return current if is_written and current.snapshot.is_of(claim) else None
 
-    def _ended(
-        self, snapshot: Snapshot, claim: Snapshot, outcome: Outcome, *, is_final: bool = False
-    ) -> Snapshot | None:
-        if not snapshot.is_held_by(claim):
-            return None
-        now = time.time()
-        status, error = outcome.status, outcome.error
-        if snapshot.status is RunStatus.CANCELLING and status is not RunStatus.COMPLETED:
-            status = RunStatus.CANCELLED
-        progressed = snapshot.progressed(
-            outcome.tasks, outcome.records, is_cut=outcome.is_cut, now=now, resume_note=outcome.resume_note
-        )
-        is_final = is_final or outcome.reason in deadletters.FINAL or not snapshot.may_fail_again
-        if status is RunStatus.FAILED and not is_final:
-            return progressed.failed_for_now(error=error, now=now)
-        return replace(progressed.ended(status, error=error, now=now), last_lines=outcome.last_lines)
+
+def _ended(snapshot: Snapshot, claim: Snapshot, outcome: Outcome, *, is_final: bool = False) -> Snapshot | None:
+    """Give the run with its end; ``None`` where it is not this claim's any more."""
+    return outcome.applied_to(snapshot, time.time(), is_final=is_final) if snapshot.is_held_by(claim) else None
 
 
 def _log_failure(snapshot: Snapshot, outcome: Outcome) -> None:

@@ -130,7 +130,7 @@ class ArtifactKeeper:
     def keep_output(self, task: str, value: Any) -> bool:
         """Keep the output of a task that its record has no room for; says whether that was not done before.
 
-        :param value: as JSON carries it.
+        :param value: as JSON carries it; see :func:`is_worth_a_file`.
         """
         if any(saved.task == task and saved.is_output for saved in self._saved.values()):
             return False
@@ -138,7 +138,7 @@ class ArtifactKeeper:
         data = (value if is_text else json.dumps(value)).encode(errors="backslashreplace")
         name = output_name(task, "txt" if is_text else "json")
         # A file of that name may be one that the task itself has saved.
-        if len(data) < _LARGE_BYTES or name in self._saved or name in self._kept or not self._has_place():
+        if name in self._saved or name in self._kept or not self._has_place():
             return False
         self._saved[name] = Saved(task, name, type(value).__name__, is_output=True)
         self._outputs[name] = data
@@ -317,6 +317,14 @@ class ArtifactKeeper:
             mark["is_output"] = True
         self._marks.setdefault(saved.task, {})[name if mark["kept"] else _shown(name)] = mark
         return saved.task
+
+
+def is_worth_a_file(output: Any) -> bool:
+    """Say whether an output is large enough to have a file of its own where its record has no room for it.
+
+    :param output: as JSON carries it.
+    """
+    return isinstance(output, (str, list, dict)) and len(json.dumps(output)) >= _LARGE_BYTES
 
 
 def _tell_nobody(task: str | None, text: str) -> None:

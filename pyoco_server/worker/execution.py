@@ -32,7 +32,7 @@ from pyoco_server.operations.finish import Outcome
 from pyoco_server.states import RunStatus, TaskState
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.runs import RunStore, StoredRun
-from pyoco_server.worker.artifacts import ArtifactKeeper
+from pyoco_server.worker.artifacts import ArtifactKeeper, is_worth_a_file
 from pyoco_server.worker.forced_end import Cause, ForcedEnd
 from pyoco_server.worker.printed import Printed, log_printed
 from pyoco_server.worker.run_log import RunLog
@@ -46,6 +46,8 @@ _WRITE_SPACING_SEC = 0.05
 _PROGRESS_BUDGET_SEC = 1.0
 #: How long a run that has ended waits for its files while NATS takes its snapshot and none of them.
 _PATIENCE_SEC = 20.0
+#: What may still come to the last snapshot before it is written: who has cancelled the run, digits of a time.
+_CHANGE_BYTES = 256
 _OPEN_TASKS = frozenset({TaskState.PENDING.value, TaskState.RUNNING.value})
 
 
@@ -124,7 +126,7 @@ class Execution:
         )
         try:
             outcome = self._drive(scratch)
-            self._keep_rest()
+            self._keep_rest(outcome)
             return outcome
         finally:
             self._keeper.close()
@@ -169,7 +171,7 @@ class Execution:
         if task is not None:
             self._mark(task)
 
-    def _keep_rest(self) -> None:
+    def _keep_rest(self, outcome: Outcome) -> None:
         """Keep what is left of the files of a run that has ended: whoever sees its end finds them.
 
         They wait for NATS only as long as the end of the run itself has to.
@@ -179,21 +181,24 @@ class Execution:
         self._keeper.run_ended()
         self._empty_keeper()
         # What is said of a file in a record may take the room of another record's output.
-        while self._keep_trimmed_outputs():
+        while self._keep_trimmed_outputs(outcome):
             self._empty_keeper()
 
-    def _keep_trimmed_outputs(self) -> bool:
+    def _keep_trimmed_outputs(self, outcome: Outcome) -> bool:
         """Keep the outputs that the last snapshot has no room for; says whether there are any that were not kept."""
-        snapshot, most = self._progressed(self._stored.snapshot), self._config.max_run_snapshot_bytes
-        if snapshot.fits(most):
-            return False
-        try:
-            written = snapshot.to_bytes(most)
-        except SnapshotTooLarge:
-            return False
-        shown = Snapshot.from_bytes(written).task_records
         outputs = {task: record.get("output") for task, record in self._records.items()}
-        lost = {task: value for task, value in outputs.items() if shown.get(task, {}).get("output") != value}
+        large = {task: value for task, value in outputs.items() if is_worth_a_file(value)}
+        if not large:
+            return False
+        last, room_bytes = outcome.applied_to(self._stored.snapshot, time.time()), self._config.max_run_snapshot_bytes
+        if last.fits(room_bytes - _CHANGE_BYTES):
+            return False
+        shown: dict[str, dict[str, Any]] = {}
+        # If even that fails, the run ends without any record.
+        with contextlib.suppress(SnapshotTooLarge):
+            written = last.to_bytes(room_bytes, reserved_bytes=_CHANGE_BYTES)
+            shown = Snapshot.from_bytes(written).task_records
+        lost = {task: value for task, value in large.items() if shown.get(task, {}).get("output") != value}
         return any([self._keeper.keep_output(task, value) for task, value in lost.items()])
 
     def _empty_keeper(self) -> None:

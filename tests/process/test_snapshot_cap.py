@@ -8,6 +8,7 @@ import pytest
 
 from pyoco_server.stores.artifacts import ArtifactStore
 from tests.process.conftest import Town
+from tests.support.artifacts import Files, marks, saving
 from tests.support.crew import Crew
 from tests.support.fleet import Fleet, flow
 
@@ -80,6 +81,16 @@ def test_run_whose_task_names_alone_do_not_fit_fails_and_says_why(crew: Crew) ->
     (letter,) = fleet.dead_letters(run_id)
     assert (letter["reason"], letter["error"]) == ("execution_error", run["error"])
     fleet.ended(crew.submit(flow_name="1-1-4"))
+
+
+def test_an_output_that_the_end_of_the_run_leaves_no_room_for_is_kept_as_a_file(crew: Crew) -> None:
+    """It fits as long as the run goes on: what a failed run says of its failure takes the room."""
+    files, name = Files(crew.fleet), "middle_text/output.txt"
+    run_id = crew.submit(saving("middle_text >> fail_at_length", size=3_500))
+    run = crew.fleet.ended(run_id, "FAILED")
+    assert run["task_records"]["middle_text"]["output"].endswith("bytes in all)")
+    assert marks(run, "middle_text")[name]["is_output"] is True
+    assert files.named(run_id) == {name: b"m" * 3_500}
 
 
 def test_cap_holds_while_the_run_goes_on(crew: Crew) -> None:

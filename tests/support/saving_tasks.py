@@ -131,3 +131,8 @@ def much_json(size):
 
 def middle_text(size):
     return "m" * size
+
+
+def fail_at_length(size):
+    print("p" * size)
+    raise RuntimeError("e" * size)
