@@ -21,7 +21,7 @@ from pyoco_server.contract.runner_protocol import Begin, Planned, Saved, TaskCha
 from pyoco_server.contract.runs import MAX_ERROR_CHARS
 from pyoco_server.runner import resume
 from pyoco_server.runner.files import RunFiles
-from pyoco_server.runner.values import is_exact, portable
+from pyoco_server.runner.values import Form, is_exact, portable
 
 #: What is kept of a traceback: the end, where the exception stands.
 _MAX_TRACEBACK_CHARS = 65_536
@@ -130,14 +130,14 @@ class ReportingEngine(Engine):
             self._report_task(name)
 
     def _report_task(self, name: str) -> None:
-        state = self._run.tasks[name].value
-        record, cut = _document(self._run.ensure_task_record(name), state, self._value_limit_bytes)
-        if "output" in cut and self._files is not None:
-            self._files.keep_output(name, self._run.ensure_task_record(name).output)
-        if name in self._resumable and not cut and is_exact(self._run.ensure_task_record(name).output):
+        state, task_record = self._run.tasks[name].value, self._run.ensure_task_record(name)
+        record, form, is_cut = _document(task_record, state, self._value_limit_bytes)
+        if form is Form.CUT and self._files is not None:
+            self._files.keep_output(name, task_record.output)
+        if name in self._resumable and form is Form.ITSELF and is_exact(task_record.output):
             record["is_resumable"] = True
         self._reported[name] = state
-        self._report(TaskChanged(name, state, record, bool(cut)))
+        self._report(TaskChanged(name, state, record, is_cut))
 
 
 class _Begins(TraceBackend):
@@ -175,17 +175,14 @@ def describe(exc: BaseException) -> str:
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
-def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[str, Any], set[str]]:
-    """Give a task record as the contract has it, and which parts of it were cut."""
-    cut: set[str] = set()
+def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[str, Any], Form, bool]:
+    """Give a task record as the contract has it.
 
-    def fitting(part: str, value: Any) -> Any:
-        shown, is_cut = portable(value, limit_bytes)
-        cut.update([part] if is_cut else [])
-        return shown
-
+    :return: the record, what its output is, and whether anything in it was cut.
+    """
     error, trace = record.error or "", record.traceback or ""
-    cut.update(["error"] if len(error) > MAX_ERROR_CHARS or len(trace) > _MAX_TRACEBACK_CHARS else [])
+    output, form = portable(record.output, limit_bytes)
+    inputs = {name: portable(value, limit_bytes) for name, value in record.inputs.items()}
     document = {
         "state": state,
         "started_at": record.started_at,
@@ -193,9 +190,10 @@ def _document(record: TaskRecord, state: str, limit_bytes: int) -> tuple[dict[st
         "duration_ms": record.duration_ms,
         "error": record.error and error[:MAX_ERROR_CHARS],
         "traceback": record.traceback and trace[-_MAX_TRACEBACK_CHARS:],
-        "inputs": {name: fitting("inputs", value) for name, value in record.inputs.items()},
-        "output": fitting("output", record.output),
+        "inputs": {name: shown for name, (shown, _) in inputs.items()},
+        "output": output,
         # The worker says what has become of the files that the task has saved.
         "artifacts": {},
     }
-    return document, cut
+    is_text_cut = len(error) > MAX_ERROR_CHARS or len(trace) > _MAX_TRACEBACK_CHARS
+    return document, form, is_text_cut or Form.CUT in [form, *(form for _, form in inputs.values())]

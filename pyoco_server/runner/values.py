@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 from typing import Any
@@ -12,19 +13,30 @@ _TEXT_CHARS = 1_000
 _MAX_NESTING = 100
 
 
-def portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
+class Form(enum.Enum):
+    """What is stored of a value."""
+
+    #: The value.
+    ITSELF = enum.auto()
+    #: A text that says what it is, for JSON cannot carry it.
+    DESCRIBED = enum.auto()
+    #: A text that leaves out some of it, for it is too large or nested too deeply.
+    CUT = enum.auto()
+
+
+def portable(value: Any, limit_bytes: int) -> tuple[Any, Form]:
     """Give the value, or a short text where JSON cannot carry it or it is too large.
 
-    :return: what to store, and whether it was cut.
+    :return: what to store, and what that is.
     """
     try:
         return _portable(value, limit_bytes)
     except BaseException as exc:
         # Also SystemExit: its methods are the task's, and a result that cannot be looked at must not end the run.
-        return f"<{type(value).__name__} that cannot be shown: {type(exc).__name__}>", False
+        return f"<{type(value).__name__} that cannot be shown: {type(exc).__name__}>", Form.DESCRIBED
 
 
-def _portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
+def _portable(value: Any, limit_bytes: int) -> tuple[Any, Form]:
     try:
         text = json.dumps(value, allow_nan=False)
     except Exception:
@@ -32,10 +44,10 @@ def _portable(value: Any, limit_bytes: int) -> tuple[Any, bool]:
         return _described(value)
     if len(text) > limit_bytes:
         shown = str.__str__(value) if isinstance(value, str) else text
-        return f"{shown[:_TEXT_CHARS]}… (cut: {len(text)} bytes in all)", True
+        return f"{shown[:_TEXT_CHARS]}… (cut: {len(text)} bytes in all)", Form.CUT
     # What was encoded stands for the value: a task that goes on changing its result cannot change this.
     found = json.loads(text)
-    return _described(value) if _is_deep(found, text) else (found, False)
+    return (_described(value)[0], Form.CUT) if _is_deep(found, text) else (found, Form.ITSELF)
 
 
 def _is_deep(value: Any, text: str) -> bool:
@@ -72,12 +84,14 @@ def _is_exact(value: Any) -> bool:
     return type(value) in (type(None), bool, int, str) or (type(value) is float and math.isfinite(value))
 
 
-def _described(value: Any) -> tuple[str, bool]:
+def _described(value: Any) -> tuple[str, Form]:
     """Give a value's type and what it says of itself, cut."""
     if isinstance(value, (bytes, bytearray)):
         # The whole of it as text may be four times as long.
         text = repr(bytes(value[:_TEXT_CHARS]))
-        return (f"{text}… (cut: {len(value)} bytes in all)", True) if len(value) > _TEXT_CHARS else (text, False)
+        if len(value) <= _TEXT_CHARS:
+            return text, Form.DESCRIBED
+        return f"{text}… (cut: {len(value)} bytes in all)", Form.CUT
     kind = type(value)
     try:
         text = repr(value)
@@ -87,4 +101,4 @@ def _described(value: Any) -> tuple[str, bool]:
     if kind.__module__ != "builtins" and kind.__name__ not in shown:
         # A table or an array shows what is in it, and not that it is one.
         shown = f"{kind.__name__}: {shown}"
-    return (shown, False) if len(text) <= _TEXT_CHARS else (f"{shown}…", True)
+    return (shown, Form.DESCRIBED) if len(text) <= _TEXT_CHARS else (f"{shown}…", Form.CUT)

@@ -205,3 +205,10 @@ def test_a_thousand_files_are_kept_and_no_more(hall: Hall, files: Files) -> None
     assert len(files.store.of_run(run["run_id"])) == 1_000
     said = [line for _, line in printed(hall.worker, run["run_id"])]
     assert said == ["more than 1000 files were saved; the rest is not kept"]
+
+
+def test_an_output_that_is_nested_too_deeply_for_its_record_is_kept_as_a_whole(hall: Hall, files: Files) -> None:
+    run = completed(hall, "deep_json", size=150)
+    (data,) = files.named(run["run_id"]).values()
+    assert data == b"[" * 150 + b'"inside"' + b"]" * 150
+    assert run["task_records"]["deep_json"]["output"].startswith("[[[")

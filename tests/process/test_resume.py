@@ -57,13 +57,18 @@ def test_a_take_over_leaves_out_what_is_finished(plant: Plant) -> None:
     assert (run["attempt"], plant.begun(name, "one")) == (2, 1)
 
 
-@pytest.mark.parametrize("first", ["pair", "with_file", "with_folder", "with_link", "with_context", "much"])
+@pytest.mark.parametrize("first", ["pair", "with_file", "with_folder", "with_link", "with_context", "much", "deep"])
 def test_what_its_stored_result_does_not_wholly_replace_is_done_again_with_all_that_follows(
     plant: Plant, first: str
 ) -> None:
     name, run = retried(plant, "one >> two", one=f"sample_tasks:{first}")
     assert [plant.begun(name, task) for task in ("one", "two")] == [2, 2]
     assert run["attempt"] == 2
+
+
+def test_a_number_that_is_stored_as_a_text_is_made_again(plant: Plant) -> None:
+    name, _ = retried(plant, "one", one="sample_tasks:long_number")
+    assert plant.begun(name, "one") == 2
 
 
 def test_who_does_not_want_it_has_everything_done_again(plant: Plant) -> None:

@@ -56,8 +56,9 @@ def test_number_with_too_many_digits_is_shown_as_what_it_is(outputs: dict[str, t
 
 
 def test_result_that_is_nested_too_deeply_for_a_reader_is_shown_as_text(outputs: dict[str, tuple[Any, bool]]) -> None:
-    shown, _ = outputs["nested"]
+    shown, is_cut = outputs["nested"]
     assert isinstance(shown, str)
+    assert is_cut
 
 
 @pytest.mark.parametrize("kind", ["huge text", "many bytes"])

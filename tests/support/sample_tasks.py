@@ -123,6 +123,18 @@ def with_context(name, ctx):
     return 1
 
 
+def deep(name):
+    """Give a list that is nested more deeply than a record shows as it is."""
+    _note_begin(f"{name}.one")
+    return functools.reduce(lambda inner, _: [inner], range(150), "inside")
+
+
+def long_number(name):
+    """Give a number that JSON could carry and Python does not write down."""
+    _note_begin(f"{name}.one")
+    return 1 << 100_000
+
+
 def much(name):
     _note_begin(f"{name}.one")
     return "x" * 400_000

@@ -1,5 +1,6 @@
 """Tasks that save files, in all the ways in which that can be done or attempted."""
 
+import functools
 import os
 import time
 from pathlib import Path
@@ -136,3 +137,7 @@ def middle_text(size):
 def fail_at_length(size):
     print("p" * size)
     raise RuntimeError("e" * size)
+
+
+def deep_json(size):
+    return functools.reduce(lambda inner, _: [inner], range(size), "inside")
