@@ -12,7 +12,7 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.passages import Part, passage
 from pyoco_server.contract import names
 from pyoco_server.contract.log_entries import BEGINNING, LogEntry, LogPlace
-from pyoco_server.errors import KeyMissing
+from pyoco_server.errors import KeyMissing, PyocoServerError
 
 #: Of the newest so much is read at most; it is all in memory at once.
 _MAX_READ_BYTES = 8 * 1024 * 1024
@@ -67,20 +67,26 @@ class LogReader:
         if last_seq < self._next_seq:
             yield self.rest()
             return
+        first_seq, budget_sec = max(1, self._next_seq), self._budget_sec
         found: list[LogEntry] = []
         size = 0
-        for stored in passage(
-            self._bus, names.LOGS_STREAM, self._subject, max(1, self._next_seq), last_seq, budget_sec=self._budget_sec
-        ):
-            self._next_seq = stored.seq + 1
-            message = json.loads(stored.payload)
-            self._held += self._joining.take(stored.seq, message)
-            size += len(stored.payload)
-            if message.get("piece_of") is None:
-                found += self.rest()
-            if size >= _PIECE_BYTES and found:
-                yield found
-                found, size = [], 0
+        try:
+            for stored in passage(
+                self._bus, names.LOGS_STREAM, self._subject, first_seq, last_seq, budget_sec=budget_sec
+            ):
+                self._next_seq = stored.seq + 1
+                message = json.loads(stored.payload)
+                self._held += self._joining.take(stored.seq, message)
+                size += len(stored.payload)
+                if message.get("piece_of") is None:
+                    found += self.rest()
+                if size >= _PIECE_BYTES and found:
+                    yield found
+                    found, size = [], 0
+        except PyocoServerError:
+            # The next call goes on behind them.
+            yield found
+            raise
         yield found
 
     def rest(self) -> list[LogEntry]:
