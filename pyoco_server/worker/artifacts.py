@@ -29,8 +29,6 @@ _BUDGET_SEC = 1.0
 _PAUSE_SEC = 1.0
 #: How often a file is read anew that has changed while it was read.
 _READINGS = 3
-#: A smaller output is not worth a file.
-_LARGE_BYTES = 256
 #: What is shown of a name under which nothing is kept.
 _SHOWN_CHARS = 200
 
@@ -130,7 +128,7 @@ class ArtifactKeeper:
     def keep_output(self, task: str, value: Any) -> bool:
         """Keep the output of a task that its record has no room for; says whether that was not done before.
 
-        :param value: as JSON carries it; see :func:`is_worth_a_file`.
+        :param value: as JSON carries it.
         """
         if any(saved.task == task and saved.is_output for saved in self._saved.values()):
             return False
@@ -317,14 +315,6 @@ class ArtifactKeeper:
             mark["is_output"] = True
         self._marks.setdefault(saved.task, {})[name if mark["kept"] else _shown(name)] = mark
         return saved.task
-
-
-def is_worth_a_file(output: Any) -> bool:
-    """Say whether an output is large enough to have a file of its own where its record has no room for it.
-
-    :param output: as JSON carries it.
-    """
-    return isinstance(output, (str, list, dict)) and len(json.dumps(output)) >= _LARGE_BYTES
 
 
 def _tell_nobody(task: str | None, text: str) -> None:

@@ -32,11 +32,12 @@ from pyoco_server.operations.finish import Outcome
 from pyoco_server.states import RunStatus, TaskState
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.runs import RunStore, StoredRun
-from pyoco_server.worker.artifacts import ArtifactKeeper, is_worth_a_file
+from pyoco_server.worker.artifacts import ArtifactKeeper
 from pyoco_server.worker.forced_end import Cause, ForcedEnd
 from pyoco_server.worker.printed import Printed, log_printed
 from pyoco_server.worker.run_log import RunLog
 from pyoco_server.worker.runner_link import Died, RunnerLink
+from pyoco_server.worker.trimmed_outputs import trimmed_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,6 @@ _WRITE_SPACING_SEC = 0.05
 _PROGRESS_BUDGET_SEC = 1.0
 #: How long a run that has ended waits for its files while NATS takes its snapshot and none of them.
 _PATIENCE_SEC = 20.0
-#: What may still come to the last snapshot before it is written: who has cancelled the run, digits of a time.
-_CHANGE_BYTES = 256
 _OPEN_TASKS = frozenset({TaskState.PENDING.value, TaskState.RUNNING.value})
 
 
@@ -181,25 +180,12 @@ class Execution:
         self._keeper.run_ended()
         self._empty_keeper()
         # What is said of a file in a record may take the room of another record's output.
-        while self._keep_trimmed_outputs(outcome):
+        while any([self._keeper.keep_output(task, value) for task, value in self._trimmed(outcome).items()]):
             self._empty_keeper()
 
-    def _keep_trimmed_outputs(self, outcome: Outcome) -> bool:
-        """Keep the outputs that the last snapshot has no room for; says whether there are any that were not kept."""
-        outputs = {task: record.get("output") for task, record in self._records.items()}
-        large = {task: value for task, value in outputs.items() if is_worth_a_file(value)}
-        if not large:
-            return False
-        last, room_bytes = outcome.applied_to(self._stored.snapshot, time.time()), self._config.max_run_snapshot_bytes
-        if last.fits(room_bytes - _CHANGE_BYTES):
-            return False
-        shown: dict[str, dict[str, Any]] = {}
-        # If even that fails, the run ends without any record.
-        with contextlib.suppress(SnapshotTooLarge):
-            written = last.to_bytes(room_bytes, reserved_bytes=_CHANGE_BYTES)
-            shown = Snapshot.from_bytes(written).task_records
-        lost = {task: value for task, value in large.items() if shown.get(task, {}).get("output") != value}
-        return any([self._keeper.keep_output(task, value) for task, value in lost.items()])
+    def _trimmed(self, outcome: Outcome) -> dict[str, Any]:
+        last = outcome.applied_to(self._stored.snapshot, time.time())
+        return trimmed_outputs(last, self._config.max_run_snapshot_bytes)
 
     def _empty_keeper(self) -> None:
         while self._keeper.has_work:
