@@ -37,12 +37,18 @@ class LogStore:
         self._hints = KeyHints(bus)
 
     def append(
-        self, run_id: str, attempt: int, entries: Sequence[dict[str, Any]], *, batch_id: str | None = None
+        self,
+        run_id: str,
+        attempt: int,
+        entries: Sequence[dict[str, Any]],
+        *,
+        batch_id: str | None = None,
+        budget_sec: float | None = None,
     ) -> None:
         """Store entries of a run.
 
         :param batch_id: of these very entries; what is sent again under it within ten minutes is stored once.
-
+        :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises BusUnavailable: not confirmed; some of them may be stored.
         """
         payloads = [json.dumps({"attempt": attempt, **message}).encode() for message in pack(entries)]
@@ -51,7 +57,8 @@ class LogStore:
         batch_id = batch_id or uuid.uuid4().hex
         if payloads:
             self._bus.write(
-                *(Write(subject, payload, msg_id=f"{batch_id}.{part}") for part, payload in enumerate(payloads))
+                *(Write(subject, payload, msg_id=f"{batch_id}.{part}") for part, payload in enumerate(payloads)),
+                budget_sec=budget_sec,
             )
 
     def read(

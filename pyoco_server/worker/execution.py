@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 _WRITE_SPACING_SEC = 0.05
 #: A sign of life that NATS does not take at once is left to the next one: the runner must not wait for it.
 _PROGRESS_BUDGET_SEC = 1.0
-#: How long a run that has ended waits for its files while NATS takes its snapshot and none of them.
-_PATIENCE_SEC = 20.0
+#: How long a run that has ended waits for its files, or its log, while NATS takes its snapshot and nothing of them.
+PATIENCE_SEC = 20.0
 _OPEN_TASKS = frozenset({TaskState.PENDING.value, TaskState.RUNNING.value})
 
 
@@ -192,21 +192,30 @@ class Execution:
             self._keep_some()
             if self._must_stop.is_set():
                 self._give_up_files("the worker had to stop before")
-            elif self._is_snapshot_alone_taken():
-                self._give_up_files(f"NATS has taken nothing of it for {_PATIENCE_SEC:g} s")
+            elif self.is_snapshot_alone_taken(self._keeper.stalled_since):
+                self._give_up_files(f"NATS has taken nothing of it for {PATIENCE_SEC:g} s")
             elif self._wait_sec() <= 0:
-                with contextlib.suppress(SnapshotTooLarge):
-                    # If it still is, its end says so.
-                    self._write_progress()
+                self.give_sign_of_life()
             elif not self._keeper.is_ready:
                 self._must_stop.wait(self._wait_sec())
 
-    def _is_snapshot_alone_taken(self) -> bool:
-        """Say whether NATS has taken the run's snapshots for long, and none of its files."""
-        stalled_since, taken_since = self._keeper.stalled_since, self._taken_since
-        if stalled_since is None or taken_since is None:
+    def is_snapshot_alone_taken(self, refused_since: float | None) -> bool:
+        """Say whether NATS has taken the run's snapshots for long, and nothing of something else.
+
+        :param refused_since: since when it has taken nothing of that, ``time.monotonic()``.
+        """
+        if refused_since is None or self._taken_since is None:
             return False
-        return time.monotonic() - max(stalled_since, taken_since) > _PATIENCE_SEC
+        return time.monotonic() - max(refused_since, self._taken_since) > PATIENCE_SEC
+
+    def give_sign_of_life(self) -> None:
+        """Write that the run is held, and how far it is.
+
+        :raises LostRun: it is not.
+        """
+        # What is too large for NATS still, the end of the run says.
+        with contextlib.suppress(SnapshotTooLarge):
+            self._write_progress()
 
     def _give_up_files(self, why: str) -> None:
         for task in self._keeper.give_up(why):

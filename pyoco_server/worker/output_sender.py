@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: What a worker has read when it is killed is lost, so this is short; each time is a message for each run that printed.
 _SEND_SEC = 0.5
+#: What NATS does not take at once is left to the next turn: other logs wait meanwhile, or the end of the run.
+_BUDGET_SEC = 1.0
 
 
 class OutputSender(Service):
@@ -48,13 +50,15 @@ class OutputSender(Service):
             log.close()
             self.send(log)
 
-    def send(self, log: RunLog) -> None:
-        """Send what a log has; what NATS does not take now is left to the next call."""
+    def send(self, log: RunLog) -> bool:
+        """Send what a log has, and say whether all of it is stored; the rest is left to the next call."""
         try:
-            log.send()
+            log.send(budget_sec=_BUDGET_SEC)
+            return True
         except (BusError, BusUnavailable) as exc:
             if self._log_limit.allows("output"):
                 logger.warning("what a run printed cannot be kept: %s", exc, extra={"run_id": log.run_id})
+            return False
 
     def run(self) -> None:
         while not self.pause(_SEND_SEC):

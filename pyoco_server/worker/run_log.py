@@ -105,9 +105,10 @@ class RunLog:
                 self._append(task, share.stream, lines)
         self._shares.clear()
 
-    def send(self) -> None:
+    def send(self, *, budget_sec: float) -> None:
         """Store what was taken; costs nothing where nothing was.
 
+        :param budget_sec: seconds for retries of each batch.
         :raises BusError: it was refused.
         :raises BusUnavailable: it was not confirmed; it is kept for the next call.
         """
@@ -117,7 +118,7 @@ class RunLog:
                     with self._lock:
                         self._batch, self._unsent = self._unsent[:_BATCH_ENTRIES], self._unsent[_BATCH_ENTRIES:]
                 batch_id = f"{self.run_id}.{self._batch[0]['seq']}"
-                self._store.append(self.run_id, self._attempt, self._batch, batch_id=batch_id)
+                self._store.append(self.run_id, self._attempt, self._batch, batch_id=batch_id, budget_sec=budget_sec)
                 self._batch = []
 
     def _limit_met(self, share: _Share, size: int) -> str | None:

@@ -30,7 +30,7 @@ from pyoco_server.states import RunStatus
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
-from pyoco_server.worker.execution import Execution, HandedBack, LostRun
+from pyoco_server.worker.execution import PATIENCE_SEC, Execution, HandedBack, LostRun
 from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.output_sender import OutputSender
@@ -305,7 +305,7 @@ class Slot(Service):
                 with tools.run_hints.listen(job.run_id, execution.hear):
                     outcome = execution.run(folder)
                 log.close()
-                ended = self._finish(execution.stored, lease, outcome, log)
+                ended = self._finish(execution, lease, outcome, log)
             except LostRun:
                 logger.warning("a run is not this worker's any more", extra=execution.context)
             except HandedBack:
@@ -321,20 +321,38 @@ class Slot(Service):
                 tools.registry.run_ended(job.run_id, None if ended is None else ended.snapshot)
         return ended is not None
 
-    def _finish(self, stored: StoredRun, lease: Lease, outcome: Outcome, log: RunLog) -> StoredRun | None:
+    def _finish(self, execution: Execution, lease: Lease, outcome: Outcome, log: RunLog) -> StoredRun | None:
         """Write the end of a run; while NATS is away its result is kept here, for it would cost a second execution."""
         while True:
             # First, so that who sees the end of the run finds all that it printed.
-            self._tools.output.send(log)
+            self._send_rest(log, execution)
             try:
-                return self._tools.finish.finish(stored, lease.delivery, outcome)
+                return self._tools.finish.finish(execution.stored, lease.delivery, outcome)
             except RunNotFound as exc:
                 raise LostRun from exc
             except (BusError, BusUnavailable) as exc:
-                context = {"run_id": stored.snapshot.run_id, "err_id": LogId.END_NOT_WRITTEN}
+                context = {**execution.context, "err_id": LogId.END_NOT_WRITTEN}
                 logger.warning("the end of a run cannot be written yet: %s", exc, extra=context)
             if self._tools.must_stop.wait(_FINISH_PAUSE_SEC):
                 raise HandedBack
+
+    def _send_rest(self, log: RunLog, execution: Execution) -> None:
+        """Send what is left of a log, as long as NATS is away, or as one waits for what it alone does not take.
+
+        :raises LostRun: the run belongs to another worker now.
+        """
+        began_at = time.monotonic()
+        while not self._tools.output.send(log):
+            if self._tools.must_stop.wait(_FINISH_PAUSE_SEC):
+                return
+            execution.give_sign_of_life()
+            if execution.is_snapshot_alone_taken(began_at):
+                logger.warning(
+                    "a run ends before its log is kept: NATS has taken nothing of it for %g s",
+                    PATIENCE_SEC,
+                    extra=execution.context,
+                )
+                return
 
     def _leave_unfinished(self, execution: Execution, lease: Lease) -> StoredRun | None:
         """Hand a run back whose worker stops, or fail it where its job would not be delivered again."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
 from pyoco_server.contract.runner_protocol import Begin
 from pyoco_server.service import Deadline
@@ -87,6 +88,34 @@ def test_what_is_printed_while_nats_is_away_is_kept_when_it_is_back(crew: Crew, 
     nats.start()
     crew.fleet.ended(run_id, timeout_sec=60)
     assert _texts(crew.fleet, run_id) == [f"a{number}\n" for number in range(50)]
+
+
+def test_the_end_of_a_run_waits_for_its_log_and_signs_of_life_go_on_meanwhile(crew: Crew) -> None:
+    fleet = crew.fleet
+    crew.hire("first", PYOCO_RUN_HEARTBEAT_INTERVAL_SEC="0.05")
+    fleet.bus.api("STREAM.DELETE.PYOCO_LOGS")
+    run_id = crew.submit(flow("print_side_a"))
+    beats: set[float] = set()
+
+    def is_held_or_over() -> bool:
+        run = fleet.run(run_id)
+        if run["tasks"] == {"print_side_a": "SUCCEEDED"}:
+            beats.add(run["heartbeat_at"])
+        return len(beats) >= 3 or fleet.is_over(run_id)
+
+    fleet.wait_until(is_held_or_over, "signs of life of a run whose tasks have ended", 60)
+    assert fleet.run(run_id)["status"] == "RUNNING"
+    ensure_resources(fleet.bus, Config.from_env({}))
+    fleet.wait_until(lambda: fleet.is_over(run_id), "the end of the run", 60)
+    assert len(_texts(fleet, run_id)) == 50
+
+
+@pytest.mark.long
+def test_a_run_ends_without_its_log_when_nats_takes_its_snapshots_alone(crew: Crew) -> None:
+    worker = crew.hire("first")
+    crew.fleet.bus.api("STREAM.DELETE.PYOCO_LOGS")
+    crew.fleet.ended(crew.submit(flow("print_side_a")), timeout_sec=90)
+    worker.wait_for_log("a run ends before its log is kept: NATS has taken nothing of it for 20 s")
 
 
 def test_who_sees_the_end_of_a_run_finds_all_that_it_printed(crew: Crew) -> None:
