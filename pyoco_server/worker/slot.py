@@ -313,6 +313,9 @@ class Slot(Service):
                 # First of all: the run may begin elsewhere at once.
                 self._end_child()
                 execution.take_last_words()
+                # Before that: who follows the log passes over what comes of an attempt after the next one has begun.
+                log.close()
+                tools.output.send(log)
                 ended = self._leave_unfinished(execution, lease)
             finally:
                 if runs_left <= 0 or not execution.is_child_reusable:

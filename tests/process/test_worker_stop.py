@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
 import pytest
 
+from pyoco_server.contract import names
 from tests.support.crew import Crew
 from tests.support.fleet import flow, is_alive
 
@@ -59,6 +61,18 @@ def test_run_that_does_not_end_in_time_is_handed_back_and_goes_on_elsewhere_at_o
     assert fleet.worker(first.worker_id)["last_run_id"] is None
     assert second.stop() == 0
     fleet.wait_until(crew.nothing_is_left, "the end of all processes and temporary files")
+
+
+def test_what_a_run_printed_is_stored_before_the_run_is_handed_back(town_crew: Crew) -> None:
+    """It is printing when its runner is killed, so there is always something that was not sent yet."""
+    crew, fleet = town_crew, town_crew.fleet
+    worker = crew.hire("first", PYOCO_DRAIN_SEC="0.2")
+    run_id = crew.submit(flow("print_on_and_on"))
+    fleet.wait_until(lambda: fleet.log(run_id), "the first lines", 60)
+    assert worker.stop(timeout_sec=60) == 0
+    released = fleet.bus.last("KV_pyoco_runs", names.key_subject("pyoco_runs", run_id))
+    assert json.loads(released.payload)["worker_id"] is None
+    assert fleet.bus.last(names.LOGS_STREAM, names.logs_subject(run_id)).stored_at < released.stored_at
 
 
 @pytest.mark.parametrize("flags", [[], ["--run-once", "--poll-timeout", "10"]])

@@ -357,6 +357,14 @@ def print_side_a():
     _note("printed-side-a", "done")
 
 
+def print_on_and_on():
+    """Print until the end of the process or of the patience."""
+    deadline = time.monotonic() + _PATIENCE_SEC
+    while time.monotonic() < deadline:
+        print("on and on", flush=True)
+        time.sleep(0.002)
+
+
 def print_side_b():
     for number in range(50):
         print(f"b{number}")
