@@ -49,7 +49,7 @@ def test_run_that_does_not_end_in_time_is_handed_back_and_goes_on_elsewhere_at_o
     started_at = time.monotonic()
     assert first.stop() == 0
     crew.wait_for_begin(2)
-    assert time.monotonic() - started_at < 2
+    assert time.monotonic() - started_at < 10
     # Never two at the same time.
     assert not is_alive(runner)
     crew.let_go()
