@@ -22,9 +22,19 @@ def section(text: str, heading: str) -> str:
     :param heading: the whole line, such as ``## NATS``.
     """
     level = len(heading) - len(heading.lstrip("#"))
-    found = re.search(rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    found: list[str] | None = None
+    is_code = False
+    for line in text.splitlines(keepends=True):
+        is_code ^= line.startswith("```")
+        # A comment in code looks like a heading.
+        if found is not None and not is_code and re.match(rf"#{{1,{level}}} ", line):
+            break
+        if found is not None:
+            found.append(line)
+        elif line.rstrip("\n") == heading and not is_code:
+            found = []
     assert found is not None, f"there is no heading {heading!r}"
-    return found[1]
+    return "".join(found)
 
 
 def tables(text: str, *, with_marks: bool = False) -> list[Table]:

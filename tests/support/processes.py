@@ -39,15 +39,19 @@ class Member:
 
 
 class Family:
-    """All processes that were started with this mark, however they were started."""
+    """All processes that were started with this mark, however they were started.
 
-    def __init__(self) -> None:
-        self.mark = uuid.uuid4().hex
+    :param mark: one of its own, or that of a variable which tells families apart.
+    """
+
+    def __init__(self, mark: str | None = None, variable: str = MARK) -> None:
+        self.mark = mark or uuid.uuid4().hex
+        self._variable = variable
 
     def members(self, word: str = "") -> list[Member]:
         """Give the living ones whose command line has the word in it, oldest first."""
         found = []
-        wanted = f"{MARK}={self.mark}".encode()
+        wanted = f"{self._variable}={self.mark}".encode()
         for folder in Path("/proc").iterdir():
             # It may end while it is looked at; one that has ended and is not reaped has no environment any more.
             with contextlib.suppress(OSError):
