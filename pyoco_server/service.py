@@ -42,12 +42,16 @@ class Service:
     :param on_failure: called once, from the dying thread, with the service.
     """
 
+    #: Seconds for which it may go without a :meth:`beat` before it counts as stuck; ``None`` = for as long as it likes.
+    patience_sec: float | None = None
+
     def __init__(self, name: str, on_failure: Callable[[Service], None] | None = None) -> None:
         self.name = name
         self.failure: BaseException | None = None
         self._on_failure = on_failure
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._beat_at = 0.0
 
     def start(self) -> None:
         """Start the thread.
@@ -56,6 +60,7 @@ class Service:
         """
         if self._thread is not None:
             raise RuntimeError(f"service {self.name} was started twice")
+        self.beat()
         self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
         self._thread.start()
 
@@ -88,6 +93,17 @@ class Service:
     @property
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
+
+    def beat(self) -> None:
+        """Note that the thread has come round once more; services with a patience call it in each of their turns."""
+        self._beat_at = time.monotonic()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the thread is there and has not come round for longer than it may."""
+        if self.patience_sec is None or self._thread is None or not self._thread.is_alive():
+            return False
+        return time.monotonic() - self._beat_at > self.patience_sec
 
     def wake(self) -> None:
         """Interrupt what :meth:`run` waits for besides the stop event; services that wait elsewhere override it."""

@@ -24,7 +24,7 @@ from pyoco_server.bridge.messages import Write
 from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, translate
 from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError
 from pyoco_server.logs import RateLimit
-from pyoco_server.service import Deadline
+from pyoco_server.service import Deadline, Service
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,11 @@ class Connection:
         with contextlib.suppress(PyocoServerError):
             self._loop.call(self._close(), timeout_sec=max(0.1, deadline.remaining_sec))
         self._loop.stop(deadline)
+
+    @property
+    def thread(self) -> Service:
+        """The loop thread, for whoever looks whether it comes round."""
+        return self._loop
 
     @property
     def is_connected(self) -> bool:

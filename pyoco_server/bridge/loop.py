@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 #: Seconds that the thread needs at most to start its loop.
 _START_TIMEOUT_SEC = 10.0
+#: How often the loop shows that it turns, and for how long it may not before it counts as stuck: nothing on it blocks.
+_BEAT_SEC = 1.0
+_PATIENCE_SEC = 10.0
 #: Seconds in which cancelled coroutines may tell their callers before the loop stops.
 _WIND_UP_SEC = 0.05
 
@@ -70,6 +73,8 @@ class _Call(Generic[T]):
 class LoopThread(Service):
     """Runs coroutines for threads that must not know of them."""
 
+    patience_sec = _PATIENCE_SEC
+
     def __init__(self) -> None:
         super().__init__("pyoco-bridge")
         self._loop = asyncio.new_event_loop()
@@ -89,6 +94,7 @@ class LoopThread(Service):
     def run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.call_soon(self._turning.set)
+        self._turn()
         try:
             self._loop.run_forever()
         finally:
@@ -134,6 +140,10 @@ class LoopThread(Service):
             work.close()
             return
         asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _turn(self) -> None:
+        self.beat()
+        self._loop.call_later(_BEAT_SEC, self._turn)
 
     def _wake_loop(self) -> None:
         try:

@@ -91,6 +91,14 @@ class Stack:
             if self._gateway is None:
                 listener.close()
 
+    def state(self) -> tuple[bool, str]:
+        """Give whether everything serves, and a few words on what it does; not to be asked after a stop."""
+        return (False, "starts NATS") if self._gateway is None else self._gateway.state()
+
+    def stuck(self) -> list[str]:
+        """Give the names of the threads that do not come round any more."""
+        return [] if self._gateway is None else self._gateway.stuck()
+
     def stop(self) -> None:
         """Stop the worker, then the gateway, then NATS; works at any point of the start."""
         if self._worker is not None:

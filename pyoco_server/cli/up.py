@@ -11,13 +11,18 @@ from pyoco_server.cli.stack import Stack
 from pyoco_server.config import Config, read_environment
 from pyoco_server.errors import InvalidCommand
 from pyoco_server.logs import configure_logging
+from pyoco_server.service import Deadline
+from pyoco_server.service_manager import NotifySocket, Reporter
 
 #: New objects that may come together before it is looked for cycles among them; Python's own number is 700.
 _GC_THRESHOLD = 10_000
+#: systemd may be slow to take the last report.
+_REPORT_SEC = 2.0
 
 
 def run_up(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
+    notify = NotifySocket.from_env()
     environ = read_environment()
     config = Config.from_env(
         environ, nats_url=args.nats_url, log_level=args.log_level, dashboard_lang=args.dashboard_lang
@@ -27,6 +32,8 @@ def run_up(args: argparse.Namespace) -> int:
     signals = StopSignals()
     is_nats_named = args.nats_url is not None or "PYOCO_NATS_URL" in environ
     stack = Stack(args, config, signals, is_nats_named=is_nats_named, worker_command=worker_command)
+    reporter = Reporter(notify, stack, signals.service_failed)
+    reporter.start()
     try:
         with signals.interrupting():
             stack.start()
@@ -35,7 +42,9 @@ def run_up(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         # Told to stop while it started: that is no failure either.
         pass
+    reporter.stopping("lets answers that have begun end")
     stack.stop()
+    reporter.stop(Deadline(_REPORT_SEC))
     signals.raise_failure()
     return EXIT_DONE
 

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 _RUN_ONCE_CONNECT_SEC = 4.0
 _CONNECT_SEC = 5.0
 _CONNECT_PAUSE_SEC = 1.0
+#: systemd may be slow to take the last report.
+_REPORT_SEC = 2.0
 
 _EPILOG = """\
 A run goes to any worker that serves its tag. Where NATS is not there yet, the worker waits. Logs are JSON lines on
@@ -174,12 +176,18 @@ def _options(parser: argparse.ArgumentParser, args: argparse.Namespace, config: 
 
 def _serve(config: Config, options: WorkerOptions) -> int:
     from pyoco_server.cli.signals import StopSignals
+    from pyoco_server.service import Deadline
+    from pyoco_server.service_manager import NotifySocket, Reporter
     from pyoco_server.worker.supervisor import Worker, check_resolver
     from pyoco_server.worker.work import OneRun
 
+    # Before the first runner is started.
+    notify = NotifySocket.from_env()
     check_resolver(options.resolver, config)
     signals = StopSignals()
     worker = Worker(config, options, on_failure=signals.service_failed, on_drain=signals.drain)
+    reporter = Reporter(notify, worker, signals.service_failed)
+    reporter.start()
     if not _connect(worker, options, signals):
         return EXIT_DONE
     worker.start()
@@ -190,7 +198,9 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     signals.wait()
     if signals.was_asked:
         logger.info("the worker stops; runs may go on for %g s", config.drain_sec)
+    reporter.stopping(f"takes no more runs; those that go on may do so for {config.drain_sec:g} s")
     worker.stop(config.drain_sec)
+    reporter.stop(Deadline(_REPORT_SEC))
     signals.raise_failure()
     if wanted.trouble is not None:
         raise wanted.trouble

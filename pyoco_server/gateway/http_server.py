@@ -36,6 +36,8 @@ _ANSWER_BUFFER_BYTES = 1024 * 1024
 BACKLOG = 1024
 #: How often it is looked for clients that do not let their requests come.
 _LOOK_SEC = 0.5
+#: How long one turn may take before the thread that receives counts as stuck.
+_PATIENCE_SEC = 10.0
 
 
 class _Server(TcpWSGIServer):
@@ -66,6 +68,8 @@ class HttpServer(Service):
 
     :param listener: bound and listening already, so that a port in use is known before anything else starts.
     """
+
+    patience_sec = _PATIENCE_SEC
 
     def __init__(self, listener: socket.socket, gateway: Gateway, on_failure: Callable[[Service], None]) -> None:
         super().__init__("pyoco-http", on_failure)
@@ -128,6 +132,7 @@ class HttpServer(Service):
         self._sockets.close()
 
     def _turn(self, timeout_sec: float) -> None:
+        self.beat()
         server = self._server
         self._sockets.turn(timeout_sec)
         # It counts its connections, and ends those that have been idle for long, whenever it is asked.

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
-from pyoco_server.errors import InvalidCommand, PyocoServerError
+from pyoco_server.errors import InvalidCommand, PyocoServerError, Unavailable
 from pyoco_server.gateway.canceller import Canceller
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.dispatcher import Dispatcher
@@ -37,9 +38,11 @@ from pyoco_server.operations.submit import Submission, new_origin
 from pyoco_server.operations.sweep import Sweep
 from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.operations.worker_registry import WorkerRetirement
+from pyoco_server.readmodel.counts import count_runs
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.readmodel.polled import PolledRuns
 from pyoco_server.service import Deadline, Service
+from pyoco_server.states import RunStatus
 from pyoco_server.stores.advisories import AdvisoryStore
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.deadletters import DeadLetterStore
@@ -73,6 +76,7 @@ class GatewayServer:
         self._on_failure = on_failure
         self._services: list[Service] = []
         self._gateway: Gateway | None = None
+        self._is_serving = False
 
     def start(self) -> None:
         """Connect and serve.
@@ -90,6 +94,7 @@ class GatewayServer:
         except PyocoServerError:
             self.stop(Deadline(5))
             raise
+        self._is_serving = True
         if self._listener is not None:
             host, port = self._listener.getsockname()[:2]
             logger.info("the gateway serves at http://%s:%s", host, port)
@@ -99,6 +104,25 @@ class GatewayServer:
         """What the routes work with; :meth:`start` has made it."""
         assert self._gateway is not None, "start() comes first"
         return self._gateway
+
+    def state(self) -> tuple[bool, str]:
+        """Give whether it serves and has loaded the list of runs, and a few words; not to be asked after a stop."""
+        gateway = self._gateway
+        if gateway is None or not self._is_serving:
+            return False, "waits for NATS"
+        if not self._bus.is_connected:
+            return False, f"serves, but NATS is away: {self._bus.last_error}"
+        try:
+            counts = count_runs(gateway.model, time.time())
+        except Unavailable:
+            return False, "serves, and loads the list of runs"
+        waiting, running = (counts[status].total for status in (RunStatus.PENDING, RunStatus.RUNNING))
+        return True, f"serves: {waiting} runs wait, {running} run"
+
+    def stuck(self) -> list[str]:
+        """Give the names of the threads that do not come round any more."""
+        stuck = [service.name for service in (self._bus.thread, *self._services) if service.is_stuck]
+        return stuck if self._gateway is None else [*stuck, *self._gateway.model.stuck()]
 
     def stop(self, deadline: Deadline) -> None:
         """Stop in the order of who needs whom: requests first, the connection last."""

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 #: Changes applied in one transaction: readers wait for no longer than it takes.
 _BATCH = 500
 _RETRY_SEC = 0.3
+#: How long one step may take before the thread counts as stuck: a request to NATS that is not answered, at most.
+_PATIENCE_SEC = 30.0
 #: How often keys are looked for that vanished without a message, as by expiry.
 _RECONCILE_SEC = 240.0
 
@@ -56,6 +58,8 @@ class Follower(Service):
     :param rest: called when everything that had come is applied, to let more of it gather.
     """
 
+    patience_sec = _PATIENCE_SEC
+
     def __init__(
         self,
         bus: Bus,
@@ -77,6 +81,7 @@ class Follower(Service):
 
     def run(self) -> None:
         while not self.is_stopping:
+            self.beat()
             try:
                 self._follow()
             except (BusError, BusUnavailable) as exc:
@@ -108,6 +113,7 @@ class Follower(Service):
         feed.open()
         next_reconcile = 0.0
         while not self.is_stopping:
+            self.beat()
             if feed.is_caught_up:
                 if time.monotonic() >= next_reconcile:
                     # Before the list counts as complete: what vanished while nobody followed must not be shown.
@@ -127,10 +133,12 @@ class Follower(Service):
         """
         present: set[str] = set()
         for subject in subjects_of(self._bus, self._stream, self._subject):
+            self.beat()
             if self.is_stopping:
                 return
             present.add(subject)
         for subject in self._table.subjects() - present:
+            self.beat()
             if self.is_stopping:
                 return
             try:

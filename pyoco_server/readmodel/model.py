@@ -92,6 +92,10 @@ class ReadModel:
         for follower in self._followers:
             follower.start()
 
+    def stuck(self) -> list[str]:
+        """Give the names of the followers that do not come round any more."""
+        return [follower.name for follower in self._followers if follower.is_stuck]
+
     def stop(self, deadline: Deadline) -> None:
         """Stop following; works twice. Nothing may read the model afterwards."""
         for follower in self._followers:

@@ -52,6 +52,10 @@ _LOOK_SEC = 0.1
 #: How long a tag may go without being asked.
 _ASK_SEC = 1.0
 _TROUBLE_PAUSE_SEC = 0.5
+#: How long one step may take before the thread counts as stuck: some requests that NATS does not answer.
+_PATIENCE_SEC = 60.0
+#: How often it comes round while no slot is free.
+_REST_SEC = 5.0
 
 
 @dataclass
@@ -90,6 +94,8 @@ class Consumer(Service):
         serves: bool,
     ) -> None:
         super().__init__("pyoco-consumer", on_failure)
+        # One that waits for the end of a run does not come round.
+        self.patience_sec = _PATIENCE_SEC if serves else None
         self._queue = queue
         self._claims = claims
         self._hints = queue.hints(tags, self._hear)
@@ -164,7 +170,9 @@ class Consumer(Service):
         if not self._is_wanted():
             self._be_busy()
         with self._changed:
-            self._changed.wait_for(lambda: self._is_wanted() or self.is_stopping)
+            self.beat()
+            while not self._changed.wait_for(lambda: self._is_wanted() or self.is_stopping, _REST_SEC):
+                self.beat()
         return not self.is_stopping
 
     def _is_wanted(self) -> bool:
@@ -288,6 +296,7 @@ class Consumer(Service):
         if isinstance(trouble, ResourceMissing):
             with contextlib.suppress(BusError, Unavailable):
                 for tag in self._known:
+                    self.beat()
                     self._queue.ensure(tag)
         self.pause(_TROUBLE_PAUSE_SEC)
         self._look_at = 0.0

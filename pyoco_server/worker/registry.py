@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Changes are written at most this often: hundreds of small runs a second must not write hundreds of records.
 _WRITE_SPACING_SEC = 0.5
+#: How long a write may take, beyond the interval, before the thread counts as stuck: NATS may be away meanwhile.
+_PATIENCE_SEC = 30.0
 #: How long a stop waits for NATS to take the last record.
 _STOPPED_BUDGET_SEC = 3.0
 
@@ -57,6 +59,7 @@ class Registry(Service):
         self._is_draining = False
         self._claiming: set[str] = set()
         self._interval_sec = config.worker_heartbeat_interval_sec
+        self.patience_sec = self._interval_sec + _PATIENCE_SEC
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._log_limit = RateLimit()
@@ -130,6 +133,12 @@ class Registry(Service):
         with self._lock:
             return run_id in self._record.current_run_ids
 
+    @property
+    def running_count(self) -> int:
+        """How many runs this worker executes at the moment."""
+        with self._lock:
+            return len(self._record.current_run_ids)
+
     def write(self, *, budget_sec: float | None = None) -> None:
         """Write the record now.
 
@@ -174,6 +183,7 @@ class Registry(Service):
 
     def _serve(self) -> None:
         while not self.is_stopping:
+            self.beat()
             self._changed.clear()
             try:
                 self.write()

@@ -154,7 +154,8 @@ def _report(bus: Any, config: Any, in_hand: InHand, lost_at: float) -> None:
 def main() -> int:
     """Watch over the worker at the other end of stdin."""
     # A service manager or a terminal sends these to all processes of a worker; the worker decides what they mean.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # SIGABRT is the one of systemd's watchdog: what a worker leaves that has hung is cleared up as well.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGABRT):
         signal.signal(number, signal.SIG_IGN)
     in_hand = listen(sys.stdin.buffer)
     if not in_hand.has_ended and in_hand.worker_id:

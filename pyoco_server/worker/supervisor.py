@@ -93,6 +93,7 @@ class Worker:
         self._bus: Bus | None = None
         self._must_stop = threading.Event()
         self._slots: list[Slot] = []
+        self._has_started = False
 
     def connect(self, timeout_sec: float) -> None:
         """Connect and create what is missing.
@@ -195,7 +196,22 @@ class Worker:
             service.start()
         if config.wheel_sync_enabled:
             self._wheels.start()
+        self._has_started = True
         logger.info("the worker serves %s", ", ".join(options.tags))
+
+    def state(self) -> tuple[bool, str]:
+        """Give whether it serves, and a few words on what it does."""
+        if not self._has_started or self._bus is None:
+            return False, "waits for NATS"
+        total = self._options.concurrency
+        words = f"serves {', '.join(self._options.tags)}: {self._registry.running_count} of {total} slots are busy"
+        return True, words if self._bus.is_connected else f"{words}; NATS is away: {self._bus.last_error}"
+
+    def stuck(self) -> list[str]:
+        """Give the names of the threads that do not come round any more."""
+        if not self._has_started or self._bus is None:
+            return []
+        return [service.name for service in (self._bus.thread, self._registry, self._consumer) if service.is_stuck]
 
     def _wake_slots(self) -> None:
         for slot in self._slots:
