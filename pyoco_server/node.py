@@ -194,7 +194,10 @@ def cluster_of(seeds: Sequence[str], folder: Path) -> str:
 
 
 def _none_in(folder: Path) -> InvalidCommand:
-    return InvalidCommand(f"No NATS node of pyoco-nats runs in {folder}. Name its folder with --datafolder.")
+    return InvalidCommand(
+        f"No NATS node of pyoco-nats runs in {folder}. Name its folder with --datafolder. What something else has "
+        "started that has to stop, too; on a node of pyoco-nats leave --lost then takes it out of the cluster."
+    )
 
 
 def _password(folder: Path) -> str:

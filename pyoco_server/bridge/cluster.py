@@ -14,6 +14,9 @@ from pyoco_server.bridge.client import Bus
 
 #: The account of everybody who names none.
 _ACCOUNT = "$G"
+_NANOSECONDS = 1_000_000_000
+#: A server that its leader has not heard of for so long counts as away; it hears every second.
+SILENT_SEC = 10.0
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,12 @@ class Members:
 
     :param leader: the one that decides where streams lie.
     :param present: those that are there, the leader with them.
+    :param away: those that are not, and have not been removed.
     """
 
     leader: str
     present: frozenset[str]
+    away: frozenset[str]
 
 
 def members(system: Bus) -> Members:
@@ -38,8 +43,16 @@ def members(system: Bus) -> Members:
         lambda: system.request("$SYS.REQ.SERVER.PING.JSZ", json.dumps({"leader_only": True}).encode())
     )
     told: dict[str, Any] = json.loads(answer.data)["data"]["meta_cluster"]
-    others = {peer["name"] for peer in told.get("replicas") or () if not peer.get("offline")}
-    return Members(told["leader"], frozenset({told["leader"], *others}))
+    others = told.get("replicas") or ()
+    away = {peer["name"] for peer in others if _is_away(peer)}
+    return Members(
+        told["leader"], frozenset({told["leader"], *(peer["name"] for peer in others)} - away), frozenset(away)
+    )
+
+
+def _is_away(peer: dict[str, Any]) -> bool:
+    # One that has been killed is called offline much later.
+    return bool(peer.get("offline")) or peer.get("active", 0) / _NANOSECONDS > SILENT_SEC
 
 
 def move_stream(system: Bus, stream: str, server: str) -> None:

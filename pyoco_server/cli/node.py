@@ -55,8 +55,12 @@ Run it on the machine that leaves. Each stream and bucket of which the node has 
 the node is removed from the cluster and stops. When as many nodes as there are replicas would not be left, it is
 refused. At the end it prints {server, moved, pid}. What is left in its folder is of no use: remove it.
 
+A node whose machine is lost cannot leave by itself. Run leave --lost on a node that is left: others get the copies that
+it had, and it prints {server, moved}. That is not needed where a new machine joins under the lost one's name.
+
 examples:
   pyoco-nats leave --confirm
+  pyoco-nats leave --lost n3 --datafolder /var/lib/pyoco-nats --confirm
   pyoco-nats leave --datafolder /var/lib/pyoco-nats --confirm
 """
 
@@ -73,8 +77,11 @@ def add_node_commands(commands: argparse._SubParsersAction[CommandParser]) -> No
         parser.add_argument("nats_args", nargs="*", metavar="NATS_ARG", help="flags of nats-server, after --")
     down = add_subcommand(commands, "down", _down, "stop the NATS node of a folder", _DOWN_EPILOG)
     leave = add_subcommand(commands, "leave", _leave, "take a NATS node out of its cluster for good", _LEAVE_EPILOG)
+    leave.add_argument("--lost", metavar="NAME", help="node that is gone for good, and not that of this machine")
     leave.add_argument(
-        "--stop-anyway", action="store_true", help="keep one replica alone of what would have more than nodes are left"
+        "--stop-anyway",
+        action="store_true",
+        help="keep one replica alone of what would have more than nodes are left; with --lost: give up what has none",
     )
     for parser in (down, leave):
         add_folder(parser)
@@ -180,7 +187,7 @@ def _down(args: argparse.Namespace, config: Config) -> int:
 def _leave(args: argparse.Namespace, config: Config) -> int:
     from pyoco_server.cli.nats_access import PATIENT_BUDGET_SEC, connected
     from pyoco_server.node import running_node, stop_node
-    from pyoco_server.operations.leave import leave
+    from pyoco_server.operations.leave import leave, remove_lost
 
     if not args.confirm:
         args.fail(
@@ -195,6 +202,10 @@ def _leave(args: argparse.Namespace, config: Config) -> int:
         connected(plain, args.parser.prog, budget_sec=PATIENT_BUDGET_SEC) as bus,
         connected(system, args.parser.prog, budget_sec=PATIENT_BUDGET_SEC) as system_bus,
     ):
+        if args.lost is not None:
+            moved = remove_lost(bus, system_bus, args.lost, gives_up=args.stop_anyway)
+            print_json({"server": args.lost, "moved": moved})
+            return EXIT_DONE
         moved = leave(
             bus,
             system_bus,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.cluster import members, move_stream, remove_server, yield_leadership
+from pyoco_server.bridge.cluster import SILENT_SEC, members, move_stream, remove_server, yield_leadership
 from pyoco_server.bridge.overview import StreamFacts, list_streams
 from pyoco_server.bridge.streams import change_stream
 from pyoco_server.errors import BusUnavailable, InvalidCommand
@@ -75,6 +75,42 @@ def _move(
             move_stream(system, stream.name, server)
         _await(bus, stream.name, lambda found: not found.is_moving and server not in _holders(found))
         report(stream.name)
+
+
+def remove_lost(bus: Bus, system: Bus, server: str, *, gives_up: bool) -> list[str]:
+    """Remove a server from the cluster that will not come back; others get the copies that it had, where there are any.
+
+    :param system: a connection of the system account.
+    :param gives_up: whether streams may be given up of which no copy is left.
+    :return: the streams of which it had a copy.
+    :raises InvalidCommand: it is no server of the cluster, or is there, or the only copy of something was there.
+    :raises BusUnavailable: no answer; safe to repeat.
+    """
+    found = members(system)
+    if server in found.present:
+        raise InvalidCommand(
+            f"{server} is there, or was within the last {SILENT_SEC:.0f} s: on its machine, leave without --lost takes "
+            "it out of the cluster and loses nothing."
+        )
+    if server not in found.away:
+        away = f"Away are {', '.join(sorted(found.away))}" if found.away else "None is away"
+        raise InvalidCommand(f"The cluster has no server {server}. {away}.")
+    streams, silent = list_streams(bus)
+    if silent and not gives_up:
+        raise InvalidCommand(
+            f"No server that is left has a copy of {', '.join(silent)}. Start {server} again, or give --stop-anyway "
+            "and restore them from a backup."
+        )
+    held = [stream for stream in streams if server in _holders(stream)]
+    remove_server(system, server)
+    for stream in held:
+        if stream.replica_count <= len(found.present):
+            _await(bus, stream.name, lambda now: not now.is_moving and _is_whole(now) and server not in _holders(now))
+    return [stream.name for stream in held]
+
+
+def _is_whole(stream: StreamFacts) -> bool:
+    return len(_holders(stream)) == stream.replica_count and all(replica.is_current for replica in stream.replicas)
 
 
 def _holders(stream: StreamFacts) -> set[str | None]:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pyoco_server.bridge.cluster import SILENT_SEC
 from pyoco_server.bridge.overview import StreamFacts
 from pyoco_server.bridge.resources import bucket_settings, stream_settings
 from pyoco_server.config import Config
@@ -18,8 +19,6 @@ from pyoco_server.operations.survey import Survey
 
 #: The first nats-server whose messages can expire one by one.
 OLDEST_VERSION = (2, 11)
-#: A copy that its leader has not heard of for so long counts as away; it hears every second.
-_SILENT_SEC = 10.0
 #: Replicas of a cluster; two would tolerate no loss and stop at the first.
 _CLUSTER_REPLICAS = 3
 #: nats-server takes 1000 consumers a stream; clients of 0.5.1 leave some behind for five minutes.
@@ -111,19 +110,25 @@ def _check_replicas_there(survey: Survey) -> Iterator[Finding]:
     behind: defaultdict[str, list[str]] = defaultdict(list)
     for stream in survey.streams:
         for replica in stream.replicas:
-            if replica.is_offline or replica.silent_sec > _SILENT_SEC:
+            if replica.is_offline or replica.silent_sec > SILENT_SEC:
                 away[replica.name].append(stream.name)
             elif not replica.is_current:
                 behind[replica.name].append(stream.name)
         if survey.server.cluster is not None and stream.leader is None:
             text = "It has no leader: most of the servers that hold it are away."
             yield fault("no-leader", stream.name, text, "start the NATS servers that are away")
+        elif survey.server.cluster is not None and not stream.is_moving:
+            copy_count = 1 + len(stream.replicas)
+            if copy_count < stream.replica_count:
+                text = f"It has {copy_count} copies of {stream.replica_count}: too few servers are left for more."
+                yield warning("copies-missing", stream.name, text, "pyoco-nats join, on another machine")
         if stream.is_moving:
             text = "Copies of it are being made or given up; until that is over, it may be away with a single server."
             yield warning("moving", stream.name, text, "wait, then look again: pyoco-nats doctor")
     for name, streams in away.items():
         text = f"The server is away: {len(streams)} streams and buckets have one copy less ({', '.join(streams)})."
-        yield warning("server-away", name, text, "pyoco-nats up, on that machine")
+        remedy = f"start it again; if it is gone for good: pyoco-nats leave --lost {name} --confirm, on another node"
+        yield warning("server-away", name, text, remedy)
     for name, streams in behind.items():
         text = f"The server has not yet all of {', '.join(streams)}."
         yield warning("server-behind", name, text, "wait, then look again: pyoco-nats doctor")
