@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ _WINDOW_BYTES = 4 * 1024 * 1024
 #: last one the server goes through all of a large stream.
 _SILENCE_SEC = 120.0
 _LOOK_SEC = 0.02
+#: In a cluster another server than ours may take an archive, and ours hears a moment later where.
+_HEARD_OF_SEC = 10.0
 #: The status of what comes after the last chunk.
 _END = "204"
 #: The net below all that: no stream takes as long.
@@ -67,15 +70,28 @@ def restore_stream(bus: Bus, archived: Archived, chunks: Iterable[bytes]) -> dic
     """
     body = {"config": archived.settings, "state": archived.state}
     inbox = bus.api(f"STREAM.RESTORE.{archived.settings['name']}", body)["deliver_subject"]
+    give_up_at = time.monotonic() + _HEARD_OF_SEC
     for chunk in chunks:
-        _hand_over(bus, inbox, chunk)
-    state: dict[str, Any] = _hand_over(bus, inbox, b"").get("state") or {}
+        hand_over(bus, inbox, chunk, give_up_at)
+        # Whoever takes the archive is known now: when nobody takes it any more he has ended.
+        give_up_at = 0.0
+    state: dict[str, Any] = hand_over(bus, inbox, b"", give_up_at).get("state") or {}
     return state
 
 
-def _hand_over(bus: Bus, inbox: str, chunk: bytes) -> dict[str, Any]:
-    answer = bus.call(bus.request(inbox, chunk, timeout_sec=_SILENCE_SEC), timeout_sec=_SILENCE_SEC + 5)
-    return api_answer(answer.data, inbox) if answer.data else {}
+def hand_over(bus: Bus, inbox: str, chunk: bytes, give_up_at: float) -> dict[str, Any]:
+    """Hand a piece over, again as long as there is nobody who takes it, until a time of ``time.monotonic()``."""
+    while True:
+        try:
+            answer = bus.call(bus.request(inbox, chunk, timeout_sec=_SILENCE_SEC), timeout_sec=_SILENCE_SEC + 5)
+            return api_answer(answer.data, inbox) if answer.data else {}
+        except BusTimeout:
+            # It may have come, and would be there twice.
+            raise
+        except BusUnavailable:
+            if time.monotonic() >= give_up_at:
+                raise
+        time.sleep(_LOOK_SEC)
 
 
 class _Reader:
