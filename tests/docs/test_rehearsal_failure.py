@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 
@@ -11,21 +10,6 @@ from tests.support.machines import Machine
 from tests.support.rehearsal import Rehearsal
 
 pytestmark = pytest.mark.long
-
-
-def fire(machine: Machine) -> subprocess.CompletedProcess[str]:
-    """Do what cron does: carry out the line of the file, with the variables that stand above it and no others."""
-    *settings, line = (machine.root / "etc/cron.d/nightly").read_text().splitlines()
-    return subprocess.run(
-        ["/bin/sh", "-c", line.split(None, 6)[6]],
-        env=dict(setting.split("=", 1) for setting in settings),
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def logged(machine: Machine) -> list[dict[str, str]]:
@@ -37,7 +21,7 @@ def test_a_run_from_cron_fails_and_is_explained_and_mended(rehearsal: Rehearsal)
     rehearsal.install()
     rehearsal.play("## Submit from cron")
     # Both fire, and it is one run.
-    mails = [fire(machine) for machine in (n1, n2)]
+    mails = [rehearsal.fire(name, "nightly") for name in ("n1", "n2")]
     (run_id,) = {run["run_id"] for machine in (n1, n2) for run in logged(machine)}
     for mail in mails:
         assert mail.returncode == 1 and f"ERR-PYOCO-RUN Run {run_id} ended as FAILED: 'amount'" in mail.stderr
@@ -61,5 +45,5 @@ def test_a_run_from_cron_fails_and_is_explained_and_mended(rehearsal: Rehearsal)
     (told,) = rehearsal.play("## Mend it and run it again", purge)
     assert json.loads(told) == {"deleted": 0}
     # The key still names the first run: what cron submits for this day stays what it was.
-    assert fire(n1).returncode == 1
+    assert rehearsal.fire("n1", "nightly").returncode == 1
     rehearsal.play("## Keep it well")

@@ -44,15 +44,17 @@ class Handbook:
         """Give the blocks under a heading."""
         return blocks(section(self._text, heading))
 
-    def play(self, heading: str, number: int | None = None, **words: str) -> list[str]:
+    def play(self, heading: str, number: int | None = None, *, only: str | None = None, **words: str) -> list[str]:
         """Carry out what stands under a heading; all of it, or one block.
 
+        :param only: a machine: what stands there for others is left out.
         :param words: what is put in for words in capitals, such as the id of a run.
         :return: what was printed, by each machine of each block.
         """
         found = self.blocks(heading)
         chosen = found if number is None else [found[number]]
-        return [self.carry_out(block, machine, **words) for block in chosen for machine in block.machines or (None,)]
+        places = [(block, machine) for block in chosen for machine in block.machines or (None,)]
+        return [self.carry_out(block, place, **words) for block, place in places if only in (None, place)]
 
     def carry_out(self, block: Block, machine: str | None, *, status: int = 0, **words: str) -> str:
         """Carry out a block on one machine; ``None`` = in the clone."""

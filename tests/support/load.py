@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,12 @@ class Load:
             assert 1 <= noted[key] <= runs[run_id]["attempt"], (run_id, noted[key], runs[run_id])
         assert set(noted) == set(self.accepted), "a run was executed of which nobody was told"
         return runs
+
+    def check_restored(self, keys: Collection[str]) -> None:
+        """See that these runs are there again, and COMPLETED."""
+        runs = [self._ended(self.accepted[key]) for key in keys]
+        assert {run["status"] for run in runs} == {"COMPLETED"}
+        assert set(keys) <= set(self._ledger.read_text().split())
 
     def _ended(self, run_id: str) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:

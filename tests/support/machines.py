@@ -35,6 +35,8 @@ _STAND_INS = {
     "scp": f'{_PYTHON} -m tests.support.scp "$@"',
     # Everything runs as whoever runs the tests.
     "useradd": "true",
+    # What it would bring the test has brought.
+    "git": "true",
     "chown": "true",
 }
 
@@ -91,6 +93,7 @@ class Machine:
             "etc/cron.d",
             "var/log/journal",
             "var/lib",
+            "var/tmp",
             "root",
             "opt",
             "stand-ins",
