@@ -78,6 +78,11 @@ def durable(tag: str) -> str:
     return f"pyoco_workers_{tag}"
 
 
+def tag_of(durable_name: str) -> str:
+    """Give the tag whose workers share a pull consumer."""
+    return durable_name.removeprefix(durable(""))
+
+
 def logs_subject(run_id: str) -> str:
     return f"{LOGS_PREFIX}.{run_id}"
 

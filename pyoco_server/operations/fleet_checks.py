@@ -30,9 +30,9 @@ def check_settings(config: Config) -> Iterator[Finding]:
 
 def check_jobs(survey: Survey, config: Config) -> Iterator[Finding]:
     """Find jobs that wait and that nobody will take."""
-    served = {tag for sight in survey.workers if sight.view.is_alive for tag in sight.view.tags}
+    served = survey.served_tags
     for consumer in survey.consumers:
-        tag = consumer.name.removeprefix(names.durable(""))
+        tag = names.tag_of(consumer.name)
         if consumer.waiting_count and tag not in served:
             text = f"Jobs wait ({consumer.waiting_count}), and no worker serves the tag {tag}."
             yield warning("no-worker", tag, text, f"pyoco-worker --tags {tag}")

@@ -156,6 +156,9 @@ def _check_stream(stream: StreamFacts, wanted: dict[str, Any], survey: Survey, c
         yield mendable("replicas", stream.name, text, num_replicas=replicas)
     if stream.name == names.bucket_stream(config.runs_kv_bucket):
         yield from _check_runs(stream, config)
+    if stream.name == names.LOGS_STREAM and not found.get("allow_direct"):
+        text = "It gives its messages one by one only: what a run has printed is slow to read."
+        yield mendable("no-direct-get", stream.name, text, allow_direct=True)
     if stream.name == names.bucket_stream(config.workers_kv_bucket) and found.get("max_age", 0) > 0:
         text = f"It forgets workers after {found['max_age'] / 1e9:g} s: those that are lost are not shown."
         yield mendable("workers-forgotten", stream.name, text, max_age=0)

@@ -25,6 +25,7 @@ from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.errors import ResourceMissing
 from pyoco_server.operations.attention import WorkerView, worker_views
 from pyoco_server.operations.monitoring import NodeFacts, read_node
+from pyoco_server.operations.polled_tags import polled_tags
 from pyoco_server.ports import answers_at
 from pyoco_server.stores.queue import Queue, TagCount
 from pyoco_server.stores.storage import Storage, nearly_full
@@ -58,6 +59,7 @@ class Survey:
     :param silent_monitors: monitoring ports that were named and tell nothing.
     :param nodes: the servers whose monitoring port was found.
     :param silent_streams: streams of which no server tells more than their names.
+    :param polled_tags: tags that workers serve which ask over HTTP, of those that nobody else serves.
     :param lost_jobs: tags with jobs that nobody holds and that will not be handed out again.
     :param full: what is near its limit.
     :param clock_ahead_sec: how far the clock of this machine is ahead of that of NATS; ``None`` without a stream.
@@ -71,6 +73,7 @@ class Survey:
     silent_streams: list[str]
     consumers: list[ConsumerFacts]
     workers: list[WorkerSight]
+    polled_tags: set[str]
     lost_jobs: list[TagCount]
     full: list[Storage]
     clock_ahead_sec: float | None
@@ -85,6 +88,11 @@ class Survey:
             return 1
         told = [node.cluster_size for node in self.nodes if node.cluster == self.server.cluster]
         return max(told, default=None)
+
+    @property
+    def served_tags(self) -> set[str]:
+        """The tags that somebody serves."""
+        return self.polled_tags | _registered_tags(self.workers)
 
     def stream(self, name: str) -> StreamFacts | None:
         """Give a stream; ``None`` when there is none of this name."""
@@ -103,6 +111,9 @@ def look(bus: Bus, config: Config, monitors: Sequence[str] | None = None) -> Sur
     is_queue_there = any(stream.name == names.WORK_STREAM for stream in streams)
     urls = [url.strip() for url in config.nats_url.split(",")]
     clock_ahead_sec = _clock_ahead(bus, streams[0].name) if streams else None
+    server_now = time.time() - (clock_ahead_sec or 0.0)
+    consumers = list_consumers(bus, names.WORK_STREAM) if is_queue_there else []
+    workers = _workers(bus, config, server_now)
     return Survey(
         server=server,
         silent_urls=[_public(url) for url in urls if not answers_at(_with_scheme(url))],
@@ -110,8 +121,9 @@ def look(bus: Bus, config: Config, monitors: Sequence[str] | None = None) -> Sur
         nodes=_nodes(server, urls, monitors),
         streams=streams,
         silent_streams=silent,
-        consumers=list_consumers(bus, names.WORK_STREAM) if is_queue_there else [],
-        workers=_workers(bus, config, time.time() - (clock_ahead_sec or 0.0)),
+        consumers=consumers,
+        workers=workers,
+        polled_tags=polled_tags(bus, config, consumers, _registered_tags(workers), server_now),
         lost_jobs=_lost_jobs(Queue(bus, config)) if is_queue_there else [],
         full=nearly_full(bus, config),
         clock_ahead_sec=clock_ahead_sec,
@@ -154,6 +166,10 @@ def _workers(bus: Bus, config: Config, server_now: float) -> list[WorkerSight]:
         WorkerSight(view, server_now - entry.stored_at, _ahead_by(entry.record, entry.stored_at))
         for view, entry in entries
     ]
+
+
+def _registered_tags(workers: Sequence[WorkerSight]) -> set[str]:
+    return {tag for sight in workers if sight.view.is_alive for tag in sight.view.tags}
 
 
 def _ahead_by(record: WorkerRecord, stored_at: float) -> float | None:

@@ -158,6 +158,20 @@ class Queue:
         """
         return self._look(lambda: self._bus.following(names.WORK_STREAM, subject or self._subjects, seq))
 
+    def stored_jobs(self, subject: str) -> Iterator[Stored]:
+        """Read the queued jobs of one tag as they are stored, oldest first, one request each.
+
+        :raises BusUnavailable: no answer.
+        """
+        seq = 1
+        while True:
+            try:
+                stored = self._bus.following(names.WORK_STREAM, subject, seq)
+            except KeyMissing:
+                return
+            yield stored
+            seq = stored.seq + 1
+
     def job_at(self, seq: int) -> Stored | None:
         """Read the job of this sequence; ``None`` when it is gone.
 

@@ -76,6 +76,7 @@ def test_settings_of_an_older_fleet_are_mended_and_what_is_stored_stays(clinic: 
         ("workers-forgotten", "KV_pyoco_workers"),
         ("no-limit", "PYOCO_DLQ"),
         ("no-limit", "PYOCO_LOGS"),
+        ("no-direct-get", "PYOCO_LOGS"),
     }
     assert found.found == wrong
     assert all(finding["fixable"] for finding in found.findings)
@@ -83,6 +84,7 @@ def test_settings_of_an_older_fleet_are_mended_and_what_is_stored_stays(clinic: 
     assert (mended.status, mended.found, mended.fixed) == (0, set(), wrong)
     assert clinic.settings("KV_pyoco_runs")["allow_msg_ttl"] is True
     assert clinic.settings("KV_pyoco_workers")["max_age"] == 0
+    assert clinic.settings("PYOCO_LOGS")["allow_direct"] is True
     # Limits that its operator has set are as they were.
     letters = clinic.settings("PYOCO_DLQ")
     assert (letters["max_msgs"], letters["max_age"]) == (7, 7 * 86_400 * SECOND)
@@ -164,6 +166,22 @@ def test_jobs_that_nobody_will_take_are_told(clinic: Clinic) -> None:
         clinic.queue(tag)
     clinic.put_worker("w1", time.time(), tags=["cpu"])
     assert clinic.doctor().found == {("no-worker", "gpu")}
+
+
+def test_a_tag_is_served_where_a_worker_that_asks_over_http_has_one_of_its_runs(clinic: Clinic) -> None:
+    leased = {"lease_reply": "$JS.ACK.x", "lease_until": time.time() + 60}
+    for tag, lease, workflow in (
+        ("polled", leased, None),
+        # Its worker is gone.
+        ("left", {**leased, "lease_until": time.time() - 1}, None),
+        # What waits has a flow.yaml, which such a worker is not given.
+        ("yaml", leased, "flow: {}"),
+    ):
+        clinic.serve_tag(tag)
+        clinic.queue_run(tag, status="RUNNING", **lease)
+        assert clinic.take(tag)
+        clinic.queue_run(tag, workflow_yaml=workflow, status="PENDING")
+    assert clinic.doctor().found == {("no-worker", "left"), ("no-worker", "yaml")}
 
 
 def test_jobs_that_were_handed_out_too_often_are_told(clinic: Clinic) -> None:

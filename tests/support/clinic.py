@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from pyoco_server.bridge.overview import list_streams
 from pyoco_server.bridge.resources import ensure_consumer, ensure_resources
 from pyoco_server.bridge.streams import change_stream
 from pyoco_server.config import Config
+from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.runs import Snapshot
 from pyoco_server.service import Deadline
 from pyoco_server.stores.queue import Queue
 from tests.support.commands import run
@@ -74,10 +78,21 @@ class Clinic:
     def queue(self, tag: str) -> None:
         self.bus.write(Write(f"pyoco.work.{tag}", b"{}"))
 
+    def queue_run(self, tag: str, workflow_yaml: str | None = None, **fields: Any) -> None:
+        """Store a run with these fields of its snapshot, and queue its job."""
+        job = Job(str(uuid.uuid4()), "main", tag, [tag], {}, time.time(), workflow_yaml=workflow_yaml)
+        snapshot = Snapshot.pending(job, origin="test", tasks=[], now=time.time()).to_document()
+        self.bus.write(Write(f"$KV.pyoco_runs.{job.run_id}", json.dumps({**snapshot, **fields}).encode()))
+        self.bus.write(Write(f"pyoco.work.{tag}", job.to_bytes()))
+
+    def take(self, tag: str) -> bool:
+        """Take a job and keep it."""
+        return Queue(self.bus, self._config).pull(tag, wait_sec=5) is not None
+
     def exhaust(self, tag: str) -> None:
         """Take a job as a worker does that dies, and wait until its lease is over."""
         queue = Queue(self.bus, self._config)
-        assert queue.pull(tag, wait_sec=5) is not None
+        assert self.take(tag)
         eventually(lambda: queue.tag_counts()[0].lost_count, what="a job that is not handed out again")
 
     def put_worker(self, worker_id: str, seen_at: float, **fields: Any) -> None:
