@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ import nats.aio.msg
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import TTL_HEADER, Change, delivery_counts, pending_count, stored_at
+from pyoco_server.contract import names
 from pyoco_server.errors import BusUnavailable, PyocoServerError
 
 #: Messages asked for at a time; a reader that is slow is never sent more.
@@ -63,6 +66,8 @@ class Feed:
             "inactive_threshold": int(_INACTIVE_SEC * 1e9),
             "replay_policy": "instant",
             "filter_subject": self._subject,
+            # So that others see who reads.
+            "description": f"{names.GATEWAY} {socket.gethostname()}:{os.getpid()}",
         }
         if self._after_seq:
             config.update(deliver_policy="by_start_sequence", opt_start_seq=self._after_seq + 1)

@@ -82,6 +82,7 @@ class ConsumerFacts:
 
     :param waiting_count: messages that it has not handed out yet.
     :param in_work_count: messages that were handed out and have not been ended.
+    :param pull_count: requests for messages that wait to be answered: somebody reads.
     :param delivered_seq: the highest sequence that was handed out.
     """
 
@@ -91,6 +92,7 @@ class ConsumerFacts:
     waiting_count: int
     in_work_count: int
     redelivered_count: int
+    pull_count: int
     delivered_seq: int
 
     @property
@@ -140,6 +142,7 @@ def list_consumers(bus: Bus, stream: str) -> list[ConsumerFacts]:
             waiting_count=int(info["num_pending"]),
             in_work_count=int(info["num_ack_pending"]),
             redelivered_count=int(info["num_redelivered"]),
+            pull_count=int(info.get("num_waiting", 0)),
             delivered_seq=int(info["delivered"]["stream_seq"]),
         )
         for info in _pages(bus, f"CONSUMER.LIST.{stream}", lambda page: page.get("consumers") or [])

@@ -28,7 +28,7 @@ examples:
   pyoco-nats backup "/backup/$(date +%F)" >/dev/null
 """
 _RESTORE_EPILOG = """\
-Stop workers and gateways before; while a worker runs nothing is restored. All files are checked before the first
+Stop workers and gateways before; while one of them runs nothing is restored. All files are checked before the first
 stream is made. Streams that are there are left alone, and nothing is restored, unless --replace --confirm has them
 removed; a restore that was interrupted is repeated in that way. At the end it prints {folder, streams}.
 
@@ -54,6 +54,11 @@ def add_restore(commands: argparse._SubParsersAction[CommandParser]) -> CommandP
     _add_shared(parser, "input", "folder that backup has made")
     parser.add_argument("--replace", action="store_true", help="remove what is there under the same names")
     parser.add_argument("--confirm", action="store_true", help="say that --replace is meant")
+    parser.add_argument(
+        "--despite-gateways",
+        action="store_true",
+        help="restore although gateways run; what they accept meanwhile may be lost",
+    )
     return parser
 
 
@@ -91,6 +96,7 @@ def _restore(args: argparse.Namespace, config: Config) -> int:
             folder,
             args.stream,
             replaces=args.replace,
+            lets_gateways_run=args.despite_gateways,
             report=lambda stream: _tell("restored", stream),
         )
     return _end(folder, restored)

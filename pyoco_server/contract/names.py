@@ -73,6 +73,10 @@ def hint_subject(work_subject: str) -> str:
     return f"{_HINT_ROOT}.{work_subject}"
 
 
+#: How the consumers are described by which a gateway follows buckets; behind it stands which one it is.
+GATEWAY = "pyoco-gateway"
+
+
 def durable(tag: str) -> str:
     """Give the name of the pull consumer that all workers of a tag share."""
     return f"pyoco_workers_{tag}"

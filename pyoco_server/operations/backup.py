@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.overview import list_streams, server_facts
+from pyoco_server.bridge.overview import list_consumers, list_streams, server_facts
 from pyoco_server.bridge.resources import replicas_wanted
 from pyoco_server.bridge.snapshots import Archived, restore_stream, save_stream
 from pyoco_server.bridge.translate import NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED
@@ -66,13 +66,22 @@ def save(bus: Bus, folder: Path, chosen: Sequence[str], report: Report) -> list[
 
 
 def restore(
-    bus: Bus, config: Config, folder: Path, chosen: Sequence[str], *, replaces: bool, report: Report
+    bus: Bus,
+    config: Config,
+    folder: Path,
+    chosen: Sequence[str],
+    *,
+    replaces: bool,
+    lets_gateways_run: bool,
+    report: Report,
 ) -> list[SavedStream]:
     """Make the streams of a backup again, with what they held.
 
     :param chosen: names of streams or buckets; none = all of the backup.
     :param replaces: whether streams that are there are removed before.
-    :raises InvalidCommand: the backup is not whole, a worker runs, or a stream is there and must not be replaced.
+    :param lets_gateways_run: whether gateways may go on; what they accept meanwhile may be lost.
+    :raises InvalidCommand: the backup is not whole, a worker or gateway runs, or a stream is there and must not be
+        replaced.
     :raises BusError: the server cannot.
     :raises BusUnavailable: the connection was lost; what was restored until then stays.
     """
@@ -82,6 +91,8 @@ def restore(
     for stream in wanted:
         check_archive(folder, stream)
     refuse_running_workers(bus, config)
+    if not lets_gateways_run:
+        refuse_running_gateways(bus, config)
     present, silent = list_streams(bus)
     there = {stream.name for stream in present} | set(silent)
     blocking = [stream.name for stream in wanted if stream.name in there]
@@ -138,6 +149,27 @@ def refuse_running_workers(bus: Bus, config: Config) -> None:
     ]
     if live:
         raise InvalidCommand(f"Workers are running: {', '.join(sorted(live))}. Stop them, and the gateways, too.")
+
+
+def refuse_running_gateways(bus: Bus, config: Config) -> None:
+    """Make sure that nobody submits to what is about to be replaced.
+
+    Gateways of 0.5.1 are not seen.
+
+    :raises InvalidCommand: a gateway follows the runs; it is named.
+    """
+    try:
+        consumers = list_consumers(bus, names.bucket_stream(config.runs_kv_bucket))
+    except ResourceMissing:
+        return
+    # A backup brings the consumers that gateways had when it was made, and from those nobody reads.
+    told = [str(consumer.settings.get("description", "")) for consumer in consumers if consumer.pull_count]
+    live = {text.removeprefix(names.GATEWAY).strip() for text in told if text.startswith(names.GATEWAY)}
+    if live:
+        raise InvalidCommand(
+            f"Gateways are running: {', '.join(sorted(live))}. Stop them, or give --despite-gateways and lose what "
+            "they accept meanwhile."
+        )
 
 
 def _save(bus: Bus, folder: Path, name: str) -> SavedStream:

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 import pytest
 
 from pyoco_server.bridge.messages import Write
+from pyoco_server.client.http import PyocoHttpClient
+from pyoco_server.errors import GatewayRefused
+from tests.conftest import Gateway
 from tests.support.clinic import Clinic
 from tests.support.commands import Daemon, reason, run
 from tests.support.nats import NatsServer
@@ -146,6 +150,36 @@ def test_nothing_is_restored_while_a_worker_runs(target: Clinic, backup: Path, t
     assert reason(done.stderr) == "ERR-PYOCO-0018 Workers are running: w1. Stop them, and the gateways, too."
     assert set(streams(target)) == {"KV_pyoco_workers"}
     target.put_worker("w1", time.time(), state="STOPPED_GRACEFUL")
+    assert ask(target, *words, cwd=tmp_path).returncode == 0
+
+
+def listed(client: PyocoHttpClient) -> list[str]:
+    """Give the runs that a gateway lists; while it loads them it lists none."""
+    try:
+        return [run["run_id"] for run in client.list_runs()]
+    except GatewayRefused:
+        return []
+
+
+def test_nothing_is_restored_while_a_gateway_runs_unless_that_is_said(
+    nats: NatsServer, target: Clinic, gateway: Gateway, client: PyocoHttpClient, tmp_path: Path
+) -> None:
+    early = client.submit_run("main", {}, tag="t")["run_id"]
+    assert ask(target, "backup", "saved", cwd=tmp_path).returncode == 0
+    late = client.submit_run("main", {}, tag="t")["run_id"]
+    words = ["restore", "saved", "--replace", "--confirm"]
+    done = ask(target, *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    pid = gateway.daemon.process.pid
+    assert reason(done.stderr).startswith(
+        f"ERR-PYOCO-0018 Gateways are running: {socket.gethostname()}:{pid}. Stop them"
+    )
+    assert client.get_run(late)["status"] == "PENDING"
+    assert ask(target, *words, "--despite-gateways", cwd=tmp_path).returncode == 0
+    # It goes on with what was restored, and shows nothing else.
+    eventually(lambda: listed(client) == [early], what="the list of the backup", timeout_sec=PATIENCE_SEC)
+    assert client.submit_run("main", {}, tag="t")["status"] == "PENDING"
+    gateway.daemon.stop()
     assert ask(target, *words, cwd=tmp_path).returncode == 0
 
 

@@ -68,6 +68,7 @@ class Facts:
             text = re.sub(rf"(?<![\w./-]){name}(?![\w-])|(?<=//){name}(?![\w-])", address, text)
         own = f"--unit-dir {self.root}/etc/systemd/system --server-name {self.address} --http-port {self.http_port}"
         text = re.sub(r"(pyoco-nats service install)(?![\w ]*--unit-dir)", rf"\1 {own}", text)
+        text = text.replace("127.0.0.1:8222", f"127.0.0.1:{self.http_port}")
         return text.replace("0.0.0.0", self.address)
 
 
