@@ -84,6 +84,8 @@ class ConsumerFacts:
     :param in_work_count: messages that were handed out and have not been ended.
     :param pull_count: requests for messages that wait to be answered: somebody reads.
     :param delivered_seq: the highest sequence that was handed out.
+    :param idle_sec: since when it has handed out nothing, as far as its server remembers: since its start, or since the
+        consumer was made.
     """
 
     name: str
@@ -94,6 +96,7 @@ class ConsumerFacts:
     redelivered_count: int
     pull_count: int
     delivered_seq: int
+    idle_sec: float
 
     @property
     def ack_wait_sec(self) -> float:
@@ -144,10 +147,16 @@ def list_consumers(bus: Bus, stream: str) -> list[ConsumerFacts]:
             redelivered_count=int(info["num_redelivered"]),
             pull_count=int(info.get("num_waiting", 0)),
             delivered_seq=int(info["delivered"]["stream_seq"]),
+            idle_sec=_idle_sec(info),
         )
         for info in _pages(bus, f"CONSUMER.LIST.{stream}", lambda page: page.get("consumers") or [])
     ]
     return sorted(found, key=lambda consumer: consumer.name)
+
+
+def _idle_sec(info: dict[str, Any]) -> float:
+    told = [info["created"], info["delivered"].get("last_active"), info["ack_floor"].get("last_active")]
+    return unix_seconds(info["ts"]) - max(unix_seconds(moment) for moment in told if moment)
 
 
 def _pages(bus: Bus, endpoint: str, read: Callable[[dict[str, Any]], list[Any]]) -> Iterator[Any]:

@@ -73,6 +73,13 @@ def change_consumer(bus: Bus, stream: str, consumer: str, changes: Mapping[str, 
     bus.api(endpoint, {"stream_name": stream, "config": {**settings, **changes}, "action": "update"})
 
 
+def remove_unused_consumer(bus: Bus, stream: str, consumer: str) -> None:
+    """Remove a consumer, unless it has something to hand out or somebody asks it."""
+    info = bus.api(f"CONSUMER.INFO.{stream}.{consumer}")
+    if not (info["num_pending"] or info["num_ack_pending"] or info.get("num_waiting")):
+        bus.api(f"CONSUMER.DELETE.{stream}.{consumer}")
+
+
 def _is_there(bus: Bus, stream: str, seq: int) -> bool:
     try:
         return bus.following(stream, ">", seq).seq == seq

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.overview import server_facts
 from pyoco_server.bridge.resources import ensure_stream
-from pyoco_server.bridge.streams import change_consumer, change_stream
+from pyoco_server.bridge.streams import change_consumer, change_stream, remove_unused_consumer
 from pyoco_server.config import Config
 from pyoco_server.errors import BusError, BusUnavailable
 from pyoco_server.operations.findings import Change, Finding, Severity, fault
-from pyoco_server.operations.fleet_checks import check_clocks, check_jobs, check_settings, check_workers
+from pyoco_server.operations.fleet_checks import check_clocks, check_jobs, check_settings, check_tags, check_workers
 from pyoco_server.operations.stream_checks import check_consumers, check_servers, check_streams
 from pyoco_server.operations.survey import Survey, look
 from pyoco_server.service import Deadline
@@ -51,6 +51,7 @@ def diagnose(survey: Survey, config: Config) -> list[Finding]:
         *check_streams(survey, config),
         *check_consumers(survey, config),
         *check_jobs(survey, config),
+        *check_tags(survey, config),
         *check_workers(survey),
         *check_clocks(survey, config),
     ]
@@ -86,7 +87,9 @@ def mend(
 
 
 def _apply(bus: Bus, config: Config, change: Change) -> None:
-    if not change.settings:
+    if change.consumer is not None and not change.settings:
+        remove_unused_consumer(bus, change.stream, change.consumer)
+    elif not change.settings:
         ensure_stream(bus, config, change.stream)
     elif change.consumer is not None:
         change_consumer(bus, change.stream, change.consumer, change.settings)

@@ -30,7 +30,8 @@ class Change:
 
     :param stream: the stream whose settings are changed.
     :param consumer: one of its consumers, when it is that one's settings.
-    :param settings: in the server's words and units; empty = the stream is missing, and is created.
+    :param settings: in the server's words and units; empty = the stream is missing, and is created, or the consumer is
+        of no use, and is removed.
     """
 
     stream: str

@@ -11,7 +11,7 @@ from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.errors import InvalidSetting
 from pyoco_server.operations.attention import lost_workers, out_of_sync
-from pyoco_server.operations.findings import Finding, fault, warning
+from pyoco_server.operations.findings import Finding, fault, mendable, warning
 from pyoco_server.operations.survey import Survey
 from pyoco_server.states import WorkerState
 
@@ -40,6 +40,24 @@ def check_jobs(survey: Survey, config: Config) -> Iterator[Finding]:
         tag = count.subject.removeprefix(f"{config.work_subject_prefix}.")
         text = f"Jobs ({count.lost_count}) were handed out {count.max_deliver} times, and are not handed out again."
         yield warning("stuck-jobs", tag, text, "pyoco-server up: a gateway ends their runs")
+
+
+def check_tags(survey: Survey, config: Config) -> Iterator[Finding]:
+    """Find consumers of tags that nobody uses any more: a stream takes a thousand of them.
+
+    A worker makes the consumer of its tag when it starts. So it is of no use where no worker is known to have served
+    the tag, which is forgotten after a week, and nothing of the tag lies in the queue.
+    """
+    known = {tag for sight in survey.workers for tag in sight.view.tags}
+    stuck = {count.subject for count in survey.lost_jobs}
+    for consumer in survey.consumers:
+        tag = names.tag_of(consumer.name)
+        is_empty = not (consumer.waiting_count or consumer.in_work_count)
+        is_stuck = consumer.settings.get("filter_subject") in stuck
+        if is_empty and not is_stuck and tag not in known and consumer.idle_sec > config.worker_retention_sec:
+            days = consumer.idle_sec / 86_400
+            text = f"Nobody has served or used the tag {tag} for {days:.0f} days."
+            yield mendable("tag-unused", consumer.stream, text, consumer=consumer.name)
 
 
 def check_workers(survey: Survey) -> Iterator[Finding]:

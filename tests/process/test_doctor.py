@@ -168,6 +168,21 @@ def test_jobs_that_nobody_will_take_are_told(clinic: Clinic) -> None:
     assert clinic.doctor().found == {("no-worker", "gpu")}
 
 
+def test_a_tag_that_nobody_uses_any_more_is_told_and_forgotten_by_fix(clinic: Clinic) -> None:
+    for tag in ("known", "unused", "waiting"):
+        clinic.serve_tag(tag)
+    clinic.put_worker("w1", time.time(), state="STOPPED_GRACEFUL", tags=["known"])
+    clinic.queue("waiting")
+    # Not yet: somebody may come back.
+    assert clinic.doctor().found == {("no-worker", "waiting")}
+    week = {"PYOCO_WORKER_RETENTION_SEC": "0.1"}
+    unused = ("tag-unused", "pyoco_workers_unused")
+    assert clinic.doctor(**week).found == {("no-worker", "waiting"), unused}
+    assert clinic.doctor("--fix", **week).fixed == {unused}
+    left = {consumer["name"] for consumer in clinic.bus.api("CONSUMER.LIST.PYOCO_WORK")["consumers"]}
+    assert left == {"pyoco_workers_known", "pyoco_workers_waiting"}
+
+
 def test_a_tag_is_served_where_a_worker_that_asks_over_http_has_one_of_its_runs(clinic: Clinic) -> None:
     leased = {"lease_reply": "$JS.ACK.x", "lease_until": time.time() + 60}
     for tag, lease, workflow in (
