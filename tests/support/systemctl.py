@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.unit import note_state
 from tests.support.waiting import eventually
 
 #: So long a unit may take to start or to stop; longer than any unit allows itself.
@@ -23,7 +24,7 @@ def start(root: Path, unit: str) -> None:
         sys.exit(f"Unit {unit}.service could not be found.")
     if state(root, unit) in ("active", "activating"):
         return
-    _note(root, unit, "activating")
+    note_state(root, unit, "activating")
     subprocess.Popen(
         [sys.executable, "-m", "tests.support.unit", unit],
         stdin=subprocess.DEVNULL,
@@ -48,11 +49,6 @@ def state(root: Path, unit: str) -> str:
     with contextlib.suppress(FileNotFoundError):
         return (root / "run" / unit).read_text()
     return "inactive"
-
-
-def _note(root: Path, unit: str, text: str) -> None:
-    (root / "run").mkdir(exist_ok=True)
-    (root / "run" / unit).write_text(text)
 
 
 def main(words: list[str]) -> int:

@@ -28,6 +28,14 @@ _STOP_SEC = "90"
 _LOOK_SEC = 0.05
 
 
+def note_state(root: Path, unit: str, state: str) -> None:
+    """Write down how a unit is; whoever reads it meanwhile reads the one or the other."""
+    (root / "run").mkdir(exist_ok=True)
+    new = root / "run" / f"{unit}.{os.getpid()}"
+    new.write_text(state)
+    new.replace(root / "run" / unit)
+
+
 class Unit:
     """What the file of a unit says."""
 
@@ -92,7 +100,6 @@ class Care:
         self._unit = unit
         self._is_stopping = False
         self._stop_until = 0.0
-        self._state = unit.root / "run" / unit.name
         self._pid = unit.root / "run" / f"{unit.name}.pid"
 
     def run(self) -> None:
@@ -103,7 +110,7 @@ class Care:
             self._pause(self._unit.seconds("RestartSec", "0.1"))
             status = 0 if self._is_stopping else self._run_once()
         self._pid.unlink()
-        self._state.write_text("failed" if status and not self._is_stopping else "inactive")
+        note_state(self._unit.root, self._unit.name, "failed" if status and not self._is_stopping else "inactive")
 
     def _has_to_start_again(self, status: int) -> bool:
         again = self._unit.last("Restart", "no")
@@ -127,7 +134,7 @@ class Care:
                     command, env=env, cwd=self._unit.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
                 )
             if self._unit.last("Type", "simple") != "notify":
-                self._state.write_text("active")
+                note_state(self._unit.root, self._unit.name, "active")
             threading.Thread(target=self._listen, args=(notices,), daemon=True).start()
             while process.poll() is None and not self._is_stopping:
                 time.sleep(_LOOK_SEC)
@@ -158,7 +165,7 @@ class Care:
             while told := notices.recv(4096):
                 for line in told.decode().splitlines():
                     if line == "READY=1":
-                        self._state.write_text("active")
+                        note_state(self._unit.root, self._unit.name, "active")
                     if line.startswith("EXTEND_TIMEOUT_USEC="):
                         more_sec = int(line.partition("=")[2]) / 1e6
                         self._stop_until = max(self._stop_until, time.monotonic() + more_sec)
