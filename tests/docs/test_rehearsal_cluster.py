@@ -29,6 +29,7 @@ def test_three_machines_lose_one_and_then_everything(rehearsal: Rehearsal) -> No
     rehearsal.load.check()
     restore_all(rehearsal, saved)
     restore_in_place(rehearsal, saved)
+    go_on_with_two(rehearsal)
 
 
 def lose_and_replace(rehearsal: Rehearsal) -> None:
@@ -103,3 +104,19 @@ def restore_in_place(rehearsal: Rehearsal, saved: set[str]) -> None:
     rehearsal.wait_until_ready()
     rehearsal.load.check_restored(saved)
     wait_until_well(rehearsal)
+
+
+def go_on_with_two(rehearsal: Rehearsal) -> None:
+    """Lose a machine that nobody will replace."""
+    rehearsal["n1"].lose()
+    leave = rehearsal.handbook.blocks("## When a machine is lost")[1]
+
+    def has_left() -> bool:
+        done = rehearsal["n2"].shell(leave.text)
+        assert done.returncode == 0 or "was within the last" in done.stderr, done.stderr
+        return done.returncode == 0
+
+    eventually(has_left, what="the end of the lost node", timeout_sec=PATIENCE_SEC)
+    found = rehearsal["n2"].shell("pyoco-nats doctor").stdout
+    assert "copies-missing" in found and "server-away" not in found
+    assert "cluster team, 2 servers" in rehearsal["n2"].shell("pyoco-nats status").stdout
