@@ -37,8 +37,8 @@ _DOCTOR_EPILOG = """\
 Each line says how bad it is, of what kind, what it is about and what is wrong; below it stands what mends it. --fix
 makes streams and buckets that are missing, raises replicas, adds limits where there are none and sets what stands in
 the way of a feature; a limit beyond which something is stored it leaves to you, and it removes nothing but the
-consumers of tags that nobody has used for a week. How a server
-writes to disk is seen on its monitoring port only: without --monitor, port 8222 of the hosts in --nats-url is tried.
+consumers of tags that nobody has used for a week. How a server writes to disk is seen on its monitoring port only:
+without --monitor, port 8222 of the hosts in --nats-url is tried.
 
 examples:
   {prog} doctor
