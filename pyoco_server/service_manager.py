@@ -29,7 +29,7 @@ _LOOK_SEC = 0.2
 _TELL_SEC = 5.0
 _TICKS_A_WATCHDOG = 4
 #: How much more time a start or a stop asks for at a time, as long as it makes progress.
-_MORE_TIME_SEC = 30
+_MORE_TIME = "EXTEND_TIMEOUT_USEC=30000000"
 
 
 class NotifySocket:
@@ -117,7 +117,7 @@ class Reporter(Service):
         """
         with self._lock:
             self._has_begun_to_stop = True
-        self._notify.send("STOPPING=1", f"STATUS={words}")
+        self._notify.send("STOPPING=1", f"STATUS={words}", _MORE_TIME)
 
     def run(self) -> None:
         tell_sec = _TELL_SEC
@@ -144,7 +144,7 @@ class Reporter(Service):
         if not stuck:
             lines.append("WATCHDOG=1")
             if is_passing:
-                lines.append(f"EXTEND_TIMEOUT_USEC={_MORE_TIME_SEC * 1_000_000}")
+                lines.append(_MORE_TIME)
         elif self._log_limit.allows("stuck"):
             logger.error("%s does not come round any more", ", ".join(stuck))
         if lines:

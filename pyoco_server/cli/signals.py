@@ -1,5 +1,8 @@
 """How a long-lived command is told to stop: a thread reads the signals from a pipe, and handlers do no work.
 
+SIGINT, SIGTERM, and SIGHUP of a terminal that closes. And SIGURG, which every program ignores that was not told
+otherwise: a service manager may send it to all processes of a worker, and means the worker alone.
+
 A handler of Python runs in the main thread between any two of its steps. One that sets an event, for which the main
 thread is just about to wait, waits for itself.
 """
@@ -37,7 +40,7 @@ class _SignalReader(Service):
 
 
 class StopSignals:
-    """Waits for SIGINT or SIGTERM, for a part that fails, or for the work to be done."""
+    """Waits for a signal, for a part that fails, or for the work to be done."""
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
@@ -53,7 +56,7 @@ class StopSignals:
         self._own_count = 0
         self._numbers: set[int] = set()
         _SignalReader(self._take).start()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGURG):
             # A terminal that closes means a stop, unless nohup has said otherwise. SIGINT is different: a shell
             # without job control has each command behind an & ignore it, and Ctrl-C is then sent by kill.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:

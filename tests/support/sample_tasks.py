@@ -147,6 +147,13 @@ def hold(name="go"):
     return os.getpid()
 
 
+def hold_in_program(name="go"):
+    """The same in a process that the task starts; it leaves ``name.program``."""
+    words = ("import sys; sys.path.insert(0, sys.argv[1]); from sample_tasks import _note, _wait_for",)
+    words += ("_note(sys.argv[2] + '.program', 'begun')", "_wait_for(sys.argv[2])")
+    subprocess.run([sys.executable, "-c", "; ".join(words), str(HOME), name], check=True)
+
+
 def after_hold(name, hold):
     _note(f"{name}.after", hold)
 
