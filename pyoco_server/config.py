@@ -121,6 +121,13 @@ class Config:
     drain_sec: float = setting.seconds(
         "PYOCO_DRAIN_SEC", 30.0, "how long a worker that is told to stop lets its runs go on", low=0
     )
+    health_listen: str = setting.make(
+        "PYOCO_HEALTH_LISTEN",
+        "",
+        setting.parse_listen,
+        "HOST:PORT, or nothing",
+        "where a worker answers /health, /ready and /metrics; empty = nowhere",
+    )
     consumer_ack_wait_sec: float = setting.seconds(
         "PYOCO_CONSUMER_ACK_WAIT_SEC", 30.0, "the queue gives a job to another worker after this silence"
     )

@@ -92,6 +92,14 @@ def parse_nats_urls(value: str) -> str:
     return value
 
 
+def parse_listen(value: str) -> str:
+    parts = urlsplit(f"//{value}")
+    # Reading the port judges it.
+    if value and not (parts.netloc == value and parts.hostname and parts.port):
+        raise ValueError(value)
+    return value
+
+
 def _number(low: float, high: float, *, integer: bool = False) -> Callable[[str], float]:
     def parse(value: str) -> float:
         # int() and float() also take underscores and digits of other scripts.

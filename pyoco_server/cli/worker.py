@@ -57,6 +57,7 @@ _VARIABLES = (
     "PYOCO_RUN_TIMEOUT_SEC",
     "PYOCO_RUN_MEMORY_BYTES",
     "PYOCO_CANCEL_GRACE_PERIOD_SEC",
+    "PYOCO_HEALTH_LISTEN",
     "PYOCO_WHEEL_SYNC_ENABLED",
     "PYOCO_WHEEL_SYNC_DIR",
     "PYOCO_WHEEL_SYNC_INTERVAL_SEC",
@@ -124,6 +125,11 @@ def get_parser() -> CommandParser:
         help="how long to wait for a job at a time (default 1)",
     )
     parser.add_argument("--drain-sec", metavar="SEC", help="how long runs may go on after a stop (env PYOCO_DRAIN_SEC)")
+    parser.add_argument(
+        "--health-listen",
+        metavar="HOST:PORT",
+        help="where to answer /health, /ready and /metrics (env PYOCO_HEALTH_LISTEN, default: nowhere)",
+    )
     parser.add_argument("--run-once", action="store_true", help="take one job if there is one, then exit")
     parser.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING … (env PYOCO_LOG_LEVEL)")
     parser.add_argument("--version", action=ShowVersion)
@@ -149,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             wheel_sync_dir=args.wheel_sync_dir,
             wheel_sync_interval_sec=args.wheel_sync_interval_sec,
             wheel_install_timeout_sec=args.wheel_install_timeout_sec,
+            health_listen=args.health_listen,
         )
         config.check_worker()
         options = _options(parser, args, config)
@@ -176,8 +183,9 @@ def _options(parser: argparse.ArgumentParser, args: argparse.Namespace, config: 
 
 def _serve(config: Config, options: WorkerOptions) -> int:
     from pyoco_server.cli.signals import StopSignals
-    from pyoco_server.service import Deadline
+    from pyoco_server.service import Deadline, Service
     from pyoco_server.service_manager import NotifySocket, Reporter
+    from pyoco_server.worker.health import HealthServer
     from pyoco_server.worker.supervisor import Worker, check_resolver
     from pyoco_server.worker.work import OneRun
 
@@ -187,7 +195,11 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     signals = StopSignals()
     worker = Worker(config, options, on_failure=signals.service_failed, on_drain=signals.drain)
     reporter = Reporter(notify, worker, signals.service_failed)
-    reporter.start()
+    tellers: list[Service] = [reporter]
+    if config.health_listen:
+        tellers.append(HealthServer(config.health_listen, worker, signals.service_failed))
+    for teller in tellers:
+        teller.start()
     if not _connect(worker, options, signals):
         return EXIT_DONE
     worker.start()
@@ -200,7 +212,9 @@ def _serve(config: Config, options: WorkerOptions) -> int:
         logger.info("the worker stops; runs may go on for %g s", config.drain_sec)
     reporter.stopping(f"takes no more runs; those that go on may do so for {config.drain_sec:g} s")
     worker.stop(config.drain_sec)
-    reporter.stop(Deadline(_REPORT_SEC))
+    end = Deadline(_REPORT_SEC)
+    for teller in tellers:
+        teller.stop(end)
     signals.raise_failure()
     if wanted.trouble is not None:
         raise wanted.trouble

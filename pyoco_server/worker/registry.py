@@ -22,7 +22,7 @@ from pyoco_server.contract.workers import WorkerRecord
 from pyoco_server.errors import BusError, BusUnavailable
 from pyoco_server.logs import RateLimit
 from pyoco_server.service import Service
-from pyoco_server.states import WorkerState
+from pyoco_server.states import TERMINAL, WorkerState
 from pyoco_server.stores.workers import WorkerStore
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Registry(Service):
         self._on_drain = on_drain
         self._is_draining = False
         self._claiming: set[str] = set()
+        self._ended_counts = dict.fromkeys(sorted(status.value for status in TERMINAL), 0)
         self._interval_sec = config.worker_heartbeat_interval_sec
         self.patience_sec = self._interval_sec + _PATIENCE_SEC
         self._lock = threading.Lock()
@@ -113,6 +114,7 @@ class Registry(Service):
                 current_run_id=running[0] if running else None,
             )
             if ended is not None:
+                self._ended_counts[ended.status.value] += 1
                 self._record = replace(
                     self._record,
                     last_run_id=run_id,
@@ -138,6 +140,12 @@ class Registry(Service):
         """How many runs this worker executes at the moment."""
         with self._lock:
             return len(self._record.current_run_ids)
+
+    @property
+    def ended_counts(self) -> dict[str, int]:
+        """How many runs have ended in this worker, by their status; each status is there."""
+        with self._lock:
+            return dict(self._ended_counts)
 
     def write(self, *, budget_sec: float | None = None) -> None:
         """Write the record now.

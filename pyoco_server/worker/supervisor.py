@@ -29,6 +29,7 @@ from pyoco_server.stores.wheels import WheelStore
 from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.worker.child import Child
 from pyoco_server.worker.consumer import Consumer
+from pyoco_server.worker.health import Condition
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.output_sender import OutputSender
 from pyoco_server.worker.registry import Registry
@@ -94,6 +95,7 @@ class Worker:
         self._must_stop = threading.Event()
         self._slots: list[Slot] = []
         self._has_started = False
+        self._is_draining = False
 
     def connect(self, timeout_sec: float) -> None:
         """Connect and create what is missing.
@@ -199,13 +201,26 @@ class Worker:
         self._has_started = True
         logger.info("the worker serves %s", ", ".join(options.tags))
 
+    def condition(self) -> Condition:
+        """Give how it is doing, from any thread, also before it has begun."""
+        bus, has_begun = self._bus, self._has_started
+        return Condition(
+            is_serving=has_begun,
+            is_draining=self._is_draining,
+            is_connected=bus is not None and bus.is_connected,
+            last_error=None if bus is None else bus.last_error,
+            slot_count=self._options.concurrency,
+            busy_count=self._registry.running_count if has_begun else 0,
+            ended_counts=self._registry.ended_counts if has_begun else {},
+        )
+
     def state(self) -> tuple[bool, str]:
         """Give whether it serves, and a few words on what it does."""
-        if not self._has_started or self._bus is None:
+        found = self.condition()
+        if not found.is_serving:
             return False, "waits for NATS"
-        total = self._options.concurrency
-        words = f"serves {', '.join(self._options.tags)}: {self._registry.running_count} of {total} slots are busy"
-        return True, words if self._bus.is_connected else f"{words}; NATS is away: {self._bus.last_error}"
+        words = f"serves {', '.join(self._options.tags)}: {found.busy_count} of {found.slot_count} slots are busy"
+        return True, words if found.is_connected else f"{words}; NATS is away: {found.last_error}"
 
     def stuck(self) -> list[str]:
         """Give the names of the threads that do not come round any more."""
@@ -221,6 +236,7 @@ class Worker:
         """Take no new work, let runs go on for ``drain_sec``, hand the rest back, say so, disconnect."""
         assert self._bus is not None
         drain = Deadline(drain_sec)
+        self._is_draining = True
         self._consumer.request_stop()
         logger.info("the worker takes no more runs")
         self._wheels.request_stop()
