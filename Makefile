@@ -1,6 +1,6 @@
 # `make` is what a change has to pass. `make help` lists the targets.
 .DEFAULT_GOAL := check
-.PHONY: check help environment fmt lint documents screenshots types imports test test-all chaos clean
+.PHONY: check help environment fmt lint documents screenshots pictures types imports test test-all chaos clean
 
 # The same helper as in bin/ makes .venv; its path may hold spaces, hence the quotes everywhere.
 IN_VENV = bin='$(CURDIR)/bin'; . ./bin/_environment.sh; environment dev;
@@ -27,6 +27,9 @@ documents: ## make anew what is made from the code: docs/config.md, docs/command
 
 screenshots: ## pictures of all pages in build/screenshots, light and dark, wide and narrow
 	@$(IN_VENV) python -m tests.support.screenshots build/screenshots
+
+pictures: ## the pictures of the tutorial, taken while it is carried out
+	@$(IN_VENV) python -m tests.support.tutorial tutorial/images
 
 types: ## mypy, strict, on the package
 	@$(IN_VENV) mypy

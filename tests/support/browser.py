@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.resources
 import shutil
-from typing import Any
+from typing import Any, Protocol
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.support.gateway import LocalGateway
 from tests.support.waiting import eventually
 
 #: Runs the checker.
@@ -35,10 +34,16 @@ def _options(lang: str, *, has_scripts: bool) -> webdriver.ChromeOptions:
     return options
 
 
+class Served(Protocol):
+    """A gateway, wherever it runs."""
+
+    url: str
+
+
 class Browser:
     """A browser that looks at one gateway."""
 
-    def __init__(self, gateway: LocalGateway, lang: str, *, has_scripts: bool = True) -> None:
+    def __init__(self, gateway: Served, lang: str, *, has_scripts: bool = True) -> None:
         self.gateway = gateway
         self.lang = lang
         # Selenium would ask the network where the driver is.
@@ -46,9 +51,9 @@ class Browser:
         self.driver = webdriver.Chrome(options=_options(lang, has_scripts=has_scripts), service=driver)
         self.driver.set_page_load_timeout(20)
 
-    def show(self, path: str, *, width: int = 1280, is_dark: bool = False) -> None:
+    def show(self, path: str, *, width: int = 1280, height: int = 900, is_dark: bool = False) -> None:
         """Open a page."""
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 #: Rows of a table, each with the cells by the heads of their columns.
 Table = list[dict[str, str]]
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """Give the code blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def section(text: str, heading: str) -> str:
@@ -35,6 +31,31 @@ def section(text: str, heading: str) -> str:
             found = []
     assert found is not None, f"there is no heading {heading!r}"
     return "".join(found)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of code in a document; ``language`` is what stands beside the fence."""
+
+    language: str
+    text: str
+
+    @property
+    def without_comments(self) -> Block:
+        """The same without comments, which are in the language of the document."""
+        lines = (re.sub(r"\s*(^|\s)# .*$", "", line) for line in self.text.splitlines())
+        return Block(self.language, "\n".join(lines))
+
+
+def code_blocks(text: str) -> list[Block]:
+    """Give the code blocks of a document, in order."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [Block(language, code) for language, code in found]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Give the code blocks of one language, in order."""
+    return [block.text for block in code_blocks(text) if block.language == language]
 
 
 def tables(text: str, *, with_marks: bool = False) -> list[Table]:
