@@ -122,6 +122,8 @@ class Reader:
         words = command.split()
         if words[:2] == ["pyoco-server", "up"]:
             words += ["--port", str(self._port), "--nats-client-port", str(self._nats_port)]
+        elif "--nats-url" not in words:
+            words += ["--nats-url", f"nats://127.0.0.1:{self._nats_port}"]
         daemon = self._staying[command] = self._start(*words)
         (sign,) = (sign for start, sign in _STAYING.items() if command.startswith(start))
         daemon.wait_for_log(sign, timeout_sec=PATIENCE_SEC)
