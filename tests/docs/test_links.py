@@ -10,7 +10,7 @@ import pytest
 from tests.support.documents import DOCS
 
 ROOT = DOCS.parent
-FOLDERS = (DOCS, ROOT / "bench", ROOT / "tutorial")
+FOLDERS = (DOCS, *(ROOT / name for name in ("bench", "deploy", "examples", "tutorial")))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *(path for folder in FOLDERS for path in sorted(folder.rglob("*.md")))]
 INDEX = DOCS / "README.md"
 

@@ -12,17 +12,18 @@ import pytest
 
 from tests.support.command_reference import commands
 from tests.support.commands import Daemon, clean_env
-from tests.support.documents import table
+from tests.support.documents import code_blocks, table
 from tests.support.nats import free_port
 from tests.support.tools import need
 from tests.support.wheels import PLUGIN, write_wheel
 
 README = Path(__file__).parents[2] / "README.md"
+JAPANESE = README.with_name("README_ja.md")
 
 
 def blocks(language: str) -> list[str]:
     """Give the code blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    return [block.text for block in code_blocks(README.read_text()) if block.language == language]
 
 
 def shell_lines() -> list[str]:
@@ -50,10 +51,27 @@ def carry_out(line: str, folder: Path, address: str, run_id: str = "") -> str:
     return done.stdout
 
 
-def test_readme_names_every_subcommand_of_the_client() -> None:
-    (row,) = [row for row in table(README.read_text(), "command") if row["command"] == "pyoco-client"]
+def test_both_languages_show_the_same() -> None:
+    english, japanese = README.read_text(), JAPANESE.read_text()
+    assert [block.without_comments for block in code_blocks(japanese)] == [
+        block.without_comments for block in code_blocks(english)
+    ]
+    for same in (
+        r"^(#+) ",
+        r"`(pyoco-[^`]+|api-key [^`]+|[a-z]+(?:-[a-z]+)*)`",
+        r"\]\((?!docs/images)([^)#]+?)(?:_ja)?(?:\.md)?\)",
+    ):
+        assert sorted(re.findall(same, japanese, re.MULTILINE)) == sorted(re.findall(same, english, re.MULTILINE))
+    assert "](README_ja.md)" in "".join(english.splitlines()[:4])
+
+
+@pytest.mark.parametrize(
+    ("readme", "head", "what"), [(README, "command", "what it does"), (JAPANESE, "コマンド", "できること")]
+)
+def test_readme_names_every_subcommand_of_the_client(readme: Path, head: str, what: str) -> None:
+    (row,) = [row for row in table(readme.read_text(), head) if row[head] == "pyoco-client"]
     (client,) = [command for command in commands() if command.words == "pyoco-client"]
-    told = re.findall("`([^`]+)`", row["what it does"])
+    told = re.findall("`([^`]+)`", row[what])
     assert sorted(told) == sorted(each.words.partition(" ")[2] for each in client.subcommands)
 
 
