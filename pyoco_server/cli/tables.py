@@ -80,7 +80,8 @@ def shortened(text: str, places: int) -> str:
 
 
 def _places(char: str) -> int:
-    if unicodedata.combining(char):
+    # Not by its combining class, which the vowels above a Thai letter have not.
+    if unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 

@@ -56,6 +56,15 @@ def test_wide_characters_keep_the_columns_in_line() -> None:
     assert {width(line[: line.rindex("t  ")]) for line in lines[1:]} == {36 + 2 + 9 + 2 + 9 + 2}
 
 
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [("夜間バッチ", 10), ("ﾊﾞｯﾁ", 4), ("か\u3099", 2), ("วันนี้", 3), ("日報-2026", 9), ("…", 1)],
+    ids=["kanji", "half-width kana", "decomposed kana", "thai", "mixed", "ellipsis"],
+)
+def test_a_name_takes_as_many_places_as_in_a_terminal(name: str, places: int) -> None:
+    assert width(name) == places
+
+
 @pytest.mark.parametrize("places", [200, 100, 80])
 def test_a_terminal_gets_lines_that_fit_with_ids_and_states_whole(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
     line = shown(places, monkeypatch)
