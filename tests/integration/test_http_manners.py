@@ -105,8 +105,8 @@ def test_an_unknown_run_has_the_id_of_its_error(shared: LocalGateway) -> None:
     ("accepted", "title"),
     [
         (None, "There is no such run."),
-        ("ja", "その実行はありません。"),
-        ("ja-JP,en;q=0.5", "その実行はありません。"),
+        ("ja", "その実行は見つかりません。"),
+        ("ja-JP,en;q=0.5", "その実行は見つかりません。"),
         ("en,ja;q=0.5", "There is no such run."),
         ("fr, *;q=0.1", "There is no such run."),
         ("ja;q=0", "There is no such run."),
