@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -32,4 +33,16 @@ def add_subcommand(
 
 def print_json(document: object) -> None:
     """Print a document on one line."""
-    print(json.dumps(document), flush=True)
+    print(json_line(document), flush=True)
+
+
+def json_line(document: object) -> str:
+    """Give a document as one line, with its letters as they are where stdout takes all of them.
+
+    Escaped is what nobody can read, or what would drive a terminal: names come from anybody's flow.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    text = json.dumps(document, ensure_ascii=encoding.lower() not in ("utf-8", "utf8"))
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

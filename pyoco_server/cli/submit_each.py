@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 from pyoco_server.cli.client_wait import run_at_end
 from pyoco_server.cli.params import as_mapping, parse_json, parse_yaml
 from pyoco_server.cli.progress import is_live
-from pyoco_server.cli.subcommands import print_json
+from pyoco_server.cli.subcommands import json_line, print_json
 from pyoco_server.errors import RunNotCompleted, RunsRefused
 from pyoco_server.states import RunStatus
 
@@ -138,7 +138,7 @@ def print_results(batches: Iterable[list[dict[str, Any]]]) -> None:
     done = refused = 0
     for results in batches:
         for result in results:
-            print(json.dumps(result))
+            print(json_line(result))
         sys.stdout.flush()
         done += len(results)
         refused += sum(map(_is_refused, results))
