@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from pyoco_server.cli.tables import printable, shortened, width
+from pyoco_server.cli.tables import printable
 from pyoco_server.states import TERMINAL, RunStatus, TaskState
+from pyoco_server.text_width import shortened, width
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

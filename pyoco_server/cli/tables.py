@@ -6,9 +6,10 @@ Source: contract, section 5 (``list``, ``list-vnext``).
 from __future__ import annotations
 
 import shutil
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
+
+from pyoco_server.text_width import shortened, width
 
 RUN_COLUMNS = ("run_id", "status", "flow_name", "tag", "updated_at")
 
@@ -60,30 +61,6 @@ def cell(value: Any) -> str:
 def printable(text: str) -> str:
     """Escape what would move the cursor or change colours: names and errors come from anybody's flow."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
-def width(text: str) -> int:
-    """Give the places that a text takes in a terminal; wide characters take two, combining ones none."""
-    return sum(_places(char) for char in text)
-
-
-def shortened(text: str, places: int) -> str:
-    """Cut a text so that it takes at most ``places``, with an ellipsis where something is missing."""
-    if width(text) <= places:
-        return text
-    taken = 0
-    for index, char in enumerate(text):
-        taken += _places(char)
-        if taken > places - 1:
-            return text[:index] + "…"
-    return text
-
-
-def _places(char: str) -> int:
-    # Not by its combining class, which the vowels above a Thai letter have not.
-    if unicodedata.category(char) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _padded(text: str, places: int) -> str:

@@ -15,12 +15,14 @@ from pyoco_server.contract.moments import is_moment
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.gateway.pages.marks import Mark, task_mark
 from pyoco_server.states import TaskState
+from pyoco_server.text_width import shortened_in_middle
 
 #: What a page shows of one value, in a table and by itself.
 _MAX_SHORT_CHARS, _MAX_LONG_CHARS = 120, 2_500
 #: A traceback is cut in its middle: it begins with what it is, and ends with what happened.
 _MAX_TRACE_HEAD_CHARS, _MAX_TRACE_TAIL_CHARS = 1_000, 4_000
-_MAX_NAME_CHARS = 18
+#: Of a Latin letter each: a Japanese one takes two.
+_NAME_PLACES = 18
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,7 @@ class TaskView:
     @property
     def short_name(self) -> str:
         """The name, cut in its middle to what a node of the graph has room for."""
-        if len(self.name) <= _MAX_NAME_CHARS:
-            return self.name
-        half = _MAX_NAME_CHARS // 2
-        return f"{self.name[:half]}…{self.name[1 - half :]}"
+        return shortened_in_middle(self.name, _NAME_PLACES)
 
     @property
     def inputs(self) -> str | None:

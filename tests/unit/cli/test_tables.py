@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyoco_server.cli.tables import RUN_COLUMNS, print_table, shortened, width
+from pyoco_server.cli.tables import RUN_COLUMNS, print_table
+from pyoco_server.text_width import width
 
 
 class Terminal(io.StringIO):
@@ -56,15 +57,6 @@ def test_wide_characters_keep_the_columns_in_line() -> None:
     assert {width(line[: line.rindex("t  ")]) for line in lines[1:]} == {36 + 2 + 9 + 2 + 9 + 2}
 
 
-@pytest.mark.parametrize(
-    ("name", "places"),
-    [("夜間バッチ", 10), ("ﾊﾞｯﾁ", 4), ("か\u3099", 2), ("วันนี้", 3), ("日報-2026", 9), ("…", 1)],
-    ids=["kanji", "half-width kana", "decomposed kana", "thai", "mixed", "ellipsis"],
-)
-def test_a_name_takes_as_many_places_as_in_a_terminal(name: str, places: int) -> None:
-    assert width(name) == places
-
-
 @pytest.mark.parametrize("places", [200, 100, 80])
 def test_a_terminal_gets_lines_that_fit_with_ids_and_states_whole(places: int, monkeypatch: pytest.MonkeyPatch) -> None:
     line = shown(places, monkeypatch)
@@ -98,12 +90,3 @@ def test_what_would_move_the_cursor_is_escaped() -> None:
     stream = io.StringIO()
     print_table([run(flow_name="a\x1b[2Jb\nc")], RUN_COLUMNS, stream)
     assert "a\\x1b[2Jb\\nc" in stream.getvalue()
-
-
-@pytest.mark.parametrize(("places", "cut"), [(4, "abcd"), (3, "ab…"), (1, "…")])
-def test_a_text_is_cut_to_the_places_there_are(places: int, cut: str) -> None:
-    assert shortened("abcd", places) == cut
-
-
-def test_a_wide_character_is_never_cut_in_half() -> None:
-    assert shortened("流流流", 4) == "流…"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.gateway.pages.tasks import TaskView, task_views
+from pyoco_server.text_width import width
 from tests.support.parts import stored_run
 
 
@@ -34,3 +37,10 @@ def test_values_are_cut_to_what_a_page_has_room_for() -> None:
 def test_records_of_other_programs_may_hold_anything() -> None:
     task = _task(traceback=[7], error={"a": 1}, inputs=7, output=False, started_at="soon")
     assert (task.traceback, task.error, task.inputs, task.output, task.began_at) == ("", "", "7", "false", None)
+
+
+@pytest.mark.parametrize("name", ["東京の売上データを取得するタスク", "fetch_the_orders_of_tokyo"])
+def test_the_name_in_a_node_of_the_graph_fits_in_any_script(name: str) -> None:
+    run = stored_run("r", tasks={name: "PENDING"})
+    (task,) = task_views(Snapshot.from_bytes(json.dumps(run).encode()), [name])
+    assert width(task.short_name) <= 18 and "…" in task.short_name
