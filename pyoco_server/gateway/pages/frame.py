@@ -18,7 +18,7 @@ from pyoco_server.contract.names import is_key
 from pyoco_server.errors import Fault, InvalidListQuery
 from pyoco_server.gateway.admission import SESSION_COOKIE, is_admitted
 from pyoco_server.gateway.context import gateway
-from pyoco_server.gateway.pages import times
+from pyoco_server.gateway.pages import sizes, times
 from pyoco_server.gateway.pages.i18n import Words, choose_language, words
 from pyoco_server.gateway.pages.plain import plain
 from pyoco_server.gateway.pages.static import static_url
@@ -67,6 +67,7 @@ def render(template: str, *, refresh_sec: int | None = None, status: int = 200, 
         ago=partial(_ago, text, now),
         took=partial(times.duration, text),
         span=partial(times.span, text),
+        size=partial(sizes.size, text),
         static_url=static_url,
         address=address,
         quoted=quoted,

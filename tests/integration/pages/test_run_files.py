@@ -22,7 +22,7 @@ def test_it_lists_the_files_with_links_to_their_bytes(shared: LocalGateway, shar
     put(store, "saved", "new #?%.txt", b"", attempt=2)
     page = visit(shared, "/ui/runs/saved")
     shown = page.one("section", aria_labelledby="files").words
-    assert "new #?%.txt 2 0 Bytes" in shown and "out/a & b.csv load 1 2.0 kB" in shown
+    assert "new #?%.txt 2 0 bytes" in shown and "out/a & b.csv load 1 2.0 kB" in shown
     links = [link for link in page.links() if link.startswith("/runs/saved/artifacts/")]
     assert [shared.get(link).content for link in links] == [b"", b"x" * 2_000]
     assert "/runs/saved/artifacts" in page.links()
