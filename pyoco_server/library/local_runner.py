@@ -30,7 +30,7 @@ class LocalRunner:
     def __init__(self, resolver: Resolver) -> None:
         self.wheels = NO_WHEELS
         self.runs_done = 0
-        self._messages: queue.SimpleQueue[Message | Died] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[Message | Died | None] = queue.SimpleQueue()
         self._executor = Executor(resolver, self._messages.put, lambda task: contextlib.nullcontext())
         self._run_id = ""
 
@@ -46,9 +46,13 @@ class LocalRunner:
 
     def receive(self, timeout_sec: float) -> list[Message | Died]:
         try:
-            return [self._messages.get(timeout=timeout_sec) if timeout_sec > 0 else self._messages.get_nowait()]
+            message = self._messages.get(timeout=timeout_sec) if timeout_sec > 0 else self._messages.get_nowait()
         except queue.Empty:
             return []
+        return [] if message is None else [message]
+
+    def wake(self) -> None:
+        self._messages.put(None)
 
     def leave(self) -> None:
         """Nothing: its thread has ended with its run."""

@@ -10,6 +10,7 @@ import os
 import secrets
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -56,9 +57,8 @@ class Child:
         :param group_ended: called with the number of its process group when that has been killed.
         :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
         """
-        self._events_fd, events_end = os.pipe()
-        command = [sys.executable, "-m", "pyoco_server.runner", f"--events-fd={events_end}"]
         output_token = secrets.token_hex(8)
+        command = [sys.executable, "-m", "pyoco_server.runner"]
         command += [f"--parent-pid={os.getpid()}", f"--output-token={output_token}"]
         command.append(f"--log-level={config.task_log_level}")
         if resolver is not None:
@@ -68,23 +68,27 @@ class Child:
         command += [f"--path={path}" for path in wheels.paths]
         # Kept for as long as this object, so that nobody removes them from under the process.
         self.wheels = wheels
-        try:
-            self._process = subprocess.Popen(
-                command,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=(events_end,),
-                start_new_session=True,
-                # Also for the C library: what its buffer holds would come out under a later task, or never.
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
-        except BaseException:
-            os.close(self._events_fd)
-            raise
-        finally:
-            os.close(events_end)
+        with contextlib.ExitStack() as held:
+            self._selector = held.enter_context(selectors.DefaultSelector())
+            # Sockets, no pipe: who wakes may come when they are closed, and a number could be another file's by then.
+            self._woken, self._waker = map(held.enter_context, socket.socketpair())
+            self._events_fd, events_end = os.pipe()
+            held.callback(os.close, self._events_fd)
+            try:
+                self._process = subprocess.Popen(
+                    [*command, f"--events-fd={events_end}"],
+                    bufsize=0,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    pass_fds=(events_end,),
+                    start_new_session=True,
+                    # Also for the C library: what its buffer holds would come out under a later task, or never.
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )
+            finally:
+                os.close(events_end)
+            self._held = held.pop_all()
         stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
         assert stdin is not None and stdout is not None and stderr is not None
         self._stdin_fd = stdin.fileno()
@@ -92,10 +96,9 @@ class Child:
             stdout.fileno(): PrintedReader("stdout", output_token),
             stderr.fileno(): PrintedReader("stderr", output_token),
         }
-        self._selector = selectors.DefaultSelector()
-        for fd in (self._events_fd, *self._printed):
+        for fd in (self._events_fd, self._woken.fileno(), *self._printed):
             self._selector.register(fd, selectors.EVENT_READ)
-        for fd in (self._stdin_fd, self._events_fd, *self._printed):
+        for fd in (self._stdin_fd, self._events_fd, self._woken.fileno(), self._waker.fileno(), *self._printed):
             os.set_blocking(fd, False)
         self._group_ended = group_ended
         self._unsent = b""
@@ -150,6 +153,8 @@ class Child:
                 events = list(self._read_events())
             elif fd == self._stdin_fd:
                 self._write()
+            elif fd == self._woken.fileno():
+                self._woken.recv(_READ_BYTES)
             else:
                 messages.extend(self._read_printed(fd))
         if events is None:
@@ -164,6 +169,11 @@ class Child:
                 messages.extend(self._read_printed(fd))
             messages.extend(printed.rest() if has_ended else printed.waiting())
         return messages + events
+
+    def wake(self) -> None:
+        # Closed, or woken so often that one more says nothing new.
+        with contextlib.suppress(OSError):
+            self._waker.send(b"w")
 
     def leave(self) -> None:
         """End a runner that has no run: politely, then by force, and everything that it started with it."""
@@ -190,8 +200,7 @@ class Child:
         self._process.wait()
         for fd, printed in self._printed.items():
             self._early += [*self._read_printed(fd), *printed.rest()]
-        self._selector.close()
-        os.close(self._events_fd)
+        self._held.close()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()

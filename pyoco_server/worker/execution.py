@@ -251,6 +251,7 @@ class Execution:
         if self._is_cancel_sent or (written and not _is_cancel_request(written)):
             return
         self._is_news_hinted.set()
+        self._child.wake()
 
     def _wait_sec(self) -> float:
         """Seconds until the snapshot is to be written: soon after a change, else for the sign of life."""

@@ -66,6 +66,9 @@ class RunnerLink(Protocol):
         at the end of whatever is received after it. Of a runner that was killed only what it had printed is given.
         """
 
+    def wake(self) -> None:
+        """Have a waiting :meth:`receive` return, or the next one; on any thread, also when the runner has ended."""
+
     def leave(self) -> None:
         """End a runner that has no run: politely, then by force."""
 
