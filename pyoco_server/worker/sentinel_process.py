@@ -15,6 +15,7 @@ Source: design, section 6.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import signal
@@ -82,13 +83,36 @@ def end_groups(groups: Iterable[int]) -> None:
         for group in list(left):
             try:
                 os.killpg(group, number)
-            except ProcessLookupError:
+            except (ProcessLookupError, PermissionError):
+                # It is gone, or became another user's.
                 left.discard(group)
-            except PermissionError:
-                # It became another user's: none of it is ours.
-                left.discard(group)
+        left = {group for group in left if _is_alive(group)}
         # There is no event to wait for: these are children of nobody now.
         time.sleep(0.01)
+
+
+def _is_alive(group: int) -> bool:
+    """Say whether something of a process group that is there may still run.
+
+    What has ended is a child of init by now, and one that is slow to take note of it keeps the group in being.
+    """
+    stats = glob.glob("/proc/[0-9]*/stat")
+    return not stats or any(_is_running_in(group, path) for path in stats)
+
+
+def _is_running_in(group: int, path: str) -> bool:
+    """Say whether a process belongs to a group and has not ended.
+
+    :param path: its ``stat`` (proc(5)); the name in it may contain anything.
+    """
+    try:
+        with open(path, "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    state, number, thread_count = fields[0], int(fields[2]), int(fields[17])
+    # The first thread of a process may have ended before the others.
+    return number == group and (state not in (b"Z", b"X") or thread_count > 1)
 
 
 def report(in_hand: InHand) -> None:
