@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
-_TIMEOUT_SEC = 30.0
+#: For one answer, of a gateway of 0.5.1 that reads every run for each list too.
+_TIMEOUT_SEC = 300.0
 
 
 @dataclass
@@ -77,7 +78,10 @@ class _Client:
 
         :raises RuntimeError: the request was refused, so there is nothing to measure.
         """
-        self._received += self.socket.recv(65536)
+        received = self.socket.recv(65536)
+        if not received:
+            raise RuntimeError(f"the load was cut off after {self._received[:400]!r}")
+        self._received += received
         head, end, body = self._received.partition(b"\r\n\r\n")
         length = _LENGTH.search(head) if end else None
         if not end or (length is not None and len(body) < int(length[1])):
@@ -108,7 +112,10 @@ def _ask(url: str, next_message: Callable[[], bytes | None], clients: int, resul
                 client.send(message)
                 busy += 1
         while busy:
-            for key, _ in selector.select(_TIMEOUT_SEC):
+            ready = selector.select(_TIMEOUT_SEC)
+            if not ready:
+                raise RuntimeError(f"no answer has come for {_TIMEOUT_SEC:g} s")
+            for key, _ in ready:
                 took_sec = key.data.receive()
                 if took_sec is None:
                     continue
