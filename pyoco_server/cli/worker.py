@@ -186,21 +186,24 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     from pyoco_server.service import Deadline, Service
     from pyoco_server.service_manager import NotifySocket, Reporter
     from pyoco_server.worker.health import HealthServer
-    from pyoco_server.worker.supervisor import Worker, check_resolver
+    from pyoco_server.worker.supervisor import Worker
     from pyoco_server.worker.work import OneRun
 
     # Before the first runner is started.
     notify = NotifySocket.from_env()
-    check_resolver(options.resolver, config)
     signals = StopSignals()
     worker = Worker(config, options, on_failure=signals.service_failed, on_drain=signals.drain)
     reporter = Reporter(notify, worker, signals.service_failed)
     tellers: list[Service] = [reporter]
     if config.health_listen:
         tellers.append(HealthServer(config.health_listen, worker, signals.service_failed))
-    for teller in tellers:
-        teller.start()
-    if not _connect(worker, options, signals):
+    try:
+        with signals.interrupting():
+            worker.check()
+            for teller in tellers:
+                teller.start()
+            _connect(worker, options, signals)
+    except KeyboardInterrupt:
         return EXIT_DONE
     worker.start()
     wanted = OneRun(options.poll_timeout_sec, signals.stopping.set)
@@ -221,22 +224,18 @@ def _serve(config: Config, options: WorkerOptions) -> int:
     return EXIT_DONE
 
 
-def _connect(worker: Worker, options: WorkerOptions, signals: StopSignals) -> bool:
-    """Wait for NATS, with --run-once for a while only; say whether the worker is to go on."""
+def _connect(worker: Worker, options: WorkerOptions, signals: StopSignals) -> None:
+    """Wait for NATS, with --run-once for a while only."""
     if options.once:
         worker.connect(_RUN_ONCE_CONNECT_SEC)
-        return True
-    try:
-        with signals.interrupting():
-            while True:
-                try:
-                    worker.connect(_CONNECT_SEC)
-                    return True
-                except BusUnavailable as exc:
-                    logger.warning("waiting for NATS: %s", exc)
-                signals.stopping.wait(_CONNECT_PAUSE_SEC)
-    except KeyboardInterrupt:
-        return False
+        return
+    while True:
+        try:
+            worker.connect(_CONNECT_SEC)
+            return
+        except BusUnavailable as exc:
+            logger.warning("waiting for NATS: %s", exc)
+        signals.stopping.wait(_CONNECT_PAUSE_SEC)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,7 @@ class Child:
         self._unsent = b""
         self._line = bytearray()
         self._early: list[Message | Printed | Died] = []
+        self._is_ready = False
         self._is_reaped = False
         self._is_closed = False
         self._death: Died | None = None
@@ -120,12 +121,15 @@ class Child:
 
     def wait_ready(self, deadline: Deadline, must_leave: Callable[[], bool] = lambda: False) -> None:
         early: list[Message | Printed | Died] = []
+        if self._is_ready:
+            return
         while not deadline.has_passed and not must_leave():
             messages = self.receive(min(0.2, deadline.remaining_sec))
             early.extend(message for message in messages if isinstance(message, Printed))
             for message in messages:
                 if isinstance(message, Ready):
                     self._early = early
+                    self._is_ready = True
                     return
                 if isinstance(message, BootFailed):
                     raise ChildBootFailed(message.error)

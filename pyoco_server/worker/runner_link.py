@@ -49,7 +49,7 @@ class RunnerLink(Protocol):
         """Say whether a file of code was changed after the runner had imported it."""
 
     def wait_ready(self, deadline: Deadline, must_leave: Callable[[], bool] = lambda: False) -> None:
-        """Wait until the runner has booted; what it printed meanwhile is left for :meth:`receive`.
+        """Wait until the runner has booted; what it printed meanwhile is left for :meth:`receive`. Works twice.
 
         :param must_leave: says whether nobody needs the runner any more.
         :raises ChildDied: it ended and did not say why.

@@ -37,7 +37,7 @@ from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, RunnerLi
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.slot import Slot, Tools
-from pyoco_server.worker.wheelsync import WheelSync
+from pyoco_server.worker.wheelsync import NO_WHEELS, WheelSet, WheelSync
 from pyoco_server.worker.work import OneRun
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,21 @@ class Worker:
         self._slots: list[Slot] = []
         self._has_started = False
         self._is_draining = False
+        self._identity = {"worker_id": options.worker_id, "instance_id": uuid.uuid4().hex}
+        self._sentinel = Sentinel(config, is_silent=options.is_embedded, on_failure=on_failure, **self._identity)
+        #: The one that :meth:`check` has booted.
+        self._first_child: Child | None = None
+
+    def check(self) -> None:
+        """Boot the first runner, to know that runs can be executed before the first job is fetched.
+
+        Not with wheel sync: the resolver may stand in a wheel. The calling thread must live as long as the worker,
+        because the kernel ends a runner with the thread that made it.
+
+        :raises InvalidCommand: it cannot boot; says why.
+        """
+        if not self._config.wheel_sync_enabled:
+            self._first_child = _booted(self._new_child)
 
     def connect(self, timeout_sec: float) -> None:
         """Connect and create what is missing.
@@ -125,9 +140,7 @@ class Worker:
         """Start to serve; :meth:`connect` has succeeded before."""
         config, options, bus = self._config, self._options, self._bus
         assert bus is not None, "connect() comes first"
-        instance_id = uuid.uuid4().hex
         runs, workers = RunStore(bus, config), WorkerStore(bus, config)
-        identity = {"worker_id": options.worker_id, "instance_id": instance_id}
         self._registry = Registry(
             workers,
             config,
@@ -135,9 +148,8 @@ class Worker:
             concurrency=options.concurrency,
             on_failure=self._on_failure,
             on_drain=self._on_drain,
-            **identity,
+            **self._identity,
         )
-        self._sentinel = Sentinel(config, is_silent=options.is_embedded, on_failure=self._on_failure, **identity)
         self._wheels = WheelSync(
             WheelStore(bus, config),
             config,
@@ -158,7 +170,7 @@ class Worker:
                 cancel_grace_sec=config.cancel_grace_period_sec,
             ),
             is_active=self._registry.is_active,
-            **identity,
+            **self._identity,
         )
         self._consumer = Consumer(
             bus,
@@ -273,36 +285,44 @@ class Worker:
         self._must_stop.set()
 
     def _start_child(self) -> Child:
-        child = Child(self._options.resolver, self._config, self._wheels.refresh(), self._sentinel.forget_group)
+        child, self._first_child = self._first_child, None
+        if child is None:
+            child = self._new_child(self._wheels.refresh())
         self._sentinel.watch_group(child.pid)
         return child
 
+    def _new_child(self, wheels: WheelSet = NO_WHEELS) -> Child:
+        return Child(self._options.resolver, self._config, wheels, self._sentinel.forget_group)
+
 
 def check_resolver(resolver: str | None, config: Config) -> None:
-    """Boot a runner once, to know that runs can be executed before the first job is fetched.
-
-    Not with wheel sync: the resolver may stand in a wheel.
+    """Boot a runner and end it; see :meth:`Worker.check`.
 
     :raises InvalidCommand: it cannot boot; says why.
     """
-    if config.wheel_sync_enabled:
-        return
+    if not config.wheel_sync_enabled:
+        _booted(lambda: Child(resolver, config)).kill()
+
+
+def _booted(start: Callable[[], Child]) -> Child:
+    """Start a runner and wait until it has booted.
+
+    :raises InvalidCommand: it cannot boot; says why.
+    """
     try:
         for _ in range(_BOOT_TRIES - 1):
             with contextlib.suppress(ChildDied):
-                return _boot(resolver, config)
-        _boot(resolver, config)
+                return _boot(start)
+        return _boot(start)
     except ChildBootFailed as exc:
         raise InvalidCommand(str(exc)) from exc
 
 
-def _boot(resolver: str | None, config: Config) -> None:
-    """Boot a runner and end it.
-
-    :raises ChildBootFailed: it cannot boot.
-    """
-    child = Child(resolver, config)
+def _boot(start: Callable[[], Child]) -> Child:
+    child = start()
     try:
         child.wait_ready(Deadline(60))
-    finally:
+    except BaseException:
         child.kill()
+        raise
+    return child

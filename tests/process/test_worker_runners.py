@@ -18,6 +18,14 @@ if not Path("killed").exists():
 def know_nothing(name):
     return {}[name]
 """
+#: Notes each process that imports it.
+_NOTED = """\
+import os
+with open("boots", "a") as file:
+    file.write(f"{os.getpid()}\\n")
+def know_nothing(name):
+    return {}[name]
+"""
 
 
 def test_successor_boots_before_the_last_run_of_a_runner(fleet: Fleet, start_worker: Callable[..., Daemon]) -> None:
@@ -109,8 +117,18 @@ def test_an_edited_resolver_is_imported_anew_though_no_run_was_executed(
     resolver = fleet.folder / "resolver.py"
     resolver.write_text(_RESOLVER.format(answer="old"))
     start_worker("--tags", TAG, "--flow-resolver", "resolver.py:resolve")
-    # Once to see whether it can be, and once by the runner that waits for a run.
-    fleet.wait_until(lambda: (fleet.folder / "imports").read_text() == "11", "the import of the resolver")
+    imports = fleet.folder / "imports"
+    fleet.wait_until(lambda: imports.exists() and imports.read_text() == "1", "the import of the resolver")
     resolver.write_text(_RESOLVER.format(answer="edited"))
     run = fleet.ended(fleet.submit())
     assert run["task_records"]["answer"]["output"] == "edited"
+
+
+def test_first_run_is_executed_by_the_runner_that_was_booted_as_a_proof(
+    fleet: Fleet, start_worker: Callable[..., Daemon]
+) -> None:
+    (fleet.folder / "resolver.py").write_text(_NOTED)
+    worker = start_worker("--tags", TAG, "--flow-resolver", "resolver.py:know_nothing")
+    executed_by = fleet.ended(fleet.submit(flow("quick")))["task_records"]["quick"]["output"]
+    assert (fleet.folder / "boots").read_text() == f"{executed_by}\n"
+    assert runners_of(worker) == [executed_by]
