@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import selectors
 import socket
@@ -103,7 +104,9 @@ def _ask(url: str, next_message: Callable[[], bytes | None], clients: int, resul
     """Have every client send the next request as soon as it has an answer, until there is none."""
     connections = [_Client(url) for _ in range(clients)]
     began_at = time.perf_counter()
-    with selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        for client in connections:
+            stack.enter_context(client.socket)
         busy = 0
         for client in connections:
             message = next_message()
@@ -125,6 +128,4 @@ def _ask(url: str, next_message: Callable[[], bytes | None], clients: int, resul
                     busy -= 1
                 else:
                     key.data.send(message)
-    result.elapsed_sec = time.perf_counter() - began_at
-    for client in connections:
-        client.socket.close()
+        result.elapsed_sec = time.perf_counter() - began_at

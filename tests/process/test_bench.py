@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import MEASUREMENTS
 from bench.figures import OURS, PEER, RAW, Book, Figure
+from bench.load import load
 from bench.targets import TARGETS, Target
 from tests.support.commands import clean_env
 
@@ -77,3 +80,18 @@ def test_a_target_bounds_a_ratio_or_a_value(target: Target, is_met: bool) -> Non
 
 def test_every_target_has_one_bound() -> None:
     assert all((target.at_least is None) != (target.at_most is None) for target in TARGETS)
+
+
+def test_a_load_that_is_cut_off_ends_with_what_came_before() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        cut = pool.submit(_answer_half_and_close, server)
+        with pytest.raises(RuntimeError, match=r"cut off after .*Content-Length: 9"):
+            load(f"http://127.0.0.1:{server.getsockname()[1]}", b"GET / HTTP/1.1\r\n\r\n", clients=1, seconds=60)
+        cut.result()
+
+
+def _answer_half_and_close(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1024)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
