@@ -19,8 +19,9 @@ def test_everything_is_upgraded_and_no_run_is_lost(rehearsal: Rehearsal) -> None
     rehearsal.load.begin()
     rehearsal.load.wait_for_more()
     # What `git pull` would bring.
-    project = rehearsal.clone / "pyproject.toml"
-    project.write_text(re.sub(r'(?m)^version = ".*"', f'version = "{NEW}"', project.read_text()))
+    for file in ("pyproject.toml", "pyoco_server/__init__.py"):
+        path = rehearsal.clone / file
+        path.write_text(re.sub(r'(?m)^(version|__version__) = ".*"', rf'\1 = "{NEW}"', path.read_text()))
     rehearsal.play("## Upgrade", VERSION=NEW)
     rehearsal.load.wait_for_more()
     rehearsal.load.end()
