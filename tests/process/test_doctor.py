@@ -106,7 +106,7 @@ def test_a_limit_that_would_remove_what_is_stored_is_left_to_the_operator(clinic
 def test_a_change_that_the_server_refuses_is_told_and_keeps_no_other_from_being_made(clinic: Clinic) -> None:
     # Messages are to be known for longer than they would be kept.
     clinic.replace("PYOCO_DLQ", subjects=["pyoco.dlq.>"], duplicate_window=30 * 86_400 * SECOND)
-    clinic.replace("PYOCO_LOGS", subjects=["pyoco.logs.>"])
+    clinic.replace("PYOCO_LOGS", subjects=["pyoco.logs.>"], allow_direct=True)
     mended = clinic.doctor("--fix")
     assert (mended.status, mended.fixed) == (3, {("no-limit", "PYOCO_LOGS")})
     (left,) = mended.findings
