@@ -6,7 +6,7 @@ Source: design, section 9.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -28,7 +28,7 @@ from pyoco_server.operations.monitoring import NodeFacts, read_node
 from pyoco_server.operations.polled_tags import polled_tags
 from pyoco_server.ports import answers_at
 from pyoco_server.stores.queue import Queue, TagCount
-from pyoco_server.stores.storage import Storage, nearly_full
+from pyoco_server.stores.storage import Storage, nearly_full_of
 from pyoco_server.stores.workers import WorkerStore
 
 #: Between two looks at what may be different in a moment, and how many there are at most.
@@ -99,10 +99,13 @@ class Survey:
         return next((stream for stream in self.streams if stream.name == name), None)
 
 
-def look(bus: Bus, config: Config, monitors: Sequence[str] | None = None) -> Survey:
+def look(
+    bus: Bus, config: Config, monitors: Sequence[str] | None = None, *, clock: Callable[[], float] = time.time
+) -> Survey:
     """Look at everything, and change nothing.
 
     :param monitors: monitoring ports, ``http://host:8222``; ``None`` = the usual one of each host is tried.
+    :param clock: gives unix seconds by the clock of this machine.
     :raises BusError: JetStream refuses, as without a majority of its servers.
     :raises BusUnavailable: no answer.
     """
@@ -110,22 +113,23 @@ def look(bus: Bus, config: Config, monitors: Sequence[str] | None = None) -> Sur
     streams, silent = _settled_streams(bus)
     is_queue_there = any(stream.name == names.WORK_STREAM for stream in streams)
     urls = [url.strip() for url in config.nats_url.split(",")]
-    clock_ahead_sec = _clock_ahead(bus, streams[0].name) if streams else None
-    server_now = time.time() - (clock_ahead_sec or 0.0)
+    nodes, silent_monitors = _nodes(server, urls, monitors)
+    clock_ahead_sec = _clock_ahead(bus, streams[0].name, clock) if streams else None
+    server_now = clock() - (clock_ahead_sec or 0.0)
     consumers = list_consumers(bus, names.WORK_STREAM) if is_queue_there else []
     workers = _workers(bus, config, server_now)
     return Survey(
         server=server,
         silent_urls=[_public(url) for url in urls if not answers_at(_with_scheme(url))],
-        silent_monitors=[url for url in monitors or () if read_node(url) is None],
-        nodes=_nodes(server, urls, monitors),
+        silent_monitors=silent_monitors,
+        nodes=nodes,
         streams=streams,
         silent_streams=silent,
         consumers=consumers,
         workers=workers,
         polled_tags=polled_tags(bus, config, consumers, _registered_tags(workers), server_now),
         lost_jobs=_lost_jobs(Queue(bus, config)) if is_queue_there else [],
-        full=nearly_full(bus, config),
+        full=nearly_full_of(bus.api("INFO"), streams, config),
         clock_ahead_sec=clock_ahead_sec,
     )
 
@@ -140,13 +144,19 @@ def _settled_streams(bus: Bus) -> tuple[list[StreamFacts], list[str]]:
     return streams, silent
 
 
-def _nodes(server: ServerFacts, urls: Sequence[str], monitors: Sequence[str] | None) -> list[NodeFacts]:
-    """Ask the monitoring ports; of those that nobody named only such count that are of this very NATS."""
+def _nodes(
+    server: ServerFacts, urls: Sequence[str], monitors: Sequence[str] | None
+) -> tuple[list[NodeFacts], list[str]]:
+    """Ask the monitoring ports; of those that nobody named only such count that are of this very NATS.
+
+    :return: what was told, and those that were named and tell nothing.
+    """
     if monitors is not None:
-        return [node for node in map(read_node, monitors) if node is not None]
+        told = {url: read_node(url) for url in monitors}
+        return [node for node in told.values() if node is not None], [url for url, node in told.items() if node is None]
     hosts = dict.fromkeys(urlsplit(_with_scheme(url)).hostname or "" for url in urls)
     found = [read_node(f"http://{f'[{host}]' if ':' in host else host}:{MONITOR_PORT}") for host in hosts]
-    return [node for node in found if node is not None and _is_of(node, server)]
+    return [node for node in found if node is not None and _is_of(node, server)], []
 
 
 def _is_of(node: NodeFacts, server: ServerFacts) -> bool:
@@ -158,8 +168,9 @@ def _workers(bus: Bus, config: Config, server_now: float) -> list[WorkerSight]:
         found = {entry.record.worker_id: entry for entry in WorkerStore(bus, config).all()}
     except ResourceMissing:
         return []
+    # By no clock of a machine that only looks: whether a worker lives is not for that to say.
     views = worker_views(
-        [entry.record for entry in found.values()], now=time.time(), timeout_sec=config.worker_disconnect_timeout_sec
+        [entry.record for entry in found.values()], now=server_now, timeout_sec=config.worker_disconnect_timeout_sec
     )
     entries = [(view, found[view.record.worker_id]) for view in views]
     return [
@@ -189,10 +200,10 @@ def _lost_jobs(queue: Queue) -> list[TagCount]:
     return [tag for tag in queue.tag_counts() if tag.lost_count > 0 and tag.subject in first]
 
 
-def _clock_ahead(bus: Bus, stream: str) -> float:
-    began = time.time()
+def _clock_ahead(bus: Bus, stream: str, clock: Callable[[], float]) -> float:
+    began = clock()
     told = bus.server_time(stream)
-    return (began + time.time()) / 2 - told
+    return (began + clock()) / 2 - told
 
 
 def _with_scheme(url: str) -> str:

@@ -5,10 +5,12 @@ Source: NATS, JetStream API, ``$JS.API.INFO`` and ``$JS.API.STREAM.LIST``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.overview import list_streams
+from pyoco_server.bridge.overview import StreamFacts, list_streams
 from pyoco_server.bridge.resources import stream_names
 from pyoco_server.config import Config
 
@@ -39,10 +41,16 @@ def nearly_full(bus: Bus, config: Config) -> list[Storage]:
 
     :raises BusUnavailable: no answer.
     """
-    account = bus.api("INFO")
+    return nearly_full_of(bus.api("INFO"), list_streams(bus)[0], config)
+
+
+def nearly_full_of(account: Mapping[str, Any], streams: Iterable[StreamFacts], config: Config) -> list[Storage]:
+    """Find the same in what was asked for already.
+
+    :param account: the answer to ``INFO``.
+    """
     found = [Storage(ACCOUNT, account["storage"], account["limits"]["max_storage"])]
     ours = stream_names(config)
-    streams, _ = list_streams(bus)
     found += [Storage(each.name, each.byte_count, each.settings["max_bytes"]) for each in streams if each.name in ours]
     full = [storage for storage in found if 0 < storage.limit_bytes * _NEARLY_FULL <= storage.used_bytes]
     return sorted(full, key=lambda storage: storage.percent, reverse=True)
