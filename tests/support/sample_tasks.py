@@ -284,6 +284,13 @@ def leave_process():
 # -- output
 
 
+def leave_orphan():
+    """Leave a process in a session of its own that ends a moment later, and tell its id."""
+    words = "import os, time; os.setsid(); time.sleep(1)"
+    shell = f'"{sys.executable}" -c "{words}" & echo $!'
+    _note("orphan", subprocess.run(shell, shell=True, stdout=subprocess.PIPE, check=True).stdout.decode())
+
+
 def print_everything():
     print("from print")
     print("to stderr", file=sys.stderr)
