@@ -29,16 +29,39 @@ _UNIT = """\
 Description=NATS node of Pyoco
 Wants=network-online.target
 After=network-online.target
+# Nobody may be there to start it again, whatever keeps it from running.
+StartLimitIntervalSec=0
 
 [Service]
+# The command becomes nats-server, which says nothing to systemd: who asks for it waits for it.
+Type=exec
 ExecStart={command}
 Environment={sync}
 User={user}
+# After pyoco-nats down or leave its exit status is 0, and it stays down.
 Restart=on-failure
-RestartSec=2
+RestartSec=5
 # It writes what it has and hands over what it leads; killed, it would lose time at the next start.
 TimeoutStopSec=120
 LimitNOFILE=65536
+# All but the data folder, which may lie anywhere, is out of its hands.
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=full
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+UMask=0077
+SystemCallArchitectures=native
 
 [Install]
 WantedBy=multi-user.target

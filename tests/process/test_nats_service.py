@@ -39,6 +39,14 @@ def test_a_unit_is_one_that_systemd_takes_and_its_command_runs_the_node(
     assert told["unit"] == str(unit) and told["next"].endswith("systemctl enable --now team")
     checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60)
     assert [line for line in checked.stderr.splitlines() if "team.service" in line] == []
+    judged = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    exposure = re.search(r"exposure level for \S+: ([\d.]+)", judged.stdout)
+    assert exposure is not None and float(exposure[1]) <= 4.0, judged
     assert (checked.returncode, "Environment=PYOCO_NATS_SYNC=always\n" in unit.read_text()) == (0, True)
     prog, *words = command_of(unit)
     assert prog == str(BIN / "pyoco-nats")
