@@ -43,7 +43,7 @@ def test_the_units_that_it_installs_are_written_as_it_says(tmp_path: Path) -> No
             assert done.returncode == 0, done.stderr
             written.append((tmp_path / "pyoco-nats.service").read_text())
     assert len(written) == 3
-    assert all("User=pyoco-nats" in text and "/var/lib/pyoco-nats" in text for text in written)
+    assert all("User=pyoco\n" in text and "/var/lib/pyoco-nats" in text for text in written)
     users = {words[-1] for words in commands("useradd")}
     for unit in UNITS.iterdir():
         assert re.findall(r"^User=(.*)$", unit.read_text(), re.M)[0] in users
