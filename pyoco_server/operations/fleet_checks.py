@@ -30,11 +30,11 @@ def check_settings(config: Config) -> Iterator[Finding]:
 
 def check_jobs(survey: Survey, config: Config) -> Iterator[Finding]:
     """Find jobs that wait and that nobody will take."""
-    served = survey.served_tags
-    for consumer in survey.consumers:
-        tag = names.tag_of(consumer.name)
-        if consumer.waiting_count and tag not in served:
-            text = f"Jobs wait ({consumer.waiting_count}), and no worker serves the tag {tag}."
+    # A tag that no worker has ever served has no consumer.
+    waiting = {**survey.job_counts, **{names.tag_of(each.name): each.waiting_count for each in survey.consumers}}
+    for tag in waiting.keys() - survey.served_tags:
+        if waiting[tag]:
+            text = f"Jobs wait ({waiting[tag]}), and no worker serves the tag {tag}."
             yield warning("no-worker", tag, text, f"pyoco-worker --tags {tag}")
     for count in survey.lost_jobs:
         tag = count.subject.removeprefix(f"{config.work_subject_prefix}.")

@@ -59,6 +59,7 @@ class Survey:
     :param silent_monitors: monitoring ports that were named and tell nothing.
     :param nodes: the servers whose monitoring port was found.
     :param silent_streams: streams of which no server tells more than their names.
+    :param job_counts: jobs in the queue by tag, those in work with them.
     :param polled_tags: tags that workers serve which ask over HTTP, of those that nobody else serves.
     :param lost_jobs: tags with jobs that nobody holds and that will not be handed out again.
     :param full: what is near its limit.
@@ -73,6 +74,7 @@ class Survey:
     silent_streams: list[str]
     consumers: list[ConsumerFacts]
     workers: list[WorkerSight]
+    job_counts: dict[str, int]
     polled_tags: set[str]
     lost_jobs: list[TagCount]
     full: list[Storage]
@@ -127,6 +129,7 @@ def look(
         silent_streams=silent,
         consumers=consumers,
         workers=workers,
+        job_counts=Queue(bus, config).job_counts() if is_queue_there else {},
         polled_tags=polled_tags(bus, config, consumers, _registered_tags(workers), server_now),
         lost_jobs=_lost_jobs(Queue(bus, config)) if is_queue_there else [],
         full=nearly_full_of(bus.api("INFO"), streams, config),

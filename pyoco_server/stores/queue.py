@@ -15,7 +15,7 @@ from pyoco_server.bridge.hints import Hints
 from pyoco_server.bridge.messages import Delivery, Stored, Waiting, Write
 from pyoco_server.bridge.overview import list_consumers
 from pyoco_server.bridge.resources import ensure_consumer
-from pyoco_server.bridge.streams import remove_message
+from pyoco_server.bridge.streams import counted_subjects, remove_message
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.jobs import Job
@@ -196,6 +196,15 @@ class Queue:
             lost_count = int(job_counts.get(subject, 0)) - consumer.waiting_count - consumer.in_work_count
             found.append(TagCount(subject, consumer.delivered_seq, consumer.settings["max_deliver"], lost_count))
         return found
+
+    def job_counts(self) -> dict[str, int]:
+        """Count the queued jobs of each tag, also of one that has no consumer.
+
+        :raises BusUnavailable: no answer.
+        """
+        prefix = self._subjects.removesuffix(">")
+        counted = counted_subjects(self._bus, names.WORK_STREAM, self._subjects)
+        return {subject.removeprefix(prefix): count for subject, count in counted}
 
     def first_job_since(self, moment: float) -> QueuedJob | None:
         """Look at the first job that was queued at this moment or later, unix seconds by the server's clock.

@@ -164,8 +164,10 @@ def test_jobs_that_nobody_will_take_are_told(clinic: Clinic) -> None:
     for tag in ("gpu", "cpu"):
         clinic.serve_tag(tag)
         clinic.queue(tag)
+    # Somebody has mistyped a tag, and nobody has ever served it.
+    clinic.queue("gqu")
     clinic.put_worker("w1", time.time(), tags=["cpu"])
-    assert clinic.doctor().found == {("no-worker", "gpu")}
+    assert clinic.doctor().found == {("no-worker", "gpu"), ("no-worker", "gqu")}
 
 
 def test_a_tag_that_nobody_uses_any_more_is_told_and_forgotten_by_fix(clinic: Clinic) -> None:

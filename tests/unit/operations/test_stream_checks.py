@@ -39,7 +39,7 @@ def stream(settings: dict[str, Any], **facts: Any) -> StreamFacts:
 
 
 STREAMS = [stream(settings) for settings in stream_settings(CONFIG)]
-SOUND = Survey(SERVER, [], [], [], STREAMS, [], [], [], set(), [], [], 0.0)
+SOUND = Survey(SERVER, [], [], [], STREAMS, [], [], [], {}, set(), [], [], 0.0)
 
 
 def found(**facts: Any) -> set[tuple[str, str]]:
