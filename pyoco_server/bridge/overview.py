@@ -7,16 +7,19 @@ Source: JetStream API, ``INFO``, ``STREAM.LIST`` and ``CONSUMER.LIST``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pyoco_server.bridge.answers import unix_seconds
 from pyoco_server.bridge.client import Bus
+from pyoco_server.service import Deadline
 
 _NANOSECONDS = 1_000_000_000
 #: For a list a cluster waits four seconds for those of its servers that do not answer.
 _LIST_SEC = 6.0
+_LOOK_SEC = 0.2
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,21 @@ def list_streams(bus: Bus) -> tuple[list[StreamFacts], list[str]]:
 
     found = [_stream(info) for info in _pages(bus, "STREAM.LIST", read)]
     return sorted(found, key=lambda stream: stream.name), sorted(missing)
+
+
+def await_stream(bus: Bus, name: str, is_over: Callable[[StreamFacts], bool], deadline: Deadline) -> StreamFacts | None:
+    """Wait until a stream has a leader and is as it should be; ``None`` when it is not in time.
+
+    :raises BusUnavailable: no answer.
+    """
+    while True:
+        # While a leader is elected nobody tells of it.
+        found = next((stream for stream in list_streams(bus)[0] if stream.name == name), None)
+        if found is not None and found.leader is not None and is_over(found):
+            return found
+        if deadline.has_passed:
+            return None
+        time.sleep(_LOOK_SEC)
 
 
 def list_consumers(bus: Bus, stream: str) -> list[ConsumerFacts]:

@@ -11,9 +11,8 @@ from typing import Any
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.translate import (
     CONSUMER_EXISTS,
-    NO_SUITABLE_PEERS,
-    REPLICAS_NOT_SUPPORTED,
     STREAM_NAME_IN_USE,
+    lacks_servers,
 )
 from pyoco_server.config import Config
 from pyoco_server.contract import names
@@ -236,7 +235,7 @@ def _ensure_stream(bus: Bus, settings: dict[str, Any], replicas: int, budget_sec
         if exc.err_code == STREAM_NAME_IN_USE:
             # Another process created it at the same moment.
             return True
-        if exc.err_code in (NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED) and replicas > 1:
+        if lacks_servers(exc) and replicas > 1:
             return _ensure_stream(bus, settings, 1, budget_sec)
         raise
     return True

@@ -28,8 +28,8 @@ CONSUMER_NOT_FOUND = 10014
 STREAM_NAME_IN_USE = 10058
 CONSUMER_EXISTS = 10148
 #: JetStream: as many replicas are not to be had (a single server; too few nodes).
-REPLICAS_NOT_SUPPORTED = 10074
-NO_SUITABLE_PEERS = 10005
+_REPLICAS_NOT_SUPPORTED = 10074
+_NO_SUITABLE_PEERS = 10005
 #: JetStream: the stream, or what its server may store, is full.
 STREAM_FULL = 10077
 STORAGE_FULL = 10047
@@ -70,6 +70,11 @@ def is_retryable(exc: BaseException) -> bool:
     if isinstance(exc, BusError):
         return exc.err_code in _PASSING
     return isinstance(exc, BusUnavailable)
+
+
+def lacks_servers(exc: BusError) -> bool:
+    """Say whether there are too few servers for as many replicas."""
+    return exc.err_code in (_NO_SUITABLE_PEERS, _REPLICAS_NOT_SUPPORTED)
 
 
 def api_answer(payload: bytes, what: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.overview import list_consumers, list_streams, server_facts
 from pyoco_server.bridge.resources import replicas_wanted
 from pyoco_server.bridge.snapshots import Archived, restore_stream, save_stream
-from pyoco_server.bridge.translate import NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED
+from pyoco_server.bridge.translate import lacks_servers
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.errors import BusError, InvalidCommand, ResourceMissing
@@ -193,7 +193,7 @@ def _restore(bus: Bus, folder: Path, stream: SavedStream, replicas: int) -> None
     try:
         state = restore_stream(bus, Archived(settings, stream.state), blocks(archive_path(folder, stream.name)))
     except BusError as exc:
-        if exc.err_code in (NO_SUITABLE_PEERS, REPLICAS_NOT_SUPPORTED) and replicas > 1:
+        if lacks_servers(exc) and replicas > 1:
             _restore(bus, folder, stream, 1)
             return
         raise

@@ -5,12 +5,11 @@ Source: contract, sections 2 and 5; design, section 9.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.overview import server_facts
+from pyoco_server.bridge.overview import await_stream, server_facts
 from pyoco_server.bridge.resources import ensure_stream
 from pyoco_server.bridge.streams import change_consumer, change_stream, remove_unused_consumer
 from pyoco_server.config import Config
@@ -23,7 +22,6 @@ from pyoco_server.service import Deadline
 
 #: How long new replicas are waited for; of a stream that has consumers the server makes them in 20 seconds and more.
 _CATCH_UP_SEC = 120.0
-_LOOK_SEC = 0.2
 
 
 def examine(bus: Bus, config: Config, monitors: Sequence[str] | None = None) -> tuple[Survey | None, list[Finding]]:
@@ -81,7 +79,8 @@ def mend(
     deadline = Deadline(_CATCH_UP_SEC)
     for finding in mended:
         if finding.change is not None and "num_replicas" in finding.change.settings:
-            _await_replicas(bus, finding.change.stream, deadline)
+            # A stream whose leader goes before its copies are made has none until that comes back.
+            await_stream(bus, finding.change.stream, lambda found: not found.is_moving, deadline)
     _, left = examine(bus, config, monitors)
     return mended, [_with_reason(finding, reasons) for finding in left]
 
@@ -102,12 +101,3 @@ def _with_reason(finding: Finding, reasons: Mapping[tuple[str, str], str]) -> Fi
     if finding.change is None or reason is None:
         return finding
     return replace(finding, text=f"{finding.text} It cannot be mended: {reason}")
-
-
-def _await_replicas(bus: Bus, stream: str, deadline: Deadline) -> None:
-    """Wait until the copies are made: a stream whose leader goes before that has none until it comes back."""
-    while not deadline.has_passed:
-        cluster = bus.api(f"STREAM.INFO.{stream}").get("cluster") or {}
-        if cluster.get("leader") and "desired" not in cluster:
-            return
-        time.sleep(_LOOK_SEC)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.cluster import SILENT_SEC, members, move_stream, remove_server, yield_leadership
-from pyoco_server.bridge.overview import StreamFacts, list_streams
+from pyoco_server.bridge.overview import StreamFacts, await_stream, list_streams
 from pyoco_server.bridge.streams import change_stream
 from pyoco_server.errors import BusUnavailable, InvalidCommand
 from pyoco_server.service import Deadline
@@ -118,15 +118,10 @@ def _holders(stream: StreamFacts) -> set[str | None]:
 
 
 def _await(bus: Bus, name: str, is_over: Callable[[StreamFacts], bool]) -> StreamFacts:
-    deadline = Deadline(_MOVE_SEC)
-    while True:
-        # While a leader is elected nobody tells of it.
-        found = next((stream for stream in list_streams(bus)[0] if stream.name == name), None)
-        if found is not None and found.leader is not None and is_over(found):
-            return found
-        if deadline.has_passed:
-            raise InvalidCommand(f"{name} has not moved in {_MOVE_SEC:.0f} s. Look with pyoco-nats doctor, and repeat.")
-        time.sleep(_LOOK_SEC)
+    found = await_stream(bus, name, is_over, Deadline(_MOVE_SEC))
+    if found is None:
+        raise InvalidCommand(f"{name} has not moved in {_MOVE_SEC:.0f} s. Look with pyoco-nats doctor, and repeat.")
+    return found
 
 
 def _hand_over(system: Bus, server: str) -> None:
