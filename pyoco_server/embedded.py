@@ -86,7 +86,7 @@ class EmbeddedNats:
         make_folder(self._store)
         try:
             # First of all: the server of an ``up`` that was killed may still be about to leave the port.
-            self._lock.take()
+            self._lock.take("Use that one (--nats-url {url}), or start in another folder.")
             for port in (self._port, self._http_port):
                 refuse_port_in_use(self._host, port or 0)
             self._launch(command)

@@ -100,7 +100,7 @@ class Node:
         server = find_nats_server()
         make_folder(self.folder)
         lock = StoreLock(self.folder)
-        lock.take()
+        lock.take("Stop that one (pyoco-nats down), or give another --datafolder.")
         try:
             # That of an earlier node may be the number of any process by now.
             (self.folder / PID_FILE).unlink(missing_ok=True)

@@ -32,9 +32,10 @@ class StoreLock:
     def fd(self) -> int:
         return self._fd
 
-    def take(self) -> None:
+    def take(self, remedy: str) -> None:
         """Take the lock; one whose server no longer answers is about to be free.
 
+        :param remedy: what to do where it is taken: a sentence, in which ``{url}`` stands for where its server answers.
         :raises InvalidCommand: the store is in use, or the file system knows no locks.
         """
         deadline = Deadline(_LOCK_SEC)
@@ -42,10 +43,8 @@ class StoreLock:
             url = self._path.read_text()
             if answers_at(url) or deadline.has_passed:
                 at = f" at {url}" if url else ""
-                raise InvalidCommand(
-                    f"The store {self._path.parent} is in use by a NATS server{at}, which another pyoco-server has "
-                    f"started in this folder. Use it (--nats-url {url or 'URL'}), or start in another folder."
-                )
+                said = f"The store {self._path.parent} is in use by a NATS server{at} already."
+                raise InvalidCommand(f"{said} {remedy.format(url=url or 'URL')}")
             time.sleep(0.05)
         self.note("")
 
@@ -82,7 +81,7 @@ class StoreLock:
             os.close(fd)
             if exc.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise InvalidCommand(
-                    f"{self._path} cannot be locked: {exc.strerror}. Start in another folder."
+                    f"{self._path} cannot be locked: {exc.strerror}. Its file system must know locks."
                 ) from exc
             return False
         self._fd = fd
