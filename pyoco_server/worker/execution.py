@@ -162,6 +162,9 @@ class Execution:
                 try:
                     self._write_progress()
                 except SnapshotTooLarge as exc:
+                    # What it would still do is lost, and its files must not change while they are kept.
+                    self._child.kill()
+                    self.take_last_words()
                     return self.outcome(RunStatus.FAILED, deadletters.EXECUTION_ERROR, str(exc))
 
     def _keep_some(self) -> None:
@@ -347,6 +350,10 @@ class Execution:
         self._is_news_hinted.clear()
         try:
             written = self._runs.change(self._stored, self._progress, budget_sec=_PROGRESS_BUDGET_SEC)
+        except SnapshotTooLarge:
+            # NATS was not asked.
+            self._taken_since = taken_since
+            raise
         except RunNotFound as exc:
             raise LostRun from exc
         except (BusError, BusUnavailable) as exc:

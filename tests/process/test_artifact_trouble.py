@@ -8,10 +8,12 @@ import signal
 
 import pytest
 
+from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.config import Config
 from tests.process.conftest import Town
 from tests.support.artifacts import Files, marks, saving
 from tests.support.crew import Crew
-from tests.support.fleet import QUICK, printed
+from tests.support.fleet import QUICK, flow, is_alive, printed
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 
@@ -127,6 +129,33 @@ def test_a_run_ends_without_its_files_when_nats_takes_its_snapshots_alone(crew: 
     assert {mark["kept"] for mark in marks(run, "report").values()} == {False}
     said = " ".join(line for _, line in printed(worker, run["run_id"]))
     assert "is not kept: NATS has taken nothing of it for 20 s" in said
+
+
+def too_large(crew: Crew) -> tuple[str, int]:
+    """Have a run whose files NATS does not take, and have another program of the fleet, with a larger cap, write more
+    into it than its worker may; gives its id and the process that executes it."""
+    Files(crew.fleet)
+    crew.hire("only", PYOCO_MAX_RUN_SNAPSHOT_BYTES="16384")
+    crew.fleet.bus.api("STREAM.DELETE.OBJ_pyoco_artifacts")
+    run_id = crew.submit(flow("report >> hold", report="saving_tasks:report"), params={"name": crew.tag})
+    (runner,) = crew.wait_for_begin()
+    crew.fleet.change(run_id, params={"text": "p" * 16_384})
+    return run_id, runner
+
+
+def test_a_run_whose_snapshot_has_become_too_large_does_nothing_more_while_its_files_are_kept(crew: Crew) -> None:
+    run_id, runner = too_large(crew)
+    crew.fleet.wait_until(lambda: not is_alive(runner), "the end of the process", 60)
+    assert crew.fleet.run(run_id)["status"] == "RUNNING"
+    ensure_resources(crew.fleet.bus, Config.from_env({}))
+    run = crew.fleet.ended(run_id, "FAILED", timeout_sec=60)
+    assert "PYOCO_MAX_RUN_SNAPSHOT_BYTES is 16384" in run["error"]
+
+
+@pytest.mark.long
+def test_a_run_whose_snapshot_is_too_large_ends_without_its_files_where_nats_takes_none(crew: Crew) -> None:
+    run_id, _ = too_large(crew)
+    crew.fleet.ended(run_id, "FAILED", timeout_sec=90)
 
 
 def test_twenty_runs_at_once_keep_theirs_apart(town_crew: Crew, files: Files) -> None:
