@@ -51,10 +51,10 @@ class LogStore:
         :param budget_sec: seconds for retries; the connection's own when ``None``.
         :raises BusUnavailable: not confirmed; some of them may be stored.
         """
-        payloads = [json.dumps({"attempt": attempt, **message}).encode() for message in pack(entries)]
         subject = names.logs_subject(run_id)
         # Always with an id, because a write whose answer is lost is sent again.
         batch_id = batch_id or uuid.uuid4().hex
+        payloads = list(pack(attempt, entries, batch_id))
         if payloads:
             self._bus.write(
                 *(Write(subject, payload, msg_id=f"{batch_id}.{part}") for part, payload in enumerate(payloads)),
@@ -90,25 +90,35 @@ class LogStore:
         return unix_seconds(info["ts"]) - info["config"]["max_age"] / 1e9 if state["last_seq"] else 0.0
 
 
-def pack(entries: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Pack entries: several into one message, ``{entries}``, or one into several, ``{entries, piece_of}``."""
-    some: list[dict[str, Any]] = []
+def pack(attempt: int, entries: Sequence[dict[str, Any]], batch_id: str) -> Iterator[bytes]:
+    """Pack entries: several into one message, or one that is larger than a message into several, ``piece_of`` it.
+
+    :param batch_id: of these very entries; with it the same messages come out each time.
+    """
+    some: list[str] = []
     size = 0
-    for entry in entries:
-        entry_bytes = len(json.dumps(entry))
-        if some and size + entry_bytes > _MESSAGE_BYTES:
-            yield {"entries": some}
+    for index, entry in enumerate(entries):
+        encoded = json.dumps(entry)
+        if some and size + len(encoded) > _MESSAGE_BYTES:
+            yield _message(attempt, some)
             some, size = [], 0
-        if entry_bytes > _MESSAGE_BYTES:
-            yield from _pieces({name: entry[name] for name in _FIELDS if name in entry})
+        if len(encoded) > _MESSAGE_BYTES:
+            known = {name: entry[name] for name in _FIELDS if name in entry}
+            yield from _pieces(attempt, known, f"{batch_id}.{index}")
             continue
-        some.append(entry)
-        size += entry_bytes
+        some.append(encoded)
+        size += len(encoded)
     if some:
-        yield {"entries": some}
+        yield _message(attempt, some)
 
 
-def _pieces(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    text, piece_of = entry["text"], uuid.uuid4().hex
+def _message(attempt: int, encoded: list[str]) -> bytes:
+    """Give the message with entries that are JSON already: nearly all that runs print goes this way."""
+    return f'{{"attempt": {attempt}, "entries": [{", ".join(encoded)}]}}'.encode()
+
+
+def _pieces(attempt: int, entry: dict[str, Any], piece_of: str) -> Iterator[bytes]:
+    text = entry["text"]
     for start in range(0, max(1, len(text)), _PIECE_CHARS):
-        yield {"entries": [{**entry, "text": text[start : start + _PIECE_CHARS]}], "piece_of": piece_of}
+        piece = {**entry, "text": text[start : start + _PIECE_CHARS]}
+        yield json.dumps({"attempt": attempt, "entries": [piece], "piece_of": piece_of}).encode()

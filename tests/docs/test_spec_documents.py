@@ -65,7 +65,7 @@ def task_record() -> set[str]:
         ("### API key", key_fields()),
         ("### Wheels", set(wheel_event())),
         ("### Dead letter", names_of(DeadLetter)),
-        ("### Log message", {"attempt", *(name for message in pack(LONG_LOG) for name in message)}),
+        ("### Log message", {name for payload in pack(1, LONG_LOG, "b") for name in json.loads(payload)}),
         ("### Idempotency key", names_of(KeyedRun)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
