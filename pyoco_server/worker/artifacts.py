@@ -177,12 +177,11 @@ class ArtifactKeeper:
         except _Changed:
             self._leave()
             return None
-        except (NotReadable, BusError) as exc:
+        except (NotReadable, BusError, OSError) as exc:
             self._leave()
-            return self._refuse(name, str(exc))
-        except OSError as exc:
-            self._leave()
-            return self._refuse(name, f"it cannot be read: {exc.strerror or exc}")
+            # The next file has all the time that it may take.
+            self.stalled_since = None
+            return self._refuse(name, _why(exc))
 
     def give_up(self, why: str) -> list[str]:
         """Refuse all that is left; gives the tasks whose marks have changed."""
@@ -315,6 +314,10 @@ class ArtifactKeeper:
             mark["is_output"] = True
         self._marks.setdefault(saved.task, {})[name if mark["kept"] else _shown(name)] = mark
         return saved.task
+
+
+def _why(exc: Exception) -> str:
+    return f"it cannot be read: {exc.strerror or exc}" if isinstance(exc, OSError) else str(exc)
 
 
 def _tell_nobody(task: str | None, text: str) -> None:

@@ -168,6 +168,20 @@ def test_nats_that_goes_before_the_description_is_stored_has_that_sent_alone(des
     assert len(desk.contents()) == 1
 
 
+def test_a_file_that_is_gone_when_nats_comes_back_leaves_the_others_all_their_time(
+    desk: Desk, nats: NatsServer
+) -> None:
+    path = desk.save("x", LARGE)
+    desk.keeper.task_ended("t")
+    nats.stop()
+    eventually(lambda: desk.keeper.step() is None and desk.keeper.stalled_since is not None, what="a step in vain")
+    path.unlink()
+    nats.start()
+    desk.empty_patiently()
+    assert desk.said == [("t", "artifact x is not kept: it cannot be read: No such file or directory")]
+    assert desk.keeper.stalled_since is None
+
+
 def test_no_file_stays_open(desk: Desk) -> None:
     desk.save("x", LARGE)
     desk.keeper.task_ended("t")
