@@ -85,12 +85,14 @@ class TaskChanged:
 
     :param record: its whole task record (contract 2).
     :param is_cut: whether a value in it was cut.
+    :param is_output_itself: whether the output in it is the task's, and not a text about it.
     """
 
     name: str
     state: str
     record: dict[str, Any]
     is_cut: bool = False
+    is_output_itself: bool = True
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ class ReportingEngine(Engine):
         if name in self._resumable and form is Form.ITSELF and is_exact(task_record.output):
             record["is_resumable"] = True
         self._reported[name] = state
-        self._report(TaskChanged(name, state, record, is_cut))
+        self._report(TaskChanged(name, state, record, is_cut, form is Form.ITSELF))
 
 
 class _Begins(TraceBackend):

@@ -91,6 +91,8 @@ class Execution:
         self._records: dict[str, dict[str, Any]] = dict(stored.snapshot.task_records)
         self._resume_note = stored.snapshot.resume_note
         self._is_cut = False
+        #: By task, whether its record shows the output, and not a text about it.
+        self._is_output_itself: dict[str, bool] = {}
         self._is_dirty = False
         self._written_at = time.monotonic()
         #: Since when every write was stored, ``time.monotonic()``; ``None`` when the last one was not.
@@ -188,7 +190,8 @@ class Execution:
 
     def _trimmed(self, outcome: Outcome) -> dict[str, Any]:
         last = outcome.applied_to(self._stored.snapshot, time.time())
-        return trimmed_outputs(last, self._config.max_run_snapshot_bytes)
+        found = trimmed_outputs(last, self._config.max_run_snapshot_bytes)
+        return {task: output for task, output in found.items() if self._is_output_itself.get(task, True)}
 
     def _empty_keeper(self) -> None:
         while self._keeper.has_work:
@@ -284,6 +287,7 @@ class Execution:
             self._tasks[message.name] = message.state
             self._records[message.name] = self._keeper.marked(message.name, message.record)
             self._is_cut = self._is_cut or message.is_cut
+            self._is_output_itself[message.name] = message.is_output_itself
             self._is_dirty = True
             if message.state not in _OPEN_TASKS:
                 self._keeper.task_ended(message.name)

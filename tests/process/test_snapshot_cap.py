@@ -14,16 +14,17 @@ from tests.support.fleet import Fleet, flow
 
 CAP_BYTES = 16_384
 
-#: The flow's name says how many tasks it has, how large their results are, and how long their names.
+#: The flow's name says how many tasks it has, how large their results are, how long their names, and if they are sets.
 LARGE_FLOWS = """\
 from pyoco import Flow, task
 
 def resolve(name):
-    count, result_chars, name_chars = map(int, name.split("-"))
+    count, result_chars, name_chars, *kind = name.split("-")
+    text = "begins so " + "x" * int(result_chars)
     flow = Flow(name=name)
-    for number in range(count):
-        step = task(lambda: "begins so " + "x" * result_chars)
-        step.task.name = f"t{number:03}".ljust(name_chars, "_")
+    for number in range(int(count)):
+        step = task(lambda: {text} if kind == ["set"] else text)
+        step.task.name = f"t{number:03}".ljust(int(name_chars), "_")
         flow = flow >> step
     return flow
 """
@@ -60,6 +61,13 @@ def test_results_are_cut_so_that_one_still_sees_what_they_were(crew: Crew) -> No
         kept = files.get(run_id, f"{task}/output.txt")
         assert b"".join(files.chunks(run_id, kept)) == b"begins so " + b"x" * 5_000
     assert 4_000 < size_of(crew.fleet, run_id) <= CAP_BYTES
+
+
+def test_no_file_is_made_of_a_text_about_an_output(crew: Crew) -> None:
+    run_id = crew.submit(flow_name="30-900-4-set")
+    run = crew.fleet.ended(run_id)
+    assert all(record["output"].endswith("bytes in all)") for record in run["task_records"].values())
+    assert ArtifactStore(crew.fleet.bus).of_run(run_id) == []
 
 
 def test_records_are_left_out_where_cutting_is_not_enough_and_states_stay(crew: Crew) -> None:
