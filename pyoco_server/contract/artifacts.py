@@ -6,6 +6,7 @@ Source: contract, section 2 (``pyoco_artifacts``, and the task records of a snap
 from __future__ import annotations
 
 import base64
+import hashlib
 import mimetypes
 import re
 import unicodedata
@@ -77,9 +78,11 @@ def name_fault(name: str) -> str | None:
 
 
 def output_name(task: str, ending: str) -> str:
-    """Give the name of the file that holds the output of a task as a whole."""
+    """Give the name of the file that holds the output of a task as a whole, another one for each task."""
     part = re.sub(r"[^\w.-]", "_", task)[:_MAX_TASK_CHARS]
-    return f"{part if part.strip('.') else f'task{part}'}/output.{ending}"
+    if part != task or not part.strip("."):
+        part = f"{part}-{hashlib.sha256(task.encode(errors='backslashreplace')).hexdigest()[:8]}"
+    return f"{part}/output.{ending}"
 
 
 def object_name(run_id: str, attempt: int, name: str) -> str:
