@@ -109,9 +109,14 @@ class ReportingEngine(Engine):
                     self._mark_failed(task.name, exc)
                 self._report_task(task.name)
                 raise
-            if self._scratch is not None and not resume.leaves_more_than_its_result(task, ctx, self._scratch):
+            if self._is_resumable(task, ctx):
                 self._resumable.add(task.name)
             self._report_task(task.name)
+
+    def _is_resumable(self, task: Task, ctx: Context) -> bool:
+        if self._scratch is None or self._files is None:
+            return False
+        return not resume.leaves_more_than_its_result(task, ctx, self._scratch, self._files.made)
 
     def _report_plan(self) -> None:
         self._reported = {name: state.value for name, state in self._run.tasks.items()}

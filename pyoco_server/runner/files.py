@@ -30,7 +30,8 @@ class RunFiles:
         self._folder = os.path.join(scratch, ARTIFACTS_FOLDER)
         self._limit_bytes = file_limit_bytes
         self._report = report
-        self._outputs: set[str] = set()
+        #: Files and folders that were made here, and not by a task.
+        self.made: set[str] = set()
 
     def observe(self, ctx: Context, current_task: Callable[[], str | None]) -> None:
         """Hear of what is saved, also by a task that works in another folder."""
@@ -64,15 +65,22 @@ class RunFiles:
 
     def _write(self, name: str, data: bytes) -> None:
         path = os.path.join(self._folder, name)
-        if name in self._outputs:
+        folder = os.path.dirname(path)
+        if path in self.made:
             # Of the same task in an earlier turn of a loop.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        # Not over a file that the task itself has saved.
-        with open(path, "xb") as file:
+        # Before they are there: a task that ends beside this one looks at what lies here.
+        self.made.update((folder, path))
+        os.makedirs(folder, exist_ok=True)
+        try:
+            file = open(path, "xb")
+        except FileExistsError:
+            # The task itself has saved it.
+            self.made.discard(path)
+            raise
+        with file:
             file.write(data)
-        self._outputs.add(name)
 
 
 class _Observed(dict[str, Any]):

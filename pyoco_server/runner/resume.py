@@ -42,18 +42,20 @@ def stand_in(task: Task, result: Any) -> Task:
     return made
 
 
-def leaves_more_than_its_result(task: Task, ctx: Context, scratch: str) -> bool:
+def leaves_more_than_its_result(task: Task, ctx: Context, scratch: str, made: Collection[str]) -> bool:
     """Say whether another task may rely on something of this one that its result does not hold.
 
     That is whatever lies in the run's folder, be it an empty folder or a link, or what a task that is given the context
     has put there. What the tasks beside it have left counts, too, since nobody knows whose it is.
+
+    :param made: what lies there and is of no task.
     """
-    if _holds_anything(scratch):
+    if _holds_anything(scratch, made):
         return True
     return "ctx" in inspect.signature(task.func).parameters and bool(ctx.scratch or ctx._vars or ctx.artifacts)
 
 
-def _holds_anything(scratch: str) -> bool:
+def _holds_anything(scratch: str, made: Collection[str]) -> bool:
     of_pyoco = os.path.join(scratch, ARTIFACTS_FOLDER)
     left = (os.path.join(place, name) for place, folders, files in os.walk(scratch) for name in (*folders, *files))
-    return any(path != of_pyoco for path in left)
+    return any(path != of_pyoco and path not in made for path in left)

@@ -66,6 +66,14 @@ def test_what_its_stored_result_does_not_wholly_replace_is_done_again_with_all_t
     assert run["attempt"] == 2
 
 
+def test_a_file_with_the_large_output_of_a_task_has_no_other_done_again(plant: Plant) -> None:
+    name = uuid.uuid4().hex[:8]
+    workflow = flow("much >> fail_until\nafter_file >> fail_until")
+    run = plant.fleet.ended(plant.submit(workflow, params={"name": name, "times": 1}, **AGAIN), timeout_sec=90)
+    assert "much/output.txt" in run["task_records"]["much"]["artifacts"]
+    assert [plant.begun(name, task) for task in ("one", "after_file")] == [2, 1]
+
+
 def test_a_number_that_is_stored_as_a_text_is_made_again(plant: Plant) -> None:
     name, _ = retried(plant, "one", one="sample_tasks:long_number")
     assert plant.begun(name, "one") == 2

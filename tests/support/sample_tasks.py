@@ -140,6 +140,15 @@ def much(name):
     return "x" * 400_000
 
 
+def after_file(name):
+    """End when the output of a task beside this one has been written to a file."""
+    _note_begin(f"{name}.after_file")
+    deadline = time.monotonic() + _PATIENCE_SEC
+    while not list(Path("artifacts").rglob("output.txt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return 1
+
+
 def hold(name="go"):
     """Go on when a file is there; note who has begun."""
     _note_begin(name)
