@@ -13,7 +13,7 @@ from pyoco_server.contract.output_marks import MarkReader
 
 logger = logging.getLogger("pyoco_server.output")
 
-#: A line that does not end is passed on when it has grown to this size, or when nothing was added for so long.
+#: A line that does not end is passed on when it has grown to this size, or so long after it began.
 _LINE_LIMIT_BYTES = 8_192
 _LINE_LIMIT_SEC = 1.0
 
@@ -70,22 +70,31 @@ class PrintedReader:
         """Give those of them that have been waiting for their end for long."""
         if not self._begun:
             return
-        due = time.monotonic() - _LINE_LIMIT_SEC
+        now = time.monotonic()
+        due = now - _LINE_LIMIT_SEC
         for source in [source for source, (_, begun_at) in self._begun.items() if begun_at <= due]:
             text, _ = self._begun.pop(source)
-            yield Printed(*source, _decoded(text))
+            end = _whole_bytes(text)
+            if end < len(text):
+                self._begun[source] = (text[end:], now)
+            if end:
+                yield Printed(*source, _decoded(text[:end]))
 
     def _lines(self, data: bytes) -> Iterator[Printed]:
         begun, begun_at = self._begun.pop(self._source, (b"", time.monotonic()))
         text = begun + data
         end = text.rfind(b"\n") + 1
         if len(text) - end > _LINE_LIMIT_BYTES:
-            # Not in the midst of a character.
-            end += codecs.utf_8_decode(text[end:], "backslashreplace", False)[1]
+            end += _whole_bytes(text[end:])
         if end < len(text):
             self._begun[self._source] = (text[end:], time.monotonic() if end else begun_at)
         if end:
             yield Printed(*self._source, _decoded(text[:end]))
+
+
+def _whole_bytes(text: bytes) -> int:
+    """Count the bytes up to the last character, where that may still go on."""
+    return codecs.utf_8_decode(text, "backslashreplace", False)[1]
 
 
 def _decoded(text: bytes) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from pyoco_server.contract.output_marks import mark
 from pyoco_server.worker.printed import Printed, PrintedReader
+from tests.support.waiting import eventually
 
 _TOKEN = "0123"
 _PRINTED = b"".join(
@@ -62,3 +63,16 @@ def test_a_line_that_is_cut_because_it_does_not_end_is_not_cut_in_a_character() 
     found = list(reader.read(data))
     found += reader.read("é".encode()[1:] + (second[1:] + "\n").encode())
     assert [printed.text for printed in found] == [first, second + "\n"]
+
+
+def test_a_line_that_waits_for_its_end_is_not_passed_on_in_the_midst_of_a_character() -> None:
+    reader = PrintedReader("stdout", _TOKEN)
+    data = "読む".encode()
+    assert list(reader.read(data[:4])) == []
+    found = eventually(lambda: list(reader.waiting()), what="the first character")
+    found += reader.read(data[4:] + b"\n")
+    assert [printed.text for printed in found] == ["読", "む\n"]
+
+
+def test_the_beginning_of_a_character_that_never_comes_is_given_at_the_end() -> None:
+    assert _read([b"x\xe3"]) == {(None, "stdout"): "x\\xe3"}
