@@ -215,10 +215,7 @@ class Execution:
         return time.monotonic() - max(refused_since, self._taken_since) > PATIENCE_SEC
 
     def give_sign_of_life(self) -> None:
-        """Write that the run is held, and how far it is.
-
-        :raises LostRun: it is not.
-        """
+        """Write that the run is held, and how far it is, or raise :class:`LostRun`."""
         # What is too large for NATS still, the end of the run says.
         with contextlib.suppress(SnapshotTooLarge):
             self._write_progress()

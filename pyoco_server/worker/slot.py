@@ -350,11 +350,8 @@ class Slot(Service):
                 return
             execution.give_sign_of_life()
             if execution.is_snapshot_alone_taken(began_at):
-                logger.warning(
-                    "a run ends before its log is kept: NATS has taken nothing of it for %g s",
-                    PATIENCE_SEC,
-                    extra=execution.context,
-                )
+                text = "a run ends before its log is kept: NATS has taken nothing of it for %g s"
+                logger.warning(text, PATIENCE_SEC, extra=execution.context)
                 return
 
     def _leave_unfinished(self, execution: Execution, lease: Lease) -> StoredRun | None:
