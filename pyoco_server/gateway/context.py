@@ -23,6 +23,7 @@ from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.logs import LogStore
 from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.storage import StorageLook
 from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.stores.workflows import WorkflowStore
 
@@ -52,6 +53,7 @@ class Gateway:
     heartbeats: Heartbeats
     logs: LogStore
     artifacts: ArtifactStore
+    storage: StorageLook
     authentication: Authentication
     wheels: WheelRegistry
     watch_places: threading.Semaphore

@@ -20,6 +20,7 @@ from pyoco_server.operations.wheels import WheelRegistry
 from pyoco_server.operations.worker_registry import WorkerRetirement
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Service
+from pyoco_server.stores.storage import StorageLook
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ _LOOK_SEC = 0.5
 _CLEANING_SEC = 5.0
 #: How often it is looked for what uploads and deletes of wheels have left behind.
 _WHEELS_SEC = 600.0
+#: How often it is looked whether anything is nearly full.
+_STORAGE_SEC = 15.0
 #: When a duty that failed is tried again.
 _RETRY_SEC = 3.0
 
@@ -48,7 +51,7 @@ class _Duty:
 class Dispatcher(Service):
     """Repairs half-made submissions, queues failed runs again that are due, ends the runs of jobs that were delivered
     too often, has ended runs expire, drops workers that are long gone and what uploads and deletes of wheels have left
-    behind, and makes again what has vanished from NATS.
+    behind, looks whether NATS is nearly full, and makes again what has vanished from it.
 
     A NATS server that came back with an empty store is usable again without a restart of the gateway.
     """
@@ -64,6 +67,7 @@ class Dispatcher(Service):
         retention: Retention,
         retirement: WorkerRetirement,
         wheels: WheelRegistry,
+        storage: StorageLook,
         on_failure: Callable[[Service], None],
     ) -> None:
         super().__init__("pyoco-dispatcher", on_failure)
@@ -79,6 +83,7 @@ class Dispatcher(Service):
             _Duty(janitor.clean, _CLEANING_SEC),
             _Duty(retention.apply, _CLEANING_SEC),
             _Duty(wheels.clean, _WHEELS_SEC),
+            _Duty(storage.look, _STORAGE_SEC),
         ]
         self._log_limit = RateLimit()
 

@@ -50,6 +50,7 @@ from pyoco_server.stores.idempotency import IdempotencyStore
 from pyoco_server.stores.logs import LogStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.storage import StorageLook
 from pyoco_server.stores.wheels import WheelHistory, WheelStore
 from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.stores.workflows import WorkflowStore
@@ -172,6 +173,7 @@ class GatewayServer:
             WheelHistory(self._bus, self._config),
             max_bytes=self._config.wheel_max_bytes,
         )
+        storage = StorageLook(self._bus, self._config)
         polled = PolledRuns(model)
         finish = Finish(queue.deliveries, runs, letters, worker_id=None)
         heartbeats = Heartbeats(queue, runs, logs, finish, self._config, written=model.note_written)
@@ -190,6 +192,7 @@ class GatewayServer:
             heartbeats,
             logs,
             ArtifactStore(self._bus),
+            storage,
             authentication,
             wheels,
             places,
@@ -214,6 +217,7 @@ class GatewayServer:
             retention,
             retirement,
             wheels,
+            storage,
             self._on_failure,
         )
         canceller = Canceller(cancellation, model, self._on_failure)

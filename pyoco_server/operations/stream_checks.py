@@ -72,9 +72,10 @@ def check_streams(survey: Survey, config: Config) -> Iterator[Finding]:
             yield from _check_stream(stream, settings, survey, config)
     for storage in survey.full:
         stream_found = survey.stream(storage.name)
-        if stream_found is None or stream_found.settings.get("discard") == "new":
-            text = f"It uses {storage.percent} % of what it may; when it is full, nothing more is stored."
-            yield warning("storage-full", storage.name, text, "raise its limit, or remove what is not needed")
+        loses_oldest = stream_found is not None and stream_found.settings.get("discard") != "new"
+        then = "the oldest in it is removed" if loses_oldest else "nothing more is stored"
+        text = f"It uses {storage.percent} % of what it may; when it is full, {then}."
+        yield warning("storage-full", storage.name, text, "raise its limit, or remove what is not needed")
 
 
 def check_consumers(survey: Survey, config: Config) -> Iterator[Finding]:

@@ -27,7 +27,6 @@ from pyoco_server.operations.attention import (
 )
 from pyoco_server.readmodel.reports import USUAL_WINDOW_SEC, FailureGroup, Reports
 from pyoco_server.states import RunStatus
-from pyoco_server.stores.storage import nearly_full
 
 blueprint = Blueprint("overview", __name__)
 
@@ -89,7 +88,7 @@ def overview() -> Response:
     stuck = [tag for tag in tags if tag.is_stuck]
     lost = lost_workers(workers)
     unsynced = out_of_sync(workers)
-    full = nearly_full(gateway().bus, config)
+    full = gateway().storage.full
     hour = int(now // 3600)
     bars = hour_bars(reports.ended_by_hour(hour - 23), hour)
     return render(

@@ -106,6 +106,8 @@ def test_a_full_stream_and_a_worker_out_of_sync_need_somebody(
         eventually(lambda: len(gateway.parts.model.workers()) == 2, what="the workers known")
         assert visit(gateway, "/").heading == "One thing needs you"
         parts.bus.write(Write("pyoco.dlq.t", b"x" * 1850))
+    # As the dispatcher does every few seconds.
+    gateway.parts.storage.look()
     page = visit(gateway, "/")
     assert page.heading == "2 things need you"
     needs = page.one("section", aria_labelledby="needs").words

@@ -14,7 +14,7 @@ from pyoco_server.operations.findings import Finding, Severity
 from pyoco_server.operations.monitoring import NodeFacts
 from pyoco_server.operations.stream_checks import check_servers, check_streams
 from pyoco_server.operations.survey import Survey
-from pyoco_server.stores.storage import ACCOUNT, Storage
+from pyoco_server.stores.storage import ACCOUNT, Storage, nearly_full_of
 
 CONFIG = Config()
 SERVER = ServerFacts("id", "n1", "2.15.1", "team", True)
@@ -122,12 +122,23 @@ def test_of_several_limits_those_are_set_that_remove_nothing() -> None:
     assert (harmful.change, harmful.remedy) == (None, "nats stream edit PYOCO_LOGS --max-msgs-per-subject 40000")
 
 
-def test_what_is_nearly_full_is_told_unless_the_oldest_goes() -> None:
-    full = [Storage(ACCOUNT, 95, 100), Storage("KV_pyoco_runs", 95, 100), Storage("PYOCO_LOGS", 95, 100)]
-    assert found(full=full) == {("storage-full", ACCOUNT), ("storage-full", "KV_pyoco_runs")}
+def test_what_is_nearly_full_is_told_with_what_comes_of_it() -> None:
+    names = (ACCOUNT, "KV_pyoco_runs", "PYOCO_DLQ")
+    full = [Storage(name, 95, 100) for name in names]
+    assert found(full=full) == {("storage-full", name) for name in names}
+    texts = {finding.subject: finding.text for finding in check_streams(replace(SOUND, full=full), CONFIG)}
+    assert "nothing more is stored" in texts[ACCOUNT] and "nothing more is stored" in texts["KV_pyoco_runs"]
+    assert "the oldest in it is removed" in texts["PYOCO_DLQ"]
     assert found(nodes=[NODE, replace(NODE, url="http://n2:8222", storage_bytes=95)]) == {
         ("storage-full", "http://n2:8222")
     }
+
+
+def test_what_keeps_the_newest_of_all_that_comes_is_full_without_a_word() -> None:
+    names = ("PYOCO_LOGS", "OBJ_pyoco_artifacts", "PYOCO_DLQ")
+    streams = [replace(SOUND.streams[0], name=name, byte_count=95, settings={"max_bytes": 100}) for name in names]
+    account = {"storage": 5, "limits": {"max_storage": 0}}
+    assert [storage.name for storage in nearly_full_of(account, streams, CONFIG)] == ["PYOCO_DLQ"]
 
 
 def test_consumers_that_lists_of_older_clients_left_behind_are_told() -> None:
