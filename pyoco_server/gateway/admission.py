@@ -1,4 +1,5 @@
-"""Who gets in, and whose runs exist for whom: one place, before any route.
+"""Who gets in, and whose runs exist for whom: one place, before any route. (The fast lane, which is before Flask, asks
+for the key by itself.)
 
 A route need not think of tenants: a run of another one is answered 404 before the route is called, lists ask for the
 caller's tenant because :class:`RunQuery` has no default for it, and so do submissions.
