@@ -17,7 +17,7 @@ pytestmark = pytest.mark.long
 def test_three_machines_lose_one_and_then_everything(rehearsal: Rehearsal) -> None:
     rehearsal.install()
     seen, *_ = rehearsal.play("## See that all is well")
-    assert "nothing is wrong\n" in seen and "cluster team, 3 servers" in seen
+    assert "nothing is wrong\n" in seen and "cluster team" in seen
     assert rehearsal.fire("n1", "pyoco-doctor").stdout == ""
     rehearsal.load.begin()
     rehearsal.load.wait_for_more()
@@ -119,4 +119,3 @@ def go_on_with_two(rehearsal: Rehearsal) -> None:
     eventually(has_left, what="the end of the lost node", timeout_sec=PATIENCE_SEC)
     found = rehearsal["n2"].shell("pyoco-nats doctor").stdout
     assert "copies-missing" in found and "server-away" not in found
-    assert "cluster team, 2 servers" in rehearsal["n2"].shell("pyoco-nats status").stdout
