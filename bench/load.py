@@ -8,7 +8,6 @@ import selectors
 import socket
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -77,7 +76,7 @@ class _Client:
     def receive(self) -> float | None:
         """Take what has come; gives the seconds since the request when the answer is whole.
 
-        :raises RuntimeError: the request was refused, so there is nothing to measure.
+        :raises RuntimeError: the request was refused or not answered, so there is nothing to measure.
         """
         received = self.socket.recv(65536)
         if not received:
@@ -93,28 +92,22 @@ class _Client:
 
 
 def load(url: str, message: bytes, *, clients: int, seconds: float) -> Load:
-    """Send the same request again and again."""
+    """Have every client send the same request again as soon as it has an answer, until the time is over.
+
+    :raises RuntimeError: the gateway refuses it, goes away or falls silent.
+    """
     result = Load()
-    until = time.perf_counter() + seconds
-    _ask(url, lambda: message if time.perf_counter() < until else None, clients, result)
-    return result
-
-
-def _ask(url: str, next_message: Callable[[], bytes | None], clients: int, result: Load) -> None:
-    """Have every client send the next request as soon as it has an answer, until there is none."""
-    connections = [_Client(url) for _ in range(clients)]
-    began_at = time.perf_counter()
-    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as held:
+        selector = held.enter_context(selectors.DefaultSelector())
+        connections = []
+        for _ in range(clients):
+            connections.append(_Client(url))
+            held.enter_context(connections[-1].socket)
+        began_at = time.perf_counter()
         for client in connections:
-            stack.enter_context(client.socket)
-        busy = 0
-        for client in connections:
-            message = next_message()
-            if message is not None:
-                selector.register(client.socket, selectors.EVENT_READ, client)
-                client.send(message)
-                busy += 1
-        while busy:
+            selector.register(client.socket, selectors.EVENT_READ, client)
+            client.send(message)
+        while selector.get_map():
             ready = selector.select(_TIMEOUT_SEC)
             if not ready:
                 raise RuntimeError(f"no answer has come for {_TIMEOUT_SEC:g} s")
@@ -123,9 +116,9 @@ def _ask(url: str, next_message: Callable[[], bytes | None], clients: int, resul
                 if took_sec is None:
                     continue
                 result.latencies_sec.append(took_sec)
-                message = next_message()
-                if message is None:
-                    busy -= 1
-                else:
+                if time.perf_counter() - began_at < seconds:
                     key.data.send(message)
+                else:
+                    selector.unregister(key.fileobj)
         result.elapsed_sec = time.perf_counter() - began_at
+    return result

@@ -95,3 +95,21 @@ def _answer_half_and_close(server: socket.socket) -> None:
     with connection:
         connection.recv(1024)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+
+
+def test_a_client_that_is_done_is_read_no_more_although_its_connection_ends() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        answered = pool.submit(_answer_one_by_one_and_close, server)
+        found = load(f"http://127.0.0.1:{server.getsockname()[1]}", b"GET / HTTP/1.1\r\n\r\n", clients=2, seconds=0)
+        answered.result()
+    assert found.count == 2
+
+
+def _answer_one_by_one_and_close(server: socket.socket) -> None:
+    connections = [server.accept()[0] for _ in range(2)]
+    for connection in connections:
+        with connection:
+            connection.recv(1024)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            # Its client has read the answer when it ends: it asks for nothing more.
+            connection.shutdown(socket.SHUT_WR)
