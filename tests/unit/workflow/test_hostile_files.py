@@ -148,12 +148,13 @@ def bombs() -> dict[str, str]:
 
 @pytest.mark.parametrize("name", bombs())
 def test_a_bomb_is_refused_or_read_in_bounded_time(name: str) -> None:
-    started = time.monotonic()
+    # What else the machine does takes none of this thread's time.
+    started = time.thread_time()
     try:
         parse_workflow(bombs()[name])
     except WorkflowInvalid as exc:
         assert exc.faults and all(fault.line and fault.column for fault in exc.faults)
-    assert time.monotonic() - started < BOUND_SEC
+    assert time.thread_time() - started < BOUND_SEC
 
 
 @pytest.mark.parametrize("name", ["flow lists", "block lists", "keys of keys", "closed lists", "block mappings"])
