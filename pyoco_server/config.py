@@ -18,6 +18,7 @@ from typing import Any
 
 from pyoco_server import setting
 from pyoco_server.errors import InvalidSetting
+from pyoco_server.sign_in import SignIn, public
 
 #: These two say where the settings stand, so they cannot stand in the file themselves.
 LOAD_DOTENV = "PYOCO_LOAD_DOTENV"
@@ -41,6 +42,17 @@ class Config:
         "addresses such as nats://host:4222, separated by commas",
         "NATS servers of one cluster, separated by commas; user and password may stand in them",
     )
+    nats_user: str = setting.optional("PYOCO_NATS_USER", "user of NATS that this process signs in as")
+    nats_password: str = setting.secret("PYOCO_NATS_PASSWORD", "", "its password")
+    nats_token: str = setting.secret("PYOCO_NATS_TOKEN", "", "token that NATS asks for")
+    nats_creds: str = setting.optional(
+        "PYOCO_NATS_CREDS", "file of credentials for NATS: a JWT with its seed, or the seed of an NKey"
+    )
+    nats_tls_ca: str = setting.optional(
+        "PYOCO_NATS_TLS_CA", "file with the certificates by which NATS is known; nothing goes out without TLS then"
+    )
+    nats_tls_cert: str = setting.optional("PYOCO_NATS_TLS_CERT", "file with the certificate that is shown to NATS")
+    nats_tls_key: str = setting.optional("PYOCO_NATS_TLS_KEY", "file with its key, without a passphrase")
     nats_replicas: int = setting.make(
         "PYOCO_NATS_REPLICAS",
         0,
@@ -117,6 +129,13 @@ class Config:
     )
     run_memory_bytes: int = setting.size(
         "PYOCO_RUN_MEMORY_BYTES", 0, "address space of each process of a run; 0 = no limit", low=0
+    )
+    worker_allow: str = setting.make(
+        "PYOCO_WORKER_ALLOW",
+        "",
+        setting.parse_patterns,
+        "modules, packages as in mypkg.*, or callables as in mypkg.tasks:load, separated by commas",
+        "what a worker may execute, callables and plug-ins; empty = everything",
     )
     drain_sec: float = setting.seconds(
         "PYOCO_DRAIN_SEC", 30.0, "how long a worker that is told to stop lets its runs go on", low=0
@@ -241,23 +260,44 @@ class Config:
         :param environ: the environment; the process's own and its ``.env`` file when it is ``None``.
         :param flags: values that win over the environment, as text or as the field has them; ``None`` means that the
             flag was not given.
-        :raises InvalidSetting: a value does not parse; the message names variable, value and what is expected.
+        :raises InvalidSetting: a value does not parse, or ways to sign in to NATS contradict each other; the message
+            names variable, value and what is expected.
         """
         source = read_environment() if environ is None else environ
         values: dict[str, Any] = {"locale_lang": locale_lang(source)}
         for name, record in settings().items():
-            text = source.get(record.env)
+            text = record.text_in(source)
             if text is not None:
                 values[name] = record.read(text, record.env)
         for name, value in flags.items():
             if value is not None:
                 is_text = isinstance(value, str)
                 values[name] = settings()[name].read(value, f"--{name.replace('_', '-')}") if is_text else value
-        return cls(**values)
+        config = cls(**values)
+        config.sign_in.check(config.nats_url)
+        return config
 
     @property
     def asks_for_keys(self) -> bool:
         return self.http_auth_mode == "api_key"
+
+    @property
+    def sign_in(self) -> SignIn:
+        """How this process signs in to NATS."""
+        return SignIn(
+            user=self.nats_user,
+            password=self.nats_password,
+            token=self.nats_token,
+            creds=self.nats_creds,
+            tls_ca=self.nats_tls_ca,
+            tls_cert=self.nats_tls_cert,
+            tls_key=self.nats_tls_key,
+        )
+
+    @property
+    def allowed_patterns(self) -> list[str]:
+        """What a worker may execute; empty = everything."""
+        return [pattern for pattern in self.worker_allow.split(",") if pattern]
 
     def time_limit_sec(self, timeout_sec: float | None) -> float:
         """Give how long an attempt of a run may take; 0 = as long as it likes.
@@ -290,6 +330,14 @@ class Config:
 def settings() -> dict[str, setting.Setting]:
     """Give the record of every setting by its field name, in the order of the documents."""
     return {item.name: item.metadata["setting"] for item in fields(Config) if "setting" in item.metadata}
+
+
+def environment_for_runs() -> dict[str, str]:
+    """Give the environment of this process without secrets: what a process may see that executes what others wrote."""
+    secret = {name for record in settings().values() if record.is_secret for name in (record.env, record.file_env)}
+    kept = {name: value for name, value in os.environ.items() if name not in secret}
+    url = "PYOCO_NATS_URL"
+    return {**kept, url: public(kept[url])} if url in kept else kept
 
 
 def locale_lang(environ: Mapping[str, str] | None = None) -> str:

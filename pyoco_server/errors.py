@@ -29,10 +29,13 @@
     ├── WorkerClosed                 a worker within a program was closed before
     ├── InvalidJob                   ERR-PYOCO-0012  a queued job that cannot be read
     ├── FlowNotFound                 ERR-PYOCO-0006  a worker cannot resolve the flow
+    │   └── NotAllowed               …or may not execute a task of it
     ├── WheelSyncFailed              ERR-PYOCO-0024  a worker cannot install a wheel
     ├── Unavailable                  ERR-PYOCO-0003  503, worth another try later
     │   ├── BusUnavailable           NATS did not answer in time
     │   │   ├── BusTimeout           …and what was asked may have been done
+    │   │   ├── SignInRefused        NATS answers, and refuses user, password, token or certificate
+    │   │   ├── BusDenied            NATS answers, and permits the user less than is asked
     │   │   └── SubmissionUncertain  …and the run may have been accepted
     │   ├── ReadModelLoading         lists are not complete yet
     │   ├── TooManyWatches           every place for a watch is taken
@@ -339,6 +342,10 @@ class FlowNotFound(PyocoServerError):
     err_id = "ERR-PYOCO-0006"
 
 
+class NotAllowed(FlowNotFound):
+    """This worker may not execute a task of the flow."""
+
+
 class Unavailable(PyocoServerError):
     """The service cannot answer at the moment."""
 
@@ -358,6 +365,14 @@ class BusUnavailable(Unavailable):
 
 class BusTimeout(BusUnavailable):
     """NATS did not answer in time; what was asked may have been done."""
+
+
+class SignInRefused(BusUnavailable):
+    """NATS is there and does not let this process in."""
+
+
+class BusDenied(BusUnavailable):
+    """NATS does not permit this to the user that this process has signed in as."""
 
 
 class SubmissionUncertain(BusUnavailable):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -26,6 +27,9 @@ from pyoco_server.ports import bracketed, nats_url
 from pyoco_server.service import Deadline
 from pyoco_server.store_folder import StoreLock, make_folder
 
+#: What `pyoco-nats permissions` writes for nodes: who may do what, and what they show each other.
+PERMISSIONS_FILE = "permissions.conf"
+ROUTES_FILE = "routes.conf"
 #: Keeps the name of the cluster: nodes that start all at once could not ask each other for it.
 _CLUSTER_FILE = "cluster"
 _NAME_FILE = "server-name"
@@ -47,6 +51,7 @@ class Node:
     :param http_port: where it answers for monitoring, on this machine alone.
     :param cluster: ``None`` = it is alone.
     :param seeds: ``host:port`` where other nodes listen for nodes; empty = it is the first.
+    :param permissions: folder that ``pyoco-nats permissions`` has written; ``None`` = everybody may do everything.
     :param sync: when it has the disk write what it has stored; ``always`` or a time such as ``10s``.
     """
 
@@ -59,11 +64,13 @@ class Node:
     cluster_port: int
     seeds: tuple[str, ...]
     sync: str
+    permissions: Path | None = None
 
     def settings(self, password: str) -> str:
         """Give its configuration.
 
         :param password: of the user ``sys`` of the system account, which this machine alone knows.
+        :raises OSError: the permissions cannot be read.
         """
         store = str(self.folder.resolve())
         lines = [
@@ -79,11 +86,18 @@ class Node:
             # With no users but this one everybody else may do without.
             f"accounts {{ $SYS {{ users: [{{ user: {SYSTEM_USER}, password: {_quoted(password)} }}] }} }}",
         ]
+        signed = ""
+        if self.permissions is not None:
+            lines.append((self.permissions / PERMISSIONS_FILE).read_text(encoding="utf-8"))
+            signed = (self.permissions / ROUTES_FILE).read_text(encoding="utf-8")
         if self.cluster is not None:
             # JetStream wants a route even of the first node; the others come to it.
             routes = self.seeds or (f"{_reachable(self.host)}:{self.cluster_port}",)
+            if signed:
+                routes = tuple(f"{_route_user(signed)}@{route}" for route in routes)
             lines += [
                 "cluster {",
+                *([f"  authorization {{\n{signed}  }}"] if signed else []),
                 f"  name: {_quoted(self.cluster)}",
                 f"  listen: {_quoted(f'{bracketed(self.host)}:{self.cluster_port}')}",
                 f"  routes: [{', '.join(_quoted(f'nats://{route}') for route in routes)}]",
@@ -227,6 +241,14 @@ def _pid_of(folder: Path) -> int | None:
     with contextlib.suppress(OSError, ValueError):
         return int((folder / PID_FILE).read_text())
     return None
+
+
+def _route_user(text: str) -> str:
+    """Give user and password from :data:`ROUTES_FILE`, as they stand in the address of a node."""
+    found = re.findall(r'^(?:user|password): "?([\w-]+)"?$', text, re.MULTILINE)
+    if len(found) != 2:
+        raise InvalidCommand(f"{ROUTES_FILE} is none that pyoco-nats permissions has written.")
+    return ":".join(found)
 
 
 def _reachable(host: str) -> str:

@@ -6,8 +6,9 @@ Each function at the end makes a field of :class:`pyoco_server.config.Config`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,7 +30,8 @@ class Setting:
     :param parse: turns the variable's text into the value; raises ``ValueError`` for a bad one.
     :param expected: what ``parse`` accepts, in words that complete "expected …".
     :param help: a sentence for ``--help`` and the documents.
-    :param is_secret: whether its value is never shown.
+    :param is_secret: whether its value is never shown, nor passed on to the processes of runs; it can be given in a
+        file, too.
     :param default_text: how its default is written, where that is not the text of the value.
     """
 
@@ -39,6 +41,28 @@ class Setting:
     help: str
     is_secret: bool = False
     default_text: str | None = None
+
+    @property
+    def file_env(self) -> str:
+        """The variable that names a file with the value, of a secret."""
+        return f"{self.env}_FILE"
+
+    def text_in(self, environ: Mapping[str, str]) -> str | None:
+        """Find its text in an environment; ``None`` where it is not set.
+
+        :raises InvalidSetting: it is given twice, or in a file that cannot be read.
+        """
+        path = environ.get(self.file_env) if self.is_secret else None
+        if not path:
+            return environ.get(self.env)
+        if environ.get(self.env):
+            raise InvalidSetting(f"{self.env} and {self.file_env} are both set. Keep one of them.")
+        try:
+            # Editors and `echo` end a file with a line break, which is none of the secret.
+            return Path(path).read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is no text in UTF-8"
+            raise InvalidSetting(f"{self.file_env}={path!r} cannot be read: {reason}.") from exc
 
     def read(self, text: str, name: str) -> Any:
         """Turn text into the value.
@@ -60,7 +84,7 @@ def parse_text(value: str) -> str:
     return value
 
 
-def _parse_secret(value: str) -> str:
+def _parse_utf8(value: str) -> str:
     # Bytes of the environment that are no UTF-8 come as halves of surrogate pairs, which cannot be hashed.
     value.encode()
     return value
@@ -134,6 +158,13 @@ def parse_sync(value: str) -> str:
     return f"{_number(1, _MAX_SEC, integer=True)(value.strip().removesuffix('s')):.0f}s"
 
 
+def parse_patterns(value: str) -> str:
+    patterns = [pattern.strip() for pattern in value.split(",")]
+    if value and not all(re.fullmatch(r"\w+(\.\w+)*(\.\*|:\w+(\.\w+)*)?", pattern) for pattern in patterns):
+        raise ValueError(value)
+    return ",".join(patterns)
+
+
 def parse_retention(value: str) -> float:
     # A run that goes on gives signs of life; what has given none for so long counts as one that came back from
     # long ago, so this must be much longer than any silence.
@@ -159,6 +190,11 @@ def text(env: str, default: str, help: str) -> Any:
     return make(env, default, parse_text, "a text that is not empty", help)
 
 
+def optional(env: str, help: str) -> Any:
+    """A text that may be empty, which is its default and means that it is not used."""
+    return make(env, "", _parse_utf8, "a text in UTF-8", help)
+
+
 def bucket(env: str, default: str, help: str) -> Any:
     return make(env, default, matches(r"[\w-]+"), "letters, digits, '_' and '-'", help)
 
@@ -169,7 +205,7 @@ def subject(env: str, default: str, help: str) -> Any:
 
 def secret(env: str, default: str, help: str) -> Any:
     """A text that is never shown, as in the ``repr`` of the settings."""
-    record = Setting(env, _parse_secret, "a text in UTF-8", help, is_secret=True)
+    record = Setting(env, _parse_utf8, "a text in UTF-8", help, is_secret=True)
     return field(default=default, repr=False, metadata={"setting": record})
 
 

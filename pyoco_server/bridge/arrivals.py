@@ -15,6 +15,10 @@ import nats
 import nats.aio.msg
 import nats.errors
 
+from pyoco_server.errors import BusDenied
+
+#: What to do about what is not permitted.
+_PERMIT = "Give its role what it needs: pyoco-nats permissions."
 #: Status of an answer that nobody but the server gave: there is nobody who would.
 _NO_RESPONDERS = "503"
 
@@ -48,7 +52,8 @@ class Requests:
         self._client = client
         self._inbox = ""
         self._count = 0
-        self._open: dict[str, asyncio.Future[nats.aio.msg.Msg]] = {}
+        #: By the subject of the answer: the subject of the question, and who waits.
+        self._open: dict[str, tuple[str, asyncio.Future[nats.aio.msg.Msg]]] = {}
 
     async def start(self) -> None:
         """Open the inbox, once the connection is made; it outlives its breaks."""
@@ -66,7 +71,7 @@ class Requests:
         reply = f"{self._inbox}.{self._count}"
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[nats.aio.msg.Msg] = loop.create_future()
-        self._open[reply] = answer
+        self._open[reply] = (subject, answer)
         timer = loop.call_later(timeout_sec, _give_up, answer)
         try:
             await self._client.publish(subject, payload, reply=reply, headers=headers)
@@ -79,9 +84,19 @@ class Requests:
         return message
 
     def _take(self, message: nats.aio.msg.Msg) -> None:
-        answer = self._open.get(message.subject)
+        _, answer = self._open.get(message.subject, ("", None))
         if answer is not None and not answer.done():
             answer.set_result(message)
+
+    def deny(self, kind: str, subject: str) -> None:
+        """Take note of what the server does not permit: nobody will answer what is asked under that subject.
+
+        :param kind: ``publish``, or what is of no concern here.
+        :param subject: in small letters, as nats-py has it.
+        """
+        for asked, answer in self._open.values():
+            if kind == "publish" and asked.lower() == subject and not answer.done():
+                answer.set_exception(BusDenied(f"NATS does not permit this user {asked}. {_PERMIT}"))
 
 
 def _give_up(answer: asyncio.Future[nats.aio.msg.Msg]) -> None:

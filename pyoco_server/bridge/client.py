@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from pyoco_server.bridge.answers import rfc3339, stored_message, unix_seconds
-from pyoco_server.bridge.connection import TRY_TIMEOUT_SEC, Connection
+from pyoco_server.bridge.connection import ANY_INBOX, NOBODY, TRY_TIMEOUT_SEC, Connection
 from pyoco_server.bridge.messages import Stored, Write
 from pyoco_server.bridge.translate import api_answer, is_retryable
+from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.errors import (
     BusError,
@@ -26,6 +27,7 @@ from pyoco_server.errors import (
     PyocoServerError,
     RevisionConflict,
 )
+from pyoco_server.sign_in import SignIn
 
 T = TypeVar("T")
 
@@ -41,16 +43,40 @@ GATEWAY_BUDGET_SEC = 4.0
 class Bus(Connection):
     """A connection with the requests that stores and operations make; idempotent ones are repeated within a budget.
 
-    :param urls: see :class:`Connection`.
+    :param urls: this, ``sign_in`` and ``inbox``: see :class:`Connection`.
     :param budget_sec: seconds that an idempotent call may spend on retries.
     :param waits_when_down: whether calls wait for a lost connection within the budget (worker) or fail at once
         (gateway).
     """
 
-    def __init__(self, urls: str, *, name: str, budget_sec: float, waits_when_down: bool) -> None:
-        super().__init__(urls, name=name)
+    def __init__(
+        self,
+        urls: str,
+        *,
+        name: str,
+        budget_sec: float,
+        waits_when_down: bool,
+        sign_in: SignIn = NOBODY,
+        inbox: str = ANY_INBOX,
+    ) -> None:
+        super().__init__(urls, name=name, sign_in=sign_in, inbox=inbox)
         self._budget_sec = budget_sec
         self._waits_when_down = waits_when_down
+
+    @classmethod
+    def of(cls, config: Config, role: str, *, name: str, budget_sec: float, waits_when_down: bool = False) -> Bus:
+        """Make the connection that the settings of a process ask for.
+
+        :param role: what kind of program it is, see :data:`names.ROLES`.
+        """
+        return cls(
+            config.nats_url,
+            name=name,
+            budget_sec=budget_sec,
+            waits_when_down=waits_when_down,
+            sign_in=config.sign_in,
+            inbox=names.inbox(role),
+        )
 
     def stop_waiting(self) -> None:
         """Have calls fail at once from now on while the connection is lost: no stop and no request must wait for it."""

@@ -8,28 +8,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import nats
 import nats.aio.msg
 import nats.errors
 
 from pyoco_server.bridge import arrivals
 from pyoco_server.bridge.loop import LoopThread
 from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.refusals import Client, denied_subject, refusal
 from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, translate
-from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError
+from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError, SignInRefused
 from pyoco_server.logs import RateLimit
 from pyoco_server.service import Deadline, Service
+from pyoco_server.sign_in import SignIn, public
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Who signs in as nobody, and to whom no server need prove itself.
+NOBODY = SignIn()
+#: Where clients of NATS take their answers unless they are told otherwise.
+ANY_INBOX = "_INBOX"
 #: One try of a request; a leader that has just moved answers the next one.
 TRY_TIMEOUT_SEC = 2.0
 #: A server that answers nothing for three of these is left for another one of its cluster: well before the lease of a
@@ -43,25 +47,33 @@ class Connection:
 
     :param urls: servers of one cluster, separated by commas; user, password or token may stand in them.
     :param name: what NATS knows it by.
+    :param sign_in: who it is for NATS, where that does not stand in ``urls``, and what TLS is made with.
+    :param inbox: root of the subjects on which it takes answers.
+    :raises InvalidSetting: a file of ``sign_in`` cannot be used.
     """
 
-    def __init__(self, urls: str, *, name: str) -> None:
-        self._urls = [url.strip() for url in urls.split(",") if url.strip()]
-        self._name = name
+    def __init__(self, urls: str, *, name: str, sign_in: SignIn = NOBODY, inbox: str = ANY_INBOX) -> None:
+        self._urls = [public(url.strip()) for url in urls.split(",") if url.strip()]
+        self._options: dict[str, Any] = {"name": name, "inbox_prefix": inbox, "tls": sign_in.tls()}
+        self._options.update(sign_in.options(urls))
         self._loop = LoopThread()
-        self._client = nats.NATS()
+        self._client = Client(wants_tls=sign_in.wants_tls(urls))
         self._requests = arrivals.Requests(self._client)
         self._log_limit = RateLimit()
         self._reconnected: list[Callable[[], None]] = []
         self._disconnected: list[Callable[[], None]] = []
         self._last_error: str | None = None
+        #: How often a server has refused to let this process in, and why the last one did.
+        self._refusals = 0
+        self._refusal: str | None = None
         self._has_connected = False
         self._steady_since = time.monotonic()
 
     def connect(self, timeout_sec: float) -> None:
         """Connect, or give up after ``timeout_sec``; afterwards the connection mends itself.
 
-        :raises BusUnavailable: no server answered in time; the message names the addresses that were tried.
+        :raises SignInRefused: servers answered, and none let this process in.
+        :raises BusUnavailable: no server answered in time. Both messages name the addresses that were tried.
         """
         self._loop.start()
         try:
@@ -166,7 +178,7 @@ class Connection:
             raise translate(exc, subject) from exc
 
     @property
-    def connection(self) -> nats.NATS:
+    def connection(self) -> Client:
         """The connection itself, for what this package asks of it in another way."""
         return self._client
 
@@ -182,7 +194,7 @@ class Connection:
 
     async def _connect(self, timeout_sec: float) -> None:
         options: dict[str, Any] = {
-            "name": self._name,
+            **self._options,
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": 0.5,
             "connect_timeout": 2,
@@ -197,15 +209,19 @@ class Connection:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_sec
         attempt = loop.create_task(self._client.connect(self._urls, **options))
-        while not attempt.done() and loop.time() < deadline:
+        # Each of them may be asked once: only one of a cluster may know the user already.
+        while not attempt.done() and loop.time() < deadline and self._refusals < len(self._urls):
             await asyncio.sleep(0.01)
         if not attempt.done():
             attempt.cancel()
+        elif attempt.exception() is not None:
+            self._note_error(cast(Exception, attempt.exception()))
+        if not self._client.is_connected:
+            where = ", ".join(self._urls)
+            if self._refusal is not None:
+                raise SignInRefused(f"NATS at {where} does not let this process in: {self._refusal}")
             reason = f" ({self._last_error})" if self._last_error else ""
-            raise BusUnavailable(f"No NATS server answered at {', '.join(_public(self._urls))}{reason}.")
-        if attempt.exception() is not None:
-            error = attempt.exception()
-            raise BusUnavailable(f"NATS at {', '.join(_public(self._urls))} refused the connection: {error}")
+            raise BusUnavailable(f"No NATS server answered at {where}{reason}.")
         await self._requests.start()
         self._has_connected = True
         self._steady_since = time.monotonic()
@@ -229,14 +245,23 @@ class Connection:
                 await self._client.flush(timeout=1)
         await self._client.close()
 
+    def _note_error(self, exc: Exception) -> None:
+        self._refusal = refusal(exc)
+        self._refusals += self._refusal is not None
+        self._last_error = self._refusal or str(exc) or type(exc).__name__
+
     async def _on_error(self, exc: Exception) -> None:
-        self._last_error = str(exc) or type(exc).__name__
+        denied = denied_subject(exc)
+        if denied is not None:
+            self._requests.deny(*denied)
+        self._note_error(exc)
         if not self._client.is_connected and self._client._transport is not None:
             # nats-py leaves the socket of an attempt that has failed to the garbage collector.
             self._client._transport.close()
         # What keeps the first connection from being made is told by the error of connect().
-        if self._has_connected and self._log_limit.allows(self._last_error):
-            logger.warning("NATS: %s", self._last_error, extra={"err_id": BusUnavailable.err_id})
+        error = self._last_error or ""
+        if self._has_connected and self._log_limit.allows(error):
+            logger.warning("NATS: %s", error, extra={"err_id": BusUnavailable.err_id})
 
     async def _on_disconnect(self) -> None:
         for callback in self._disconnected:
@@ -257,8 +282,3 @@ def _header_bytes(headers: dict[str, str] | None) -> int:
     if not headers:
         return 0
     return 16 + sum(len(name) + len(value) + 4 for name, value in headers.items())
-
-
-def _public(urls: list[str]) -> list[str]:
-    """Give the addresses without the user and password that may stand in them."""
-    return [re.sub(r"//[^@/]*@", "//", url) for url in urls]

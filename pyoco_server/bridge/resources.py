@@ -6,6 +6,7 @@ Source: contract, section 2; design, section 9.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from typing import Any
 
 from pyoco_server.bridge.client import Bus
@@ -16,7 +17,7 @@ from pyoco_server.bridge.translate import (
 )
 from pyoco_server.config import Config
 from pyoco_server.contract import names
-from pyoco_server.errors import BusError, ResourceMissing
+from pyoco_server.errors import BusDenied, BusError, ResourceMissing
 
 _NANOSECONDS = 1_000_000_000
 #: Seconds in which a bucket recognises a repeated write; the server's own default.
@@ -39,16 +40,19 @@ _ADVISORIES_MAX_AGE_SEC = 7 * 86_400
 _ADVISORIES_MAX_BYTES = 67_108_864
 
 
-def ensure_resources(bus: Bus, config: Config, *, budget_sec: float | None = None) -> list[str]:
+def ensure_resources(
+    bus: Bus, config: Config, *, only: Collection[str] | None = None, budget_sec: float | None = None
+) -> list[str]:
     """Create the streams and buckets that every gateway and worker needs.
 
+    :param only: the streams that are looked after; ``None`` = all.
     :param budget_sec: seconds for retries with each of them; the connection's own when ``None``.
     :return: the streams that were missing and are there now.
     :raises BusError: the server refuses to create one, as without JetStream or over its limits.
-    :raises BusUnavailable: no answer.
+    :raises BusUnavailable: no answer, or this user may not create what is missing.
     """
     replicas = replicas_wanted(bus, config)
-    found = stream_settings(config)
+    found = [settings for settings in stream_settings(config) if only is None or settings["name"] in only]
     return [settings["name"] for settings in found if _ensure_stream(bus, settings, replicas, budget_sec)]
 
 
@@ -238,4 +242,6 @@ def _ensure_stream(bus: Bus, settings: dict[str, Any], replicas: int, budget_sec
         if lacks_servers(exc) and replicas > 1:
             return _ensure_stream(bus, settings, 1, budget_sec)
         raise
+    except BusDenied as exc:
+        raise BusDenied(f"{name} is missing, and this user may not create it. Start a gateway, which does.") from exc
     return True

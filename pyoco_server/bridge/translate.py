@@ -12,7 +12,16 @@ from typing import Any
 
 import nats.errors
 
-from pyoco_server.errors import BusError, BusTimeout, BusUnavailable, KeyMissing, ResourceMissing, RevisionConflict
+from pyoco_server.errors import (
+    BusDenied,
+    BusError,
+    BusTimeout,
+    BusUnavailable,
+    KeyMissing,
+    ResourceMissing,
+    RevisionConflict,
+    SignInRefused,
+)
 
 #: JetStream: the expected last sequence of the subject is another one.
 WRONG_LAST_SEQUENCE = 10071
@@ -69,7 +78,7 @@ def is_retryable(exc: BaseException) -> bool:
     """Say whether the same request may succeed in a moment: a lost connection, a leader election, no answer."""
     if isinstance(exc, BusError):
         return exc.err_code in _PASSING
-    return isinstance(exc, BusUnavailable)
+    return isinstance(exc, BusUnavailable) and not isinstance(exc, (BusDenied, SignInRefused))
 
 
 def lacks_servers(exc: BusError) -> bool:

@@ -15,6 +15,7 @@ from pyoco_server.cli.health import HEALTH_STATUS, add_doctor, add_status
 from pyoco_server.cli.nats_access import add_nats_url, carry_out
 from pyoco_server.cli.node import add_node_commands
 from pyoco_server.cli.node_service import add_service
+from pyoco_server.cli.permissions import add_permissions
 
 PROG = "pyoco-nats"
 
@@ -65,6 +66,7 @@ def get_parser() -> CommandParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_node_commands(commands)
     add_service(commands)
+    add_permissions(commands)
     for add in (add_status, add_doctor):
         add_nats_url(add(commands, PROG))
     for add_data in (add_backup, add_restore):

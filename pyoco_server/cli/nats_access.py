@@ -61,9 +61,10 @@ def connected(config: Config, name: str, *, budget_sec: float = _BUDGET_SEC) -> 
     :raises BusUnavailable: nobody answers.
     """
     from pyoco_server.bridge.client import Bus
+    from pyoco_server.contract import names
     from pyoco_server.service import Deadline
 
-    bus = Bus(config.nats_url, name=name, budget_sec=budget_sec, waits_when_down=False)
+    bus = Bus.of(config, names.ADMIN_ROLE, name=name, budget_sec=budget_sec)
     bus.connect(_CONNECT_SEC)
     try:
         yield bus

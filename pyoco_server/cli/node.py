@@ -124,6 +124,12 @@ def add_node_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what the other nodes know it by (default: the host's name, with the port for clients if it is not 4222)",
     )
+    parser.add_argument(
+        "--permissions",
+        type=Path,
+        metavar="DIR",
+        help="folder that pyoco-nats permissions --output has written (default: everybody may do everything)",
+    )
     add_folder(parser)
 
 
@@ -170,6 +176,7 @@ def _node(args: argparse.Namespace, config: Config) -> Node:
         cluster_port=int(port) if args.cluster_port is None else args.cluster_port,
         seeds=tuple(args.seed),
         sync=config.nats_sync,
+        permissions=args.permissions,
     )
 
 

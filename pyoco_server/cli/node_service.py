@@ -132,6 +132,7 @@ def _install(args: argparse.Namespace, config: Config) -> int:
         "--cluster-port": args.cluster_port,
         "--server-name": args.server_name,
         # A service has another working directory.
+        "--permissions": args.permissions and args.permissions.resolve(),
         "--datafolder": Path(args.datafolder).resolve(),
     }
     for flag, value in given.items():

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pyoco_server.cli.signals import StopSignals
 from pyoco_server.config import Config
 from pyoco_server.embedded import STORE, EmbeddedNats
-from pyoco_server.errors import BusUnavailable, InvalidCommand
+from pyoco_server.errors import BusUnavailable, InvalidCommand, SignInRefused
 from pyoco_server.gateway.serve import GatewayServer, listen
 from pyoco_server.ports import answers, bracketed, is_port_free, nats_url
 from pyoco_server.programs import Program
@@ -184,6 +184,8 @@ class Stack:
         self._gateway = GatewayServer(self._config, listener, self._signals.service_failed)
         try:
             self._gateway.start()
+        except SignInRefused:
+            raise
         except BusUnavailable as exc:
             raise InvalidCommand(
                 f"{exc} Start NATS there, name another address with --nats-url, or name none to have one started here."

@@ -16,7 +16,7 @@ from pyoco_server.cli import arguments
 from pyoco_server.cli.completion import PrintCompletion
 from pyoco_server.cli.epilogs import ENV_FILE_HELP, environment, listed
 from pyoco_server.cli.exits import EXIT_DONE, CommandParser, ShowVersion, command
-from pyoco_server.errors import BusUnavailable
+from pyoco_server.errors import BusUnavailable, SignInRefused
 
 if TYPE_CHECKING:
     from pyoco_server.cli.signals import StopSignals
@@ -41,6 +41,7 @@ examples:
   pyoco-worker --nats-url nats://127.0.0.1:4222 --tags hello --worker-id w1
   pyoco-worker --tags cpu,gpu --flow-resolver examples/hello_flow.py:resolve_flow
   pyoco-worker --tags nightly --concurrency 4
+  pyoco-worker --tags hello --allow 'mypkg.*' --allow othermod
   pyoco-worker --tags hello --run-once
   pyoco-worker --print-completion bash >~/.local/share/bash-completion/completions/pyoco-worker
 
@@ -53,6 +54,7 @@ _EXIT_STATUS = {
 _VARIABLES = (
     "PYOCO_NATS_URL",
     "PYOCO_DEFAULT_TAG",
+    "PYOCO_WORKER_ALLOW",
     "PYOCO_DRAIN_SEC",
     "PYOCO_RUN_TIMEOUT_SEC",
     "PYOCO_RUN_MEMORY_BYTES",
@@ -90,6 +92,13 @@ def get_parser() -> CommandParser:
     )
     parser.add_argument(
         "--flow-resolver", metavar="SPEC", help="module:function or file.py:function that gives a flow by its name"
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        metavar="PATTERN",
+        help="execute only callables and plug-ins of this module (mypkg.tasks), package (mypkg.*) or name "
+        "(mypkg.tasks:load); may be repeated (env PYOCO_WORKER_ALLOW, with commas)",
     )
     parser.add_argument(
         "--concurrency", type=arguments.count, default=1, metavar="N", help="runs at the same time (default 1)"
@@ -149,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with parser.explaining():
         config = Config.from_env(
             nats_url=args.nats_url,
+            worker_allow=args.allow and ",".join(args.allow),
             drain_sec=args.drain_sec,
             log_level=args.log_level,
             wheel_sync_enabled=args.wheel_sync,
@@ -233,6 +243,9 @@ def _connect(worker: Worker, options: WorkerOptions, signals: StopSignals) -> No
         try:
             worker.connect(_CONNECT_SEC)
             return
+        except SignInRefused:
+            # Waiting would not mend it.
+            raise
         except BusUnavailable as exc:
             logger.warning("waiting for NATS: %s", exc)
         signals.stopping.wait(_CONNECT_PAUSE_SEC)

@@ -30,6 +30,9 @@ _HINT_ROOT = "pyoco_hint"
 #: Queue group of the workers that wait for a hint: each hint goes to one of them.
 IDLE_GROUP = "pyoco_idle"
 
+#: The kinds of programs that speak to NATS; each may be given permissions of its own.
+GATEWAY_ROLE, WORKER_ROLE, ADMIN_ROLE = ROLES = ("gateway", "worker", "admin")
+
 #: Seconds in which the work stream recognises a message id (contract 2: new streams get five minutes).
 DUPLICATE_WINDOW_SEC = 300.0
 
@@ -50,6 +53,11 @@ def is_tag(text: str) -> bool:
 def is_key(text: str) -> bool:
     """Say whether ``text`` can be a run id or a worker id: a KV key of at most 256 characters."""
     return len(text) <= MAX_NAME_CHARS and _KEY_PATTERN.fullmatch(text) is not None
+
+
+def inbox(role: str) -> str:
+    """Give the root of the subjects on which a role takes answers: within that of all clients, apart from others."""
+    return f"_INBOX.pyoco_{role}"
 
 
 def work_subject(prefix: str, tag: str) -> str:

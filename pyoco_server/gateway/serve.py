@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
+from pyoco_server.contract import names
 from pyoco_server.errors import InvalidCommand, PyocoServerError, Unavailable
 from pyoco_server.gateway.canceller import Canceller
 from pyoco_server.gateway.context import Gateway
@@ -71,7 +72,9 @@ class GatewayServer:
     """
 
     def __init__(self, config: Config, listener: socket.socket | None, on_failure: Callable[[Service], None]) -> None:
-        self._bus = Bus(config.nats_url, name="pyoco-gateway", budget_sec=GATEWAY_BUDGET_SEC, waits_when_down=True)
+        self._bus = Bus.of(
+            config, names.GATEWAY_ROLE, name="pyoco-gateway", budget_sec=GATEWAY_BUDGET_SEC, waits_when_down=True
+        )
         self._config = config
         self._listener = listener
         self._on_failure = on_failure

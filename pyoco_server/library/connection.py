@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyoco_server.bridge import resources
 from pyoco_server.bridge.client import GATEWAY_BUDGET_SEC, Bus
 from pyoco_server.config import Config
+from pyoco_server.contract import names
 from pyoco_server.service import Deadline
 
 #: How long NATS may take to answer at first.
@@ -34,6 +35,6 @@ def connected_bus(config: Config) -> Bus:
 
     :raises BusUnavailable: NATS does not answer.
     """
-    bus = Bus(config.nats_url, name="pyoco-library", budget_sec=GATEWAY_BUDGET_SEC, waits_when_down=False)
+    bus = Bus.of(config, names.GATEWAY_ROLE, name="pyoco-library", budget_sec=GATEWAY_BUDGET_SEC)
     bus.connect(CONNECT_SEC)
     return bus

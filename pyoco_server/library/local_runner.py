@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pyoco_server.contract.runner_protocol import Begin, Cancel, Message
+from pyoco_server.runner.allowed import Allowed
 from pyoco_server.runner.executor import Executor
 from pyoco_server.runner.flows import Resolver
 from pyoco_server.service import Deadline, Service
@@ -27,11 +28,11 @@ class LocalRunner:
     #: Its code is that of the program, which nobody can begin anew.
     is_outdated = False
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, allowed: Allowed) -> None:
         self.wheels = NO_WHEELS
         self.runs_done = 0
         self._messages: queue.SimpleQueue[Message | Died | None] = queue.SimpleQueue()
-        self._executor = Executor(resolver, self._messages.put, lambda task: contextlib.nullcontext())
+        self._executor = Executor(resolver, self._messages.put, lambda task: contextlib.nullcontext(), allowed)
         self._run_id = ""
 
     def wait_ready(self, deadline: Deadline, must_leave: Callable[[], bool] = lambda: False) -> None:

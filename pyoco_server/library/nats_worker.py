@@ -19,6 +19,7 @@ from pyoco_server.contract import names
 from pyoco_server.errors import InvalidInput, InvalidSetting, ThreadDied, WorkerClosed
 from pyoco_server.library.connection import CONNECT_SEC
 from pyoco_server.library.local_runner import LocalRunner
+from pyoco_server.runner.allowed import Allowed
 from pyoco_server.service import Service
 from pyoco_server.worker.supervisor import Worker, WorkerOptions, check_resolver
 from pyoco_server.worker.work import OneRun
@@ -84,7 +85,7 @@ class PyocoNatsWorker:
         start_runner = None
         if callable(flow_resolver):
             _check_local(config)
-            start_runner = functools.partial(LocalRunner, flow_resolver)
+            start_runner = functools.partial(LocalRunner, flow_resolver, Allowed(config.allowed_patterns))
         else:
             check_resolver(options.resolver, config)
         worker = cls(config, options, start_runner)

@@ -73,13 +73,17 @@ class Runner:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._has_forked()
 
-    def serve(self, jobs: IO[bytes], resolver_spec: str | None, output_token: str, log_level: str) -> int:
+    def serve(
+        self, jobs: IO[bytes], resolver_spec: str | None, output_token: str, log_level: str, allow: list[str]
+    ) -> int:
         """Boot, then execute runs until the worker ends this process.
 
+        :param allow: patterns of what may be executed; none = everything.
         :return: the exit status.
         """
         # Heavy imports come after the guard against a worker that is gone already.
         from pyoco_server.runner import flows
+        from pyoco_server.runner.allowed import Allowed
         from pyoco_server.runner.executor import Executor
         from pyoco_server.runner.output import TaskOutput
         from pyoco_server.runner.sources import Sources
@@ -94,7 +98,7 @@ class Runner:
         output.install(log_level)
         os.register_at_fork(after_in_child=output.forked)
         self.observe_forks()
-        executor = Executor(resolver, self._emit, output.of_task)
+        executor = Executor(resolver, self._emit, output.of_task, Allowed(allow))
         threading.Thread(target=self._read, args=(jobs, executor.cancel), name="pyoco-jobs", daemon=True).start()
         self._emit(Ready(os.getpid(), sources.imported()))
         # By descriptor, because its name may be gone when a run has ended.
@@ -146,6 +150,7 @@ def main() -> int:
     parser.add_argument("--output-token", required=True)
     parser.add_argument("--log-level", required=True)
     parser.add_argument("--path", action="append", default=[], help="a folder to import from; may be repeated")
+    parser.add_argument("--allow", action="append", default=[], help="a pattern of what may be executed")
     parser.add_argument("--memory-bytes", type=int)
     args = parser.parse_args()
     _die_with_parent(args.parent_pid)
@@ -162,7 +167,7 @@ def main() -> int:
     # A service manager sends SIGTERM to the whole worker, and how runs end is for the worker to say. By a handler: what
     # is merely ignored would be ignored by the programs that tasks start, too.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    return Runner(args.events_fd).serve(jobs, args.flow_resolver, args.output_token, args.log_level)
+    return Runner(args.events_fd).serve(jobs, args.flow_resolver, args.output_token, args.log_level, args.allow)
 
 
 def _has_children() -> bool:

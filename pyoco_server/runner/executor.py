@@ -18,6 +18,7 @@ from pyoco_server.contract.runner_protocol import Begin, Ended, Message
 from pyoco_server.contract.runs import MAX_ERROR_CHARS
 from pyoco_server.errors import FlowNotFound
 from pyoco_server.runner import flows
+from pyoco_server.runner.allowed import Allowed
 from pyoco_server.runner.engine import ReportingEngine, describe
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Executor:
     :param resolver: gives the flows of runs by flow name; ``None`` = there are none.
     :param emit: takes every message, from the thread in which it happens.
     :param of_task: entered by each thread while it works for a task.
+    :param allowed: what may be executed.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class Executor:
         resolver: flows.Resolver | None,
         emit: Callable[[Message], None],
         of_task: Callable[[str], AbstractContextManager[None]],
+        allowed: Allowed,
     ) -> None:
         self._resolver = resolver
+        self._allowed = allowed
         self._emit = emit
         self._of_task = of_task
         self._lock = threading.Lock()
@@ -56,9 +60,9 @@ class Executor:
         try:
             # Where the worker was started: a resolver may read files there.
             if begin.workflow_yaml is not None:
-                flow = flows.resolve_workflow(begin.workflow_yaml, begin.flow_name)
+                flow = flows.resolve_workflow(begin.workflow_yaml, begin.flow_name, self._allowed)
             else:
-                flow = flows.resolve_by_name(begin.flow_name, self._resolver)
+                flow = flows.resolve_by_name(begin.flow_name, self._resolver, self._allowed)
             if begin.scratch is not None:
                 os.chdir(begin.scratch)
             engine.run(flow, begin.params, run)

@@ -17,9 +17,11 @@ from typing import Any
 
 from pyoco.core.models import Flow, Task
 from pyoco.discovery.loader import TaskLoader
+from pyoco.discovery.plugins import PluginRegistry, iter_entry_points
 from pyoco.dsl.syntax import TaskWrapper
 
-from pyoco_server.errors import FlowNotFound, InvalidCommand, WorkflowInvalid
+from pyoco_server.errors import FlowNotFound, InvalidCommand, NotAllowed, WorkflowInvalid
+from pyoco_server.runner.allowed import Allowed
 from pyoco_server.workflow.flow_yaml import TaskSpec, parse_workflow
 from pyoco_server.workflow.graph import build_flow, task_names_of
 
@@ -47,10 +49,11 @@ def load_resolver(spec: str) -> Resolver:
     return resolver
 
 
-def resolve_by_name(flow_name: str, resolver: Resolver | None) -> Flow:
+def resolve_by_name(flow_name: str, resolver: Resolver | None, allowed: Allowed) -> Flow:
     """Ask the worker's resolver for a flow.
 
-    :raises FlowNotFound: it knows no such flow, or there is no resolver.
+    :param allowed: what its tasks may be.
+    :raises FlowNotFound: it knows no such flow, there is no resolver, or a task is not allowed.
     """
     if resolver is None:
         raise FlowNotFound(f"{flow_name} (this worker was started without a flow resolver)")
@@ -60,13 +63,15 @@ def resolve_by_name(flow_name: str, resolver: Resolver | None) -> Flow:
         raise FlowNotFound(f"{flow_name} (the resolver does not know it)") from exc
     if not isinstance(flow, Flow):
         raise FlowNotFound(f"{flow_name} (the resolver gave a {type(flow).__name__}, not a pyoco Flow)")
-    return flow
+    return _checked(flow, allowed)
 
 
-def resolve_workflow(text: str, flow_name: str) -> Flow:
+def resolve_workflow(text: str, flow_name: str, allowed: Allowed) -> Flow:
     """Build the flow of a flow.yaml with the tasks that this process can import.
 
-    :raises FlowNotFound: a task cannot be found or imported, or the workflow is not valid; says which and why.
+    :param allowed: what its tasks may be.
+    :raises FlowNotFound: a task cannot be found or imported or is not allowed, or the workflow is not valid; says which
+        and why.
     """
     try:
         workflow = parse_workflow(text)
@@ -75,23 +80,37 @@ def resolve_workflow(text: str, flow_name: str) -> Flow:
     is_known = set(task_names_of(workflow).values()) <= workflow.tasks.keys()
     if is_known and all(spec.callable for spec in workflow.tasks.values()):
         # Everything is said in the file: plug-ins need not be searched for, which costs milliseconds.
-        tasks = {name: _explicit_task(name, spec) for name, spec in workflow.tasks.items()}
+        tasks = {name: _explicit_task(name, spec, allowed) for name, spec in workflow.tasks.items()}
         return build_flow(workflow, tasks, flow_name)
     # pyoco does not say what its loader's functions take.
-    loader: Any = _Loader(SimpleNamespace(tasks=workflow.tasks))
+    loader: Any = _Loader(SimpleNamespace(tasks=workflow.tasks), allowed)
     try:
         loader.load()
     except ValueError as exc:
         raise FlowNotFound(f"{exc}{loader.broken_plugins}") from exc
     try:
-        return build_flow(workflow, dict(loader.tasks), flow_name)
+        return _checked(build_flow(workflow, dict(loader.tasks), flow_name), allowed)
+    except NotAllowed:
+        raise
     except FlowNotFound as exc:
         raise FlowNotFound(f"{exc}{loader.broken_plugins}") from exc
 
 
-def _explicit_task(name: str, spec: TaskSpec) -> Task:
+def _checked(flow: Flow, allowed: Allowed) -> Flow:
+    """Give a flow whose tasks may all be executed, wherever they come from.
+
+    :raises NotAllowed: says which may not.
+    """
+    for task in flow.tasks:
+        allowed.check_defined(task.func, task.name)
+    return flow
+
+
+def _explicit_task(name: str, spec: TaskSpec, allowed: Allowed) -> Task:
     """Make the task of a ``callable``; its inputs are a copy, so that no run can change those of the next."""
     assert spec.callable is not None
+    module, _, attributes = spec.callable.partition(":")
+    allowed.check_name(module, attributes, name)
     found = _import_callable(name, spec.callable)
     if isinstance(found, TaskWrapper):
         found = found.task
@@ -99,6 +118,7 @@ def _explicit_task(name: str, spec: TaskSpec) -> Task:
         found = found.func
     if not callable(found):
         raise FlowNotFound(f"{spec.callable} (of task {name}: a {type(found).__name__}, which cannot be called)")
+    allowed.check_defined(found, name)
     task = Task(func=found, name=name)
     task.inputs = copy.deepcopy(dict(spec.inputs))
     task.outputs = list(spec.outputs)
@@ -117,10 +137,32 @@ def _import_callable(name: str, path: str) -> Any:
 
 
 class _Loader(TaskLoader):
-    """pyoco's discovery of plug-ins and modules, with our import of callables: pyoco's only prints what failed."""
+    """pyoco's discovery of plug-ins and modules, of what is allowed; pyoco's own only prints what failed."""
+
+    def __init__(self, config: Any, allowed: Allowed) -> None:
+        super().__init__(config)
+        self._allowed = allowed
 
     def _load_explicit_task(self, name: str, conf: Any, callable_path: str) -> None:
-        self.tasks[name] = _explicit_task(name, conf)
+        self.tasks[name] = _explicit_task(name, conf, self._allowed)
+
+    def _load_module(self, module_name: str) -> None:
+        try:
+            self._allowed.check_module(module_name)
+        except NotAllowed as exc:
+            self.plugin_reports.append({"name": module_name, "error": str(exc)})
+            return
+        super()._load_module(module_name)
+
+    def _load_entry_point_plugins(self) -> None:
+        for entry in iter_entry_points():
+            registry = PluginRegistry(self, entry.name)
+            try:
+                # Its import executes code already.
+                self._allowed.check_module(entry.module)
+                entry.load()(registry)
+            except Exception as exc:
+                self.plugin_reports.append({"name": entry.name, "error": str(exc)})
 
     @property
     def broken_plugins(self) -> str:

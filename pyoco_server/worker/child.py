@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from pyoco_server.config import Config
+from pyoco_server.config import Config, environment_for_runs
 from pyoco_server.contract.runner_protocol import (
     Begin,
     BootFailed,
@@ -65,6 +65,7 @@ class Child:
             command.append(f"--flow-resolver={resolver}")
         if config.run_memory_bytes:
             command.append(f"--memory-bytes={config.run_memory_bytes}")
+        command += [f"--allow={pattern}" for pattern in config.allowed_patterns]
         command += [f"--path={path}" for path in wheels.paths]
         # Kept for as long as this object, so that nobody removes them from under the process.
         self.wheels = wheels
@@ -84,7 +85,7 @@ class Child:
                     pass_fds=(events_end,),
                     start_new_session=True,
                     # Also for the C library: what its buffer holds would come out under a later task, or never.
-                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                    env={**environment_for_runs(), "PYTHONUNBUFFERED": "1"},
                 )
             finally:
                 os.close(events_end)

@@ -119,6 +119,7 @@ def report(in_hand: InHand) -> None:
     """Have NATS know that the worker is lost, and hand its jobs back; give up after a while."""
     from pyoco_server.bridge.client import WORKER_BUDGET_SEC, Bus
     from pyoco_server.config import Config
+    from pyoco_server.contract import names
     from pyoco_server.errors import BusError, BusUnavailable
     from pyoco_server.logs import configure_logging
     from pyoco_server.service import Deadline
@@ -128,8 +129,9 @@ def report(in_hand: InHand) -> None:
     deadline = Deadline(_NATS_SEC)
     lost_at = time.time()
     while not deadline.has_passed:
-        bus = Bus(
-            config.nats_url,
+        bus = Bus.of(
+            config,
+            names.WORKER_ROLE,
             name=f"pyoco-sentinel-{in_hand.worker_id}",
             budget_sec=WORKER_BUDGET_SEC,
             waits_when_down=True,

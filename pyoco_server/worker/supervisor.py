@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pyoco_server.bridge.client import WORKER_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
+from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, InvalidCommand, PyocoServerError
 from pyoco_server.operations.claim import Claims
 from pyoco_server.operations.finish import Finish
 from pyoco_server.operations.holder import Holders
+from pyoco_server.operations.permissions import streams_of
 from pyoco_server.service import Deadline, Service
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.deadletters import DeadLetterStore
@@ -118,15 +120,16 @@ class Worker:
         :raises BusUnavailable: no answer in time; may be called again.
         :raises OSError: there is no place for the files of runs.
         """
-        bus = Bus(
-            self._config.nats_url,
+        bus = Bus.of(
+            self._config,
+            names.WORKER_ROLE,
             name=f"pyoco-worker-{self._options.worker_id}",
             budget_sec=WORKER_BUDGET_SEC,
             waits_when_down=True,
         )
         bus.connect(timeout_sec)
         try:
-            ensure_resources(bus, self._config)
+            ensure_resources(bus, self._config, only=streams_of(self._config, names.WORKER_ROLE))
             queue = Queue(bus, self._config)
             for tag in self._options.tags:
                 queue.ensure(tag)

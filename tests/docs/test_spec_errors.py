@@ -13,7 +13,7 @@ SPEC = (DOCS / "spec.md").read_text()
 PACKAGE = Path(errors.__file__).parent
 #: Errors that end a command, or stand in a log, and are no answer of a gateway.
 _OF_COMMANDS = ("ERR-PYOCO-0018", "ERR-PYOCO-HTTP", "ERR-PYOCO-CANCEL", "ERR-PYOCO-RUN")
-_OF_WORKERS = (errors.InvalidJob, errors.FlowNotFound, errors.WheelSyncFailed)
+_OF_WORKERS = (errors.InvalidJob, errors.FlowNotFound, errors.NotAllowed, errors.WheelSyncFailed)
 
 
 def tree(kind: type[errors.PyocoServerError] = errors.PyocoServerError) -> list[type[errors.PyocoServerError]]:

@@ -14,6 +14,7 @@ from pyoco_server import PyocoNatsWorker
 from pyoco_server.contract.runner_protocol import Message
 from pyoco_server.errors import WorkerClosed
 from pyoco_server.library.local_runner import LocalRunner
+from pyoco_server.runner.allowed import Allowed
 from pyoco_server.service import Service
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.workers import WorkerStore
@@ -164,7 +165,7 @@ class BrokenRunner(LocalRunner):
 def test_a_slot_that_dies_with_a_job_in_hand_keeps_nobody_waiting_for_it(at: Desk, notes: Notes) -> None:
     failed: queue.SimpleQueue[Service] = queue.SimpleQueue()
     options = WorkerOptions(f"dies-{at.tag}", [at.tag], once=True, is_embedded=True)
-    runner = functools.partial(BrokenRunner, notes.resolve)
+    runner = functools.partial(BrokenRunner, notes.resolve, Allowed())
     worker = Worker(at.config, options, on_failure=failed.put, on_drain=lambda: None, start_runner=runner)
     worker.connect(PATIENCE_SEC)
     worker.start()

@@ -8,9 +8,11 @@ from typing import Any
 import requests
 
 from pyoco_server.config import Config
+from pyoco_server.contract import names
 from pyoco_server.gateway.serve import GatewayServer, listen
 from pyoco_server.readmodel.reports import Reports
 from pyoco_server.service import Deadline, Service
+from tests.support import roles
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 
@@ -25,7 +27,9 @@ class LocalGateway:
     """
 
     def __init__(self, nats: NatsServer, **env: str) -> None:
-        self.config = Config.from_env({"PYOCO_NATS_URL": nats.url, "PYOCO_MAX_WATCHES": "64", **env})
+        self.config = Config.from_env(
+            {"PYOCO_NATS_URL": nats.url, "PYOCO_MAX_WATCHES": "64", **roles.wanted(names.GATEWAY_ROLE), **env}
+        )
         self.failures: list[Service] = []
         listener = listen("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pyoco_server.embedded import answers, find_nats_server
+from tests.support import roles
 from tests.support.waiting import eventually
 
 #: Below the ports that the kernel gives to connections, and apart for each process that runs tests: nobody else takes
@@ -43,6 +44,8 @@ class NatsServer:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
+        self._is_permitting = os.environ.get("PYOCO_TEST_PERMISSIONS") == "1" and not conf
+        conf = roles.SERVER_CONF if self._is_permitting else conf
         jetstream = f'jetstream {{ store_dir: "{folder}", sync_interval: {sync} }}'
         (folder / "nats.conf").write_text(f"host: 127.0.0.1\nport: {self.port}\n{jetstream}\n{conf}")
 
@@ -79,6 +82,13 @@ class NatsServer:
             # One that was suspended would not hear it.
             self._process.send_signal(signal.SIGCONT)
             self._process.wait(20)
+        if self._is_permitting:
+            assert not self.violations(), self.violations()
+
+    def violations(self) -> list[str]:
+        """Give what the server has refused because the user may not do it."""
+        lines = (self._folder / "log").read_text(errors="replace").splitlines()
+        return [line for line in lines if "Violation" in line]
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ import grimp
 
 from pyoco_server.config import ENV_FILE, LOAD_DOTENV, Config, settings
 from pyoco_server.setting import Setting
+from pyoco_server.sign_in import SignIn
 
 _INTRODUCTION = f"""\
 # Settings
@@ -26,6 +27,9 @@ variable, the value and what is expected. Names in `_SEC` are seconds, in `_BYTE
 | `{ENV_FILE}` | (none) | another file, which must exist |
 
 These two stand in the environment alone. The file is looked for in the working directory and nowhere above it.
+
+A secret (password and token for NATS, `PYOCO_AUTH_PEPPER`) can stand in a file, which a variable of its name and
+`_FILE` names, such as `PYOCO_NATS_PASSWORD_FILE`; a line break at its end is none of it.
 
 Names of streams, buckets and subjects must be the same for all gateways and workers of an installation, and for
 `pyoco-server-admin` and `pyoco-nats`, whose `doctor` compares them with what is there.
@@ -50,7 +54,12 @@ _ROOTS = {
     "worker": ("pyoco_server.worker.supervisor", "pyoco_server.worker.sentinel_process", "pyoco_server.cli.worker"),
 }
 #: What stands for a setting in the code besides its name.
-_ALIASES = {"asks_for_keys": "http_auth_mode", "time_limit_sec": "run_timeout_sec"}
+_ALIASES = {
+    "asks_for_keys": {"http_auth_mode"},
+    "time_limit_sec": {"run_timeout_sec"},
+    "allowed_patterns": {"worker_allow"},
+    "sign_in": {f"nats_{item.name}" for item in fields(SignIn)},
+}
 
 
 def document() -> str:
@@ -98,12 +107,12 @@ def _named(module: str) -> set[str]:
     """Give the settings that a module reads, as in ``self._config.consumer_max_deliver``."""
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.value, (ast.Name, ast.Attribute)):
             owner = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
             if owner in ("config", "_config"):
-                names.add(_ALIASES.get(node.attr, node.attr))
+                names |= _ALIASES.get(node.attr, {node.attr})
     return names & set(settings())
 
 
