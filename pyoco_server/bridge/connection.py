@@ -66,6 +66,7 @@ class Connection:
         #: How often a server has refused to let this process in, and why the last one did.
         self._refusals = 0
         self._refusal: str | None = None
+        self._was_reset = False
         self._has_connected = False
         self._steady_since = time.monotonic()
 
@@ -218,6 +219,9 @@ class Connection:
             self._note_error(cast(Exception, attempt.exception()))
         if not self._client.is_connected:
             where = ", ".join(self._urls)
+            if self._was_reset and self.server_info.get("auth_required"):
+                # What the server said of it is lost where it hangs up before it has read our ping.
+                self._note_error(nats.errors.Error("authorization violation"))
             if self._refusal is not None:
                 raise SignInRefused(f"NATS at {where} does not let this process in: {self._refusal}")
             reason = f" ({self._last_error})" if self._last_error else ""
@@ -246,6 +250,7 @@ class Connection:
         await self._client.close()
 
     def _note_error(self, exc: Exception) -> None:
+        self._was_reset = isinstance(exc, ConnectionResetError)
         self._refusal = refusal(exc)
         self._refusals += self._refusal is not None
         self._last_error = self._refusal or str(exc) or type(exc).__name__
