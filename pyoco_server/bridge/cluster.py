@@ -1,7 +1,7 @@
 """What the system account of NATS can ask of a cluster: who belongs to it, to move a stream, to remove a server.
 
-Source: nats-server, ``$SYS.REQ.SERVER.PING.JSZ``, ``$JS.API.ACCOUNT.STREAM.MOVE``, ``$JS.API.META.LEADER.STEPDOWN`` and
-``$JS.API.SERVER.REMOVE``.
+Source: nats-server, ``$SYS.REQ.SERVER.PING``, ``$SYS.REQ.SERVER.PING.JSZ``, ``$JS.API.ACCOUNT.STREAM.MOVE``,
+``$JS.API.META.LEADER.STEPDOWN`` and ``$JS.API.SERVER.REMOVE``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyoco_server.bridge.client import Bus
+from pyoco_server.errors import BusUnavailable
 
 #: The account of everybody who names none.
 _ACCOUNT = "$G"
@@ -44,15 +45,28 @@ def members(system: Bus) -> Members:
     )
     told: dict[str, Any] = json.loads(answer.data)["data"]["meta_cluster"]
     others = told.get("replicas") or ()
-    away = {peer["name"] for peer in others if _is_away(peer)}
+    away = {peer["name"] for peer in others if _is_away(system, peer)}
     return Members(
         told["leader"], frozenset({told["leader"], *(peer["name"] for peer in others)} - away), frozenset(away)
     )
 
 
-def _is_away(peer: dict[str, Any]) -> bool:
+def _is_away(system: Bus, peer: dict[str, Any]) -> bool:
+    silent_sec = peer.get("active", 0) / _NANOSECONDS
     # One that has been killed is called offline much later.
-    return bool(peer.get("offline")) or peer.get("active", 0) / _NANOSECONDS > SILENT_SEC
+    if peer.get("offline") or silent_sec > SILENT_SEC:
+        return True
+    # A leader that was just elected has not heard of anybody, and of those that are lost it says so for ever.
+    return silent_sec == 0 and not peer.get("current") and not _answers(system, peer["name"])
+
+
+def _answers(system: Bus, server: str) -> bool:
+    wanted = json.dumps({"server_name": server, "exact_match": True}).encode()
+    try:
+        system.patiently(lambda: system.request("$SYS.REQ.SERVER.PING", wanted), budget_sec=0)
+    except BusUnavailable:
+        return False
+    return True
 
 
 def move_stream(system: Bus, stream: str, server: str) -> None:
