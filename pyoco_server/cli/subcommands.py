@@ -37,12 +37,14 @@ def print_json(document: object) -> None:
 
 
 def json_line(document: object) -> str:
-    """Give a document as one line, with its letters as they are where stdout takes all of them.
+    """Give a document as one line; on a terminal that takes all letters, with the letters as they are.
 
-    Escaped is what nobody can read, or what would drive a terminal: names come from anybody's flow.
+    Escaped is there, too, what nobody can read, or what would drive the terminal: names come from anybody's flow.
+    Programs get the bytes that the published commands print.
     """
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    text = json.dumps(document, ensure_ascii=encoding.lower() not in ("utf-8", "utf8"))
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+    shows_letters = sys.stdout.isatty() and encoding in ("utf-8", "utf8")
+    text = json.dumps(document, ensure_ascii=not shows_letters)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

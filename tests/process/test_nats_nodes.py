@@ -43,7 +43,7 @@ def test_a_node_runs_in_the_foreground_until_down_and_goes_on_with_what_it_has(m
     assert (node.folder / "nats-server.pid").read_text() == str(daemon.process.pid)
     clinic = Clinic(node.url, tmp_path)
     clinic.queue("t")
-    assert clinic.doctor("--monitor", node.monitor).found == set()
+    assert clinic.doctor("--monitor", node.monitor).found == {("no-worker", "t")}
     clinic.close()
     status, printed, _ = act(node, "down", "--confirm")
     assert (status, json.loads(printed)) == (0, {"pid": daemon.process.pid, "datafolder": str(node.folder)})

@@ -1,4 +1,4 @@
-"""JSON on stdout: one line, with letters as they are where stdout takes them, and nothing that drives a terminal."""
+"""JSON on stdout: one line, on a terminal with letters as they are and nothing that drives it, else in ASCII."""
 
 from __future__ import annotations
 
@@ -11,16 +11,27 @@ import pytest
 from pyoco_server.cli.subcommands import print_json
 
 
-def printed(document: object, encoding: str, monkeypatch: pytest.MonkeyPatch) -> str:
+class Terminal(io.TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(
+    document: object, encoding: str, monkeypatch: pytest.MonkeyPatch, kind: type[io.TextIOWrapper] = Terminal
+) -> str:
     """Give what is printed to a stdout of this encoding; what that does not take is an error."""
     raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding, errors="strict"))
+    monkeypatch.setattr(sys, "stdout", kind(raw, encoding=encoding, errors="strict"))
     print_json(document)
     return raw.getvalue().decode(encoding)
 
 
 def test_japanese_is_printed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert printed({"日次集計": "完了"}, "utf-8", monkeypatch) == '{"日次集計": "完了"}\n'
+
+
+def test_a_program_that_reads_it_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert printed(["集計"], "utf-8", monkeypatch, io.TextIOWrapper) == '["\\u96c6\\u8a08"]\n'
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "euc-jp", "latin-1"])
