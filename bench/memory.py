@@ -25,15 +25,15 @@ def measure(bench: Bench) -> None:
                     # By its end all is there that a run needs.
                     client.wait(client.submit(TWO_TASKS))
                 assert station.gateway is not None
-                bench.book.note(_GATEWAY, station.side, _pss_mib(station.gateway.process.pid))
-                bench.book.note(_WORKER, station.side, _pss_mib(worker.process.pid))
+                bench.book.note(_GATEWAY, station.side, pss_mib(station.gateway.process.pid))
+                bench.book.note(_WORKER, station.side, pss_mib(worker.process.pid))
 
 
-def _pss_mib(pid: int) -> float:
+def pss_mib(pid: int) -> float:
     """Give the memory of a process and all below it."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     own_kib = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     children = [
         child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
-    return own_kib / 1024 + sum(_pss_mib(int(child)) for child in children)
+    return own_kib / 1024 + sum(pss_mib(int(child)) for child in children)

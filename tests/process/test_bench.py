@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import MEASUREMENTS
+from bench.day import Sample, growth
 from bench.figures import OURS, PEER, RAW, Book, Figure
 from bench.load import load
 from bench.targets import TARGETS, Target
@@ -76,6 +77,23 @@ def test_a_target_bounds_a_ratio_or_a_value(target: Target, is_met: bool) -> Non
     reached = target.reached(book)
     assert reached is not None
     assert target.is_met(reached) is is_met
+
+
+@pytest.mark.long
+def test_a_day_of_life_is_sampled_while_runs_pass_through(tmp_path: Path) -> None:
+    written = tmp_path / "day.json"
+    command = [sys.executable, "-m", "bench.day", "--runs", "1000", "--keep-sec", "30", "--json", str(written)]
+    done = subprocess.run(command, cwd=ROOT, env=clean_env(), capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    samples = json.loads(written.read_text())
+    assert samples[-1]["runs"] == 1000
+    assert all(sample[f"{part}_mib"] > 1 for sample in samples for part in ("gateway", "worker", "nats"))
+
+
+def test_growth_compares_the_last_quarter_with_the_one_before() -> None:
+    day = [Sample(n, 1.0, 1, gateway_mib=memory, worker_mib=1.0, nats_mib=1.0) for n, memory in enumerate((1, 9, 2, 3))]
+    assert growth(day, "gateway_mib") == 1.5
+    assert growth(day, "worker_mib") == 1.0
 
 
 def test_every_target_has_one_bound() -> None:

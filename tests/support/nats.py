@@ -49,6 +49,12 @@ class NatsServer:
         jetstream = f'jetstream {{ store_dir: "{folder}", sync_interval: {sync} }}'
         (folder / "nats.conf").write_text(f"host: 127.0.0.1\nport: {self.port}\n{jetstream}\n{conf}")
 
+    @property
+    def pid(self) -> int:
+        """Its process's number, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> NatsServer:
         with (self._folder / "log").open("ab") as log:
             command = [find_nats_server(), "-c", str(self._folder / "nats.conf")]
