@@ -15,6 +15,7 @@ import pytest
 
 from pyoco_server.contract.runner_protocol import Begin, Ended, Message, TaskChanged
 from pyoco_server.errors import WorkflowInvalid
+from pyoco_server.runner.allowed import Allowed
 from pyoco_server.runner.executor import Executor
 from pyoco_server.workflow import flow_yaml, operator_graph, operator_syntax, operator_words, pyoco_graph, yaml_nodes
 from pyoco_server.workflow.flow_yaml import parse_workflow
@@ -48,7 +49,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def execute(text: str, folder: Path) -> tuple[Ended, dict[str, object]]:
     """Execute a file as a runner does, and give its end and the result of each task that has succeeded."""
     told: list[Message] = []
-    executor = Executor(None, told.append, lambda name: contextlib.nullcontext())
+    executor = Executor(None, told.append, lambda name: contextlib.nullcontext(), Allowed())
     params = parse_workflow(text).params_over_defaults({})
     ended = executor.execute(Begin("run", "main", params, text, str(folder), 10_000, 10_000))
     changes = [message for message in told if isinstance(message, TaskChanged)]

@@ -41,12 +41,13 @@ def test_replicas_are_raised_and_a_server_that_is_away_is_told(cluster: NatsClus
     monitor = ["--monitor", cluster.nodes[0].monitor]
     assert [_server(clinic, *flags)["node_count"] for flags in ([], monitor)] == [None, 3]
     clinic.queue("t")
-    wrong = {("replicas", stream) for stream in SINGLE}
+    unserved = {("no-worker", "t")}
+    single = {("replicas", stream) for stream in SINGLE}
     # At first the copies that were given up may still be going.
-    found = eventually(lambda: _with(clinic, wrong), what="nothing but two single copies", timeout_sec=PATIENCE_SEC)
+    found = eventually(lambda: _with(clinic, single | unserved), what="nothing but two single copies", timeout_sec=PATIENCE_SEC)
     assert found.status == 3
     mended = clinic.doctor("--fix")
-    assert (mended.status, mended.fixed, mended.found) == (0, wrong, set())
+    assert (mended.status, mended.fixed, mended.found) == (3, single, unserved)
     assert [clinic.settings(stream)["num_replicas"] for stream in SINGLE] == [3, 3]
     # What one server held is on all of them now.
     lost = cluster.leader("PYOCO_WORK")
