@@ -44,7 +44,9 @@ def test_replicas_are_raised_and_a_server_that_is_away_is_told(cluster: NatsClus
     unserved = {("no-worker", "t")}
     single = {("replicas", stream) for stream in SINGLE}
     # At first the copies that were given up may still be going.
-    found = eventually(lambda: _with(clinic, single | unserved), what="nothing but two single copies", timeout_sec=PATIENCE_SEC)
+    found = eventually(
+        lambda: _with(clinic, single | unserved), what="nothing but two single copies", timeout_sec=PATIENCE_SEC
+    )
     assert found.status == 3
     mended = clinic.doctor("--fix")
     assert (mended.status, mended.fixed, mended.found) == (3, single, unserved)

@@ -21,7 +21,8 @@ def test_a_run_that_cooperates_is_cancelled(mixed: MixedFleet, asked: str, execu
     mixed.running(run_id)
     answer = mixed.cancel(gateway, run_id)
     assert answer["status"] == "CANCELLING" and "task_records" not in answer
-    again = mixed.cancel(gateway, run_id)
+    # A gateway of 0.5.1 that is asked again would write its mark over the end that has come meanwhile.
+    again = mixed.cancel(gateway, run_id) if asked == OURS else answer
     # Long before the silence of its worker would tell that nobody has it: one of 0.5.1 does not write CANCELLED.
     ended = mixed.ended(run_id, timeout_sec=8)
     assert (ended["status"], ended["error"]) == ("CANCELLED", None)

@@ -10,6 +10,7 @@ import pytest
 
 from pyoco_server.config import Config
 from pyoco_server.library.local_runner import LocalRunner
+from pyoco_server.runner.allowed import Allowed
 from pyoco_server.service import Deadline
 from pyoco_server.worker.child import Child
 from pyoco_server.worker.runner_link import RunnerLink
@@ -31,7 +32,7 @@ def process() -> Iterator[RunnerLink]:
 
 @contextlib.contextmanager
 def thread() -> Iterator[RunnerLink]:
-    yield LocalRunner({}.__getitem__)
+    yield LocalRunner({}.__getitem__, Allowed())
 
 
 @pytest.mark.parametrize("start", [process, thread])

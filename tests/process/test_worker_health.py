@@ -12,6 +12,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.commands import Daemon, reason, run
+from tests.support.documents import DOCS, section, table
 from tests.support.fleet import TAG, Fleet, flow
 from tests.support.nats import NatsServer, free_port
 from tests.support.promlint import criticised
@@ -95,6 +96,9 @@ def test_its_metrics_count_what_has_ended_and_are_as_prometheus_has_them(worker:
         "pyoco_worker_ready 1",
     ):
         assert line in lines
+    told = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE ")}
+    documented = table(section((DOCS / "metrics.md").read_text(), "## Of each worker"), "name")
+    assert told == {row["name"]: row["kind"] for row in documented}
 
 
 def test_other_requests_are_refused(worker: Telling) -> None:

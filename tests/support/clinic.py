@@ -16,10 +16,14 @@ from pyoco_server.bridge.streams import change_stream
 from pyoco_server.config import Config
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
+from pyoco_server.errors import BusError
 from pyoco_server.service import Deadline
 from pyoco_server.stores.queue import Queue
 from tests.support.commands import run
 from tests.support.waiting import eventually
+
+#: NATS cannot make the store of a stream.
+_STORE_FAILED = 10049
 
 
 class Clinic:
@@ -47,7 +51,16 @@ class Clinic:
         """Remove all streams, and make ours anew."""
         for stream in self.bus.api("STREAM.NAMES")["streams"] or ():
             self.bus.api(f"STREAM.DELETE.{stream}")
-        ensure_resources(self.bus, self._config)
+        eventually(self._is_made_anew, what="all streams made anew")
+
+    def _is_made_anew(self) -> bool:
+        try:
+            ensure_resources(self.bus, self._config)
+        except BusError as exc:
+            # The folder of a stream goes behind the answer that it is gone.
+            assert exc.err_code == _STORE_FAILED, exc
+            return False
+        return True
 
     def replace(self, stream: str, **settings: Any) -> None:
         """Put a stream of other settings in the place of one that is there."""
