@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import Daemons
 from tests.support.documents import DOCS, code_blocks
 from tests.support.reader import Reader, steps
@@ -13,6 +15,7 @@ EXAMPLES = DOCS.parent / "examples"
 TEXT = (EXAMPLES / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_each_example_shows_what_its_page_says(tmp_path: Path) -> None:
     need("jq", "jq")
     daemons = Daemons(tmp_path / "site")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support.documents import code_blocks
 from tests.support.tools import need
 from tests.support.tutorial import TEXTS, follow
 
 
+@pytest.mark.long
 def test_a_newcomer_gets_from_the_first_block_to_the_last(tmp_path: Path) -> None:
     for tool in ("curl", "jq", "patch"):
         need(tool, tool)

@@ -29,6 +29,7 @@ def wait_killed(nats: NatsServer, wait: Callable[[], None]) -> None:
     nats.start()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("outage", [wait_frozen, wait_killed])
 def test_a_holder_is_not_gone_because_nats_was_away_for_longer_than_his_time_out(
     nats: NatsServer, parts: Parts, outage: Callable[[NatsServer, Callable[[], None]], None]

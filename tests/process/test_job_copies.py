@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
 from tests.support.crew import Crew, reasons
@@ -65,6 +67,7 @@ def test_job_without_a_run_is_acknowledged_and_not_executed(town_crew: Crew) -> 
     assert crew.begun() == []
 
 
+@pytest.mark.long
 def test_job_whose_run_is_not_seen_at_once_is_executed_when_it_is(town_crew: Crew) -> None:
     """Its snapshot was stored before it, and a leader that was elected in between may not know of it yet."""
     crew, fleet = town_crew, town_crew.fleet

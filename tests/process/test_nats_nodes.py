@@ -134,6 +134,7 @@ def test_what_follows_two_dashes_goes_to_nats_server_and_wins(make: Make) -> Non
     assert (told["sync_always"], told["store_dir"]) == (True, str(node.folder / "jetstream"))
 
 
+@pytest.mark.long
 def test_three_nodes_become_a_cluster_in_which_everything_has_three_copies(make: Make, tmp_path: Path) -> None:
     first, second, third = (make(name) for name in ("n1", "n2", "n3"))
     first.up("--cluster", "team").wait_for_log("Listening for route connections")

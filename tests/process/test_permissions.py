@@ -106,6 +106,7 @@ def test_an_installation_lives_under_the_permissions_that_are_made_for_it(site: 
     assert len(passwords) == 3 and not [log for log in logs for password in passwords if password in log]
 
 
+@pytest.mark.long
 def test_a_backup_is_restored_by_the_administrator_alone(site: Site) -> None:
     node = site.nodes[0]
     del site.nodes[1:]

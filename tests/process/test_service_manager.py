@@ -38,6 +38,7 @@ def begin(command: str, start: Callable[..., Daemon], nats: NatsServer, manager:
     return start(command, *flags, "--nats-url", nats.url, **manager.env, **env)
 
 
+@pytest.mark.long
 def test_a_gateway_is_ready_when_lists_can_be_answered(
     start: Callable[..., Daemon], nats: NatsServer, manager: Manager
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_worker_waits_for_nats_and_asks_for_the_time(
         manager.wait_for(f"STATUS=serves {TAG}: 0 of 1 slots are busy")
 
 
+@pytest.mark.long
 def test_a_worker_that_drains_asks_for_the_time_and_no_process_of_a_run_knows_the_socket(
     start: Callable[..., Daemon], fleet: Fleet, nats: NatsServer, manager: Manager
 ) -> None:
@@ -117,6 +119,7 @@ def test_the_watchdog_is_fed_while_nats_answers_nothing(
                 time.sleep(0.5)
 
 
+@pytest.mark.long
 def test_the_watchdog_ends_what_has_a_thread_that_does_not_come_round(
     start: Callable[..., Daemon], nats: NatsServer, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def steps(nats: NatsServer, tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.long
 def test_the_next_start_repairs_whatever_step_of_a_sync_was_the_last(steps: list[dict[str, Any]]) -> None:
     sha256 = hashlib.sha256(wheel("demo", "2.0", FILES)).hexdigest()
     for step in steps:

@@ -63,6 +63,7 @@ def test_a_gateway_that_was_started_answers(systemd: Systemd) -> None:
     assert systemd.property("Result", "gateway") == "success"
 
 
+@pytest.mark.long
 def test_a_worker_that_is_stopped_lets_its_runs_end_and_one_that_died_leaves_its_jobs_to_its_next_life(
     systemd: Systemd, fleet: Fleet
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_worker_that_was_drained_stays_down_and_one_that_waits_for_nats_can_be
     assert (systemd.property("ActiveState", "worker"), systemd.property("NRestarts", "worker")) == ("inactive", "0")
 
 
+@pytest.mark.long
 def test_a_worker_that_hangs_is_ended_and_what_it_had_goes_on(systemd: Systemd, fleet: Fleet) -> None:
     systemd.set(
         "worker", "WatchdogSec=4", f"Environment=PYTHONPATH={BLOCKING}", "Environment=BLOCKED_THREAD=pyoco-bridge"

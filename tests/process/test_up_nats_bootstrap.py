@@ -121,6 +121,7 @@ def test_one_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
     assert "nats-bootstrap ended with exit status 3: nats-server: the moon is full" in words
 
 
+@pytest.mark.long
 def test_one_that_takes_longer_than_ten_seconds_is_given_up(family: Family, tmp_path: Path) -> None:
     path = fake(tmp_path, "sleep 100 & sleep 100")
     port = free_port()

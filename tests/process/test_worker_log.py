@@ -61,6 +61,7 @@ def test_leases_that_cannot_be_renewed_are_told_while_nats_is_away(crew: Crew, n
     crew.fleet.ended(run_id)
 
 
+@pytest.mark.long
 def test_dead_letter_that_cannot_be_published_is_told_and_comes_later(crew: Crew) -> None:
     fleet = crew.fleet
     worker = crew.hire("only", **QUICK)
