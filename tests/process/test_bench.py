@@ -8,13 +8,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from bench.__main__ import MEASUREMENTS
 from bench.day import Sample, growth
 from bench.figures import OURS, PEER, RAW, Book, Figure
+from bench.growth import measure
 from bench.load import load
+from bench.plot import Chart, Line, svg
 from bench.targets import TARGETS, Target
 from tests.support.commands import clean_env
 
@@ -94,6 +97,24 @@ def test_growth_compares_the_last_quarter_with_the_one_before() -> None:
     day = [Sample(n, 1.0, 1, gateway_mib=memory, worker_mib=1.0, nats_mib=1.0) for n, memory in enumerate((1, 9, 2, 3))]
     assert growth(day, "gateway_mib") == 1.5
     assert growth(day, "worker_mib") == 1.0
+
+
+@pytest.mark.long
+def test_growth_is_measured_with_workers_that_others_take_for_real() -> None:
+    point = measure("workers", 3)
+    assert (point.along, point.count) == ("workers", 3)
+    assert min(point.submit_cpu_ms, point.list_cpu_ms, point.run_ms) > 0
+
+
+def test_what_costs_the_same_is_drawn_flat() -> None:
+    flat, rising = Line("a & b", [(1, 2.0), (100, 2.0)]), Line("c", [(1, 1.0), (100, 10.0)])
+    picture = ElementTree.fromstring(svg([Chart("runs", [flat, rising])]))
+    lines = [path.get("d", "") for path in picture.iterfind(".//{*}path") if " L" in path.get("d", "")]
+    ends = [[float(place.split()[1]) for place in line.removeprefix("M").split(" L")] for line in lines]
+    assert ends[0][0] == ends[0][1]
+    # Upwards is less.
+    assert ends[1][0] > ends[1][1]
+    assert "a & b" in "".join(picture.itertext())
 
 
 def test_every_target_has_one_bound() -> None:
