@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import HELLO_FLOW
+from tests.support.clones import copy_clone
 from tests.support.commands import BIN
 from tests.support.nats import free_port
 from tests.support.tools import need
 from tests.support.waiting import eventually
 
-CLONE = Path(__file__).resolve().parents[2]
 COMMANDS = ("pyoco-server", "pyoco-worker", "pyoco-client", "pyoco-server-admin", "pyoco-nats")
 _INSTALL_SEC = 300
 
@@ -36,13 +35,7 @@ def clone(tmp_path: Path) -> Path:
     (tmp_path / "bin").mkdir()
     for name in ("uv", "uvx"):
         (tmp_path / "bin" / name).symlink_to(BIN / name)
-    folder = tmp_path / "clone"
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=CLONE, capture_output=True, text=True, check=True).stdout
-    for name in files.split("\0"):
-        if name and (CLONE / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(CLONE / name, folder / name)
-    return folder
+    return copy_clone(tmp_path / "clone")
 
 
 def run(*command: str, cwd: Path, timeout_sec: float = 60) -> str:
