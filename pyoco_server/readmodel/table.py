@@ -63,8 +63,7 @@ class BucketTable:
                 self._apply_one(database, key, change, ended)
             database.execute("update position set seq = ? where name = ?", (changes[-1].seq, self._table))
         self._model.announce(self._table, keys, changes[-1].seq)
-        if self._is_loaded:
-            self._model.tell_ended(ended)
+        self._model.tell_ended(ended)
 
     def set_complete(self, is_complete: bool) -> None:
         self.is_complete = is_complete
@@ -85,14 +84,15 @@ class BucketTable:
         self._model.announce(self._table, [key], 0)
 
     def _apply_one(self, database: sqlite3.Connection, key: str, change: Change, ended: list[dict[str, Any]]) -> None:
-        """Take one change over; a run that was not terminal before and is now is added to ``ended``."""
+        """Take one change over; a run that was not terminal before and has ended since is added to ``ended``."""
         if change.is_removal:
             self._remove(database, key)
             return
         try:
             if self._table == "runs":
                 row = self._row(key, change)
-                if row[2] in TERMINAL:
+                # What is there at the start has ended before, and nobody is told.
+                if self._is_loaded and row[2] in TERMINAL:
                     known = database.execute("select status from runs where run_id = ?", (key,)).fetchone()
                     if known is None or known[0] not in TERMINAL:
                         ended.append(json.loads(row[-1]))
