@@ -157,7 +157,8 @@ def test_record_of_a_worker_that_lives_stays_however_short_the_retention(
     parts.put("gone", {"worker_id": "gone", "last_seen_at": time.time() - 90}, bucket="pyoco_workers")
     gateway = serve(PYOCO_WORKER_RETENTION_SEC="0.1")
     eventually(lambda: parts.keys("pyoco_workers") == {"alive"}, what="the end of the record of the other worker")
-    assert ids(gateway, "?scope=all") == ["alive"]
+    # The list hears of it a moment later.
+    eventually(lambda: ids(gateway, "?scope=all") == ["alive"], what="the list without it")
 
 
 def test_list_is_refused_while_nats_is_away(local: LocalGateway, nats: NatsServer) -> None:
