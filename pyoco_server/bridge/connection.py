@@ -218,6 +218,7 @@ class Connection:
         elif attempt.exception() is not None:
             self._note_error(cast(Exception, attempt.exception()))
         if not self._client.is_connected:
+            await self._drop_transport()
             where = ", ".join(self._urls)
             if self._was_reset and self.server_info.get("auth_required"):
                 # What the server said of it is lost where it hangs up before it has read our ping.
@@ -230,6 +231,14 @@ class Connection:
         self._has_connected = True
         self._steady_since = time.monotonic()
         self._limit_unsent()
+
+    async def _drop_transport(self) -> None:
+        """Close the socket of an attempt that has failed: nats-py leaves it to the garbage collector."""
+        # What was just cancelled comes to its end first, and may have made one by then.
+        await asyncio.sleep(0)
+        if self._client._transport is not None:
+            self._client._transport.close()
+            await asyncio.sleep(0)
 
     def _limit_unsent(self) -> None:
         """Have the kernel end a connection whose other end takes nothing any more.
