@@ -47,11 +47,16 @@ class KeyHints:
     async def _begin(self, listener: object, subject: str, hear: Callable[[bytes], None]) -> None:
         self._listeners[listener] = (hear, None)
         with contextlib.suppress(nats.errors.Error, OSError):
-            subscription = await self._bus.subscribe(subject, lambda message: hear(message.data))
+            # nats-py's subscriptions are cycles, which Python finds late: they hold nothing of the listener.
+            subscription = await self._bus.subscribe(subject, lambda message: self._pass_on(listener, message.data))
             if listener in self._listeners:
                 self._listeners[listener] = (hear, subscription)
             else:
                 await subscription.unsubscribe()
+
+    def _pass_on(self, listener: object, payload: bytes) -> None:
+        if listener in self._listeners:
+            self._listeners[listener][0](payload)
 
     async def _end(self, listener: object) -> None:
         _, subscription = self._listeners.pop(listener, (None, None))

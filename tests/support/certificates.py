@@ -14,7 +14,7 @@ class Certificates:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.ca, _ = self.make("ca", "-x509")
+        self.ca, _ = self.make("ca", "-x509", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         self.server, self.server_key = self.signed("server", "subjectAltName=IP:127.0.0.1")
         self.client, self.client_key = self.signed("client", "extendedKeyUsage=clientAuth")
 
