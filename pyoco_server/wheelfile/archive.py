@@ -60,8 +60,8 @@ def open_archive(stream: IO[bytes]) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(stream) as archive:
             _check_members(archive.infolist(), archive.start_dir)
             yield archive
-    # NotImplementedError is zipfile's own word for a compression that it does not know.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, struct.error) as exc:
+    # RuntimeError is what zipfile raises for members that it cannot read: of a compression or version unknown to it.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError, struct.error) as exc:
         refuse(f"it is not a whole zip archive ({exc})")
 
 

@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.rehearsal import Rehearsal
-from tests.support.tools import need
+from tests.support.tools import need, need_that
 
 
 @pytest.fixture
 def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
     """Three machines with nothing on them, somebody who reads the document, and a load."""
-    if sys.platform != "linux":
-        pytest.skip("elsewhere the loopback has one address, and machines need one each")
+    need_that(sys.platform == "linux", "elsewhere the loopback has one address, and machines need one each")
     need("curl", "curl")
     found = Rehearsal(tmp_path)
     yield found

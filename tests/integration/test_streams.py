@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import struct
 from typing import Any
@@ -36,6 +37,10 @@ def all_places_are_free(gateway: LocalGateway) -> None:
     eventually(lambda: free_places(gateway) == gateway.config.max_watches, what="the places given back")
 
 
+def has_read(reader: Recorder, revision: int) -> bool:
+    return reader.pieces[-1].id == str(revision)
+
+
 @pytest.mark.parametrize("include", ["", "&include=records"])
 def test_open_watches_hold_no_threads_and_all_are_told(shared: LocalGateway, shared_parts: Parts, include: str) -> None:
     run_id = shared.submit()
@@ -60,10 +65,9 @@ def test_a_client_that_does_not_read_delays_nobody_and_is_told_the_newest_state_
         lazy.sendall(f"GET {WATCH.format(run_id)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         # Together more than the kernel and a thread's buffer take for who does not read.
         for number in range(850):
-            revision = shared_parts.put(
-                run_id, stored_run(run_id, status="RUNNING", params={"n": number, "text": "x" * 7_500})
-            )
-            eventually(lambda: reader.pieces[-1].id == str(revision), what="a change, read")  # noqa: B023
+            params = {"n": number, "text": "x" * 7_500}
+            revision = shared_parts.put(run_id, stored_run(run_id, status="RUNNING", params=params))
+            eventually(functools.partial(has_read, reader, revision), what="a change, read")
         shared_parts.put(run_id, stored_run(run_id, status="COMPLETED"))
         eventually(lambda: reader.ended_at is not None, what="the end of the stream that is read")
         lazy.settimeout(20)

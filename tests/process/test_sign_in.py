@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,7 +152,7 @@ class Site:
 
 
 @pytest.fixture
-def site_of(tmp_path: Path) -> Callable[[Callable[[Path], Way]], Site]:
+def site_of(tmp_path: Path) -> Iterator[Callable[[Callable[[Path], Way]], Site]]:
     """Builds a site in the test's folder."""
     made: list[Site] = []
 
@@ -160,7 +160,7 @@ def site_of(tmp_path: Path) -> Callable[[Callable[[Path], Way]], Site]:
         made.append(Site(tmp_path, way(tmp_path)))
         return made[-1]
 
-    yield build  # type: ignore[misc]
+    yield build
     for site in made:
         site.close()
 

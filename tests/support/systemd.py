@@ -12,10 +12,8 @@ import subprocess
 import uuid
 from pathlib import Path
 
-import pytest
-
 from tests.support.commands import BIN, clean_env
-from tests.support.tools import need
+from tests.support.tools import need, need_that
 from tests.support.waiting import PATIENCE_SEC, eventually
 
 SYSTEMD = "/usr/lib/systemd/systemd"
@@ -79,8 +77,8 @@ class Systemd:
         need(SYSTEMD, "systemd")
         root = Path("/sys/fs/cgroup")
         places = [place for place in (root, root / "systemd", root / "unified") if (place / "cgroup.procs").exists()]
-        if os.geteuid() != 0 or not places or not all(os.access(place, os.W_OK) for place in places):
-            pytest.skip("this machine lets nobody here make control groups")
+        may_write = bool(places) and all(os.access(place, os.W_OK) for place in places)
+        need_that(os.geteuid() == 0 and may_write, "this machine lets nobody here make control groups")
         self._groups = [place / self._name for place in places]
         for group in self._groups:
             group.mkdir()
@@ -91,8 +89,7 @@ class Systemd:
 
     def _has_begun(self) -> bool:
         assert self._process is not None
-        if self._process.poll() is not None:
-            pytest.skip("this machine lets nobody here make namespaces")
+        need_that(self._process.poll() is None, "this machine lets nobody here make namespaces")
         return self._pid() is not None and self.ctl("show", "--property=Version", checks=False).returncode == 0
 
     def _pid(self) -> str | None:

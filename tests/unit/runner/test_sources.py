@@ -66,5 +66,6 @@ def test_a_file_of_a_clock_that_is_ahead_is_told_as_any(module: Callable[..., Pa
 def test_installed_packages_and_what_is_no_module_are_left_out(module: Callable[..., Path]) -> None:
     sources = Sources()
     module("installed_one", folder="site-packages", changed_at_ns=1)
-    sys.modules["nothing_at_all"] = None  # type: ignore[assignment]
+    # As Python writes it for a module that is not to be imported.
+    sys.modules.update({"nothing_at_all": None})
     assert sources.imported() == {}
