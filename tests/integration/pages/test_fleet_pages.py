@@ -14,24 +14,24 @@ from tests.support.pages import Page, read, visit
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
 
-_NOW = time.time()
-
 
 def _worker(worker_id: str, state: str, tags: Any, **fields: Any) -> dict[str, Any]:
     record = {"worker_id": worker_id, "instance_id": "i", "state": state, "hidden": False, "tags": tags}
-    return {**record, "last_seen_at": _NOW + 100_000, "updated_at": _NOW, **fields}
+    now = time.time()
+    return {**record, "last_seen_at": now + 100_000, "updated_at": now, **fields}
 
 
 @pytest.fixture(scope="module")
 def fleet(shared: LocalGateway) -> LocalGateway:
     """A gateway with workers of every state, of ours and of 0.5.1's kind, and waiting runs."""
+    now = time.time()
     records = [
         _worker("a-idle", "IDLE", ["cpu"], concurrency=4, host="n1", version="0.6.0", last_run_id="before-1"),
         _worker("b-busy", "RUNNING", ["cpu", "etl"], concurrency=2, current_run_ids=["run-one-x", "run-two-x"]),
         _worker("c-old", "RUNNING", ["etl"], current_run_id="run-three"),
-        _worker("d-lost", "RUNNING", ["gpu"], last_seen_at=_NOW - 100, current_run_ids=["run-four"]),
-        _worker("e-stopped", "STOPPED_GRACEFUL", ["gpu"], last_seen_at=_NOW - 100),
-        _worker("f-hidden", "IDLE", ["gpu"], last_seen_at=_NOW - 100, hidden=True),
+        _worker("d-lost", "RUNNING", ["gpu"], last_seen_at=now - 100, current_run_ids=["run-four"]),
+        _worker("e-stopped", "STOPPED_GRACEFUL", ["gpu"], last_seen_at=now - 100),
+        _worker("f-hidden", "IDLE", ["gpu"], last_seen_at=now - 100, hidden=True),
         _worker("g-odd", "IDLE", "not a list", concurrency="many", current_run_ids=7),
     ]
     with Parts(shared.config.nats_url) as parts:
@@ -39,11 +39,11 @@ def fleet(shared: LocalGateway) -> LocalGateway:
             parts.put(record["worker_id"], record, bucket="pyoco_workers")
         parts.put_many(
             [
-                stored_run("w1", tag="gpu", submitted_at=_NOW - 3700),
-                stored_run("w2", tag="etl", submitted_at=_NOW - 130),
-                stored_run("w3", tag="etl", submitted_at=_NOW - 4000),
-                stored_run("w4", tag="etl", submitted_at=_NOW - 9000, attempt=1, retry_at=_NOW + 600),
-                stored_run("w5", tag="later", submitted_at=_NOW - 9000, attempt=1, retry_at=_NOW + 600),
+                stored_run("w1", tag="gpu", submitted_at=now - 3700),
+                stored_run("w2", tag="etl", submitted_at=now - 130),
+                stored_run("w3", tag="etl", submitted_at=now - 4000),
+                stored_run("w4", tag="etl", submitted_at=now - 9000, attempt=1, retry_at=now + 600),
+                stored_run("w5", tag="later", submitted_at=now - 9000, attempt=1, retry_at=now + 600),
             ]
         )
     eventually(
@@ -113,7 +113,7 @@ def test_a_lost_worker_is_hidden_and_shown_again_by_a_form(
     nats: NatsServer, serve: Callable[..., LocalGateway]
 ) -> None:
     with Parts(nats.url) as parts:
-        parts.put("gone", _worker("gone", "IDLE", ["cpu"], last_seen_at=_NOW - 100), bucket="pyoco_workers")
+        parts.put("gone", _worker("gone", "IDLE", ["cpu"], last_seen_at=time.time() - 100), bucket="pyoco_workers")
         parts.put("here", _worker("here", "IDLE", ["cpu"]), bucket="pyoco_workers")
     gateway = serve()
     gateway.wait_until_complete()
@@ -130,7 +130,11 @@ def test_a_lost_worker_is_hidden_and_shown_again_by_a_form(
 
 def test_a_worker_is_drained_by_a_form(nats: NatsServer, serve: Callable[..., LocalGateway]) -> None:
     with Parts(nats.url) as parts:
-        for worker_id, fields in {"here": {}, "gone": {"last_seen_at": _NOW - 100}, "old": {"instance_id": ""}}.items():
+        for worker_id, fields in {
+            "here": {},
+            "gone": {"last_seen_at": time.time() - 100},
+            "old": {"instance_id": ""},
+        }.items():
             parts.put(worker_id, {**_worker(worker_id, "IDLE", ["cpu"]), **fields}, bucket="pyoco_workers")
     gateway = serve()
     gateway.wait_until_complete()
