@@ -158,7 +158,7 @@ class Connection:
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         try:
             await self._client.publish(subject, payload, reply=reply)
-        except nats.errors.Error as exc:
+        except (nats.errors.Error, OSError) as exc:
             raise translate(exc, subject) from exc
 
     async def request(
@@ -256,6 +256,9 @@ class Connection:
         if self._client.is_connected:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self._client.flush(timeout=1)
+        # What is unsent by now stays so: nats-py would send it to whoever is gone, and stop half-way.
+        self._client._pending.clear()
+        self._client._pending_data_size = 0
         await self._client.close()
 
     def _note_error(self, exc: Exception) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-import warnings
 from pathlib import Path
 
 import pytest
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Write
-from pyoco_server.errors import BusUnavailable
 from pyoco_server.service import Deadline
 from tests.support.nats import NatsServer
 from tests.support.waiting import PATIENCE_SEC
@@ -38,14 +35,3 @@ def test_connection_goes_to_another_server_with_much_that_the_silent_one_has_not
     finally:
         bus.close(Deadline(5))
         other.stop()
-
-
-def test_an_attempt_to_connect_that_is_given_up_leaves_no_socket_behind(nats: NatsServer) -> None:
-    """A worker that waited for NATS left one for each of its attempts to the garbage collector."""
-    with nats.frozen(), warnings.catch_warnings(record=True) as left:
-        warnings.simplefilter("always")
-        for timeout_sec in (0.3, 2.3):
-            with pytest.raises(BusUnavailable):
-                Bus(nats.url, name="test", budget_sec=1, waits_when_down=False).connect(timeout_sec)
-        gc.collect()
-    assert [str(warning.message) for warning in left] == []

@@ -1,0 +1,37 @@
+"""How a connection to NATS ends: with nothing left behind, and without a word of nats-py."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import warnings
+
+import pytest
+
+from pyoco_server.bridge.client import Bus
+from pyoco_server.errors import BusUnavailable
+from pyoco_server.service import Deadline
+from tests.support.nats import NatsServer
+from tests.support.waiting import eventually
+
+
+def test_an_attempt_to_connect_that_is_given_up_leaves_no_socket_behind(nats: NatsServer) -> None:
+    """A worker that waited for NATS left one for each of its attempts to the garbage collector."""
+    with nats.frozen(), warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always")
+        for timeout_sec in (0.3, 2.3):
+            with pytest.raises(BusUnavailable):
+                Bus(nats.url, name="test", budget_sec=1, waits_when_down=False).connect(timeout_sec)
+        gc.collect()
+    assert [str(warning.message) for warning in left] == []
+
+
+def test_a_connection_that_was_lost_with_something_unsent_is_closed_like_any_other(nats: NatsServer) -> None:
+    """A gateway whose NATS had died for good ended with an unexpected ConnectionResetError instead of the reason."""
+    bus = Bus(nats.url, name="test", budget_sec=1, waits_when_down=False)
+    bus.connect(10)
+    nats.stop(signal.SIGKILL)
+    eventually(lambda: not bus.is_connected, what="the loss noticed")
+    bus.call(bus.subscribe("any", lambda message: None), timeout_sec=5)
+    bus.close(Deadline(5))
+    assert bus.has_ended
