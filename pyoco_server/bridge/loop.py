@@ -127,11 +127,7 @@ class LoopThread(Service):
             work.close()
             raise BusUnavailable("The connection to NATS is closed.")
         call = _Call(work)
-        self._calls.append(call)
-        # Set by several threads at once it costs a wake-up too many, never one too few: see _begin().
-        if not self._is_woken:
-            self._is_woken = True
-            self._wake_loop()
+        self._send(call)
         return call.result(timeout_sec)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -139,7 +135,14 @@ class LoopThread(Service):
         if self.is_stopping or self._loop.is_closed():
             work.close()
             return
-        asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._send(_Call(work))
+
+    def _send(self, call: _Call[Any]) -> None:
+        self._calls.append(call)
+        # Set by several threads at once it costs a wake-up too many, never one too few: see _begin().
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake_loop()
 
     def _turn(self) -> None:
         self.beat()
