@@ -31,7 +31,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.messages import Delivery
+from pyoco_server.bridge.messages import Delivery, pending_count
 from pyoco_server.errors import BusError, PyocoServerError, ResourceMissing, Unavailable
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.claim import Claims
@@ -204,7 +204,8 @@ class Consumer(Service):
     def _refresh(self) -> None:
         """Look at the counts, where that is due, and give the next tag its turn."""
         now = time.monotonic()
-        if now >= self._look_at:
+        # No look tells more where each tag is known to have jobs: a delivery says how many are behind it.
+        if now >= self._look_at and not all(known.waiting_count for known in self._known.values()):
             # An idle worker is told of what comes. Before the look, so that a reconnect during it is not forgotten.
             self._look_at = math.inf
             found = self._queue.waiting(list(self._known))
@@ -233,10 +234,9 @@ class Consumer(Service):
                 if hint_count:
                     # Or MaxAckPending keeps it back.
                     self._look_at = 0.0
-            elif hint_count:
-                known.hint_count -= 1
-            elif known.waiting_count:
-                known.waiting_count -= 1
+            else:
+                known.waiting_count = pending_count(delivery.reply)
+                known.hint_count -= bool(hint_count)
         return Work(delivery, tag) if delivery is not None else None
 
     def _give(self, work: Work) -> None:

@@ -6,12 +6,14 @@ not share process ids.)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
 import threading
 from pathlib import Path
 
+from pyoco_server.contract.runner_protocol import ARTIFACTS_FOLDER
 from pyoco_server.worker.folder_lock import ALONE, locked
 
 _PREFIX = "pyoco-worker-"
@@ -42,6 +44,15 @@ class Scratch:
                 self._unlock()
                 self._make_root()
             return tempfile.mkdtemp(prefix="run-", dir=self._root)
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove the folder of a run; most runs leave nothing in it."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(os.path.join(folder, ARTIFACTS_FOLDER))
+            os.rmdir(folder)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove everything; works twice."""
