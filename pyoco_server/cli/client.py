@@ -41,7 +41,7 @@ example of how it is done. The flags of the connection may also stand after the 
 
 examples:
   {PROG} submit --flow-name main --param x=1 --tag hello
-  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello
+  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag default
   {PROG} watch RUN_ID --until-terminal
   {PROG} --server http://gateway:8000 --api-key-file ~/.pyoco-key list --status FAILED --output table
   {PROG} --print-completion bash >~/.local/share/bash-completion/completions/{PROG}
@@ -86,10 +86,10 @@ With --each and --wait all runs are submitted first, each has its line as soon a
 the exit status is 0 if all are COMPLETED.
 
 examples:
-  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello
-  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello --param x=2
-  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag hello --params-file sweep.jsonl --each
-  make-flow | {PROG} submit-yaml --workflow-file - --flow-name main --tag hello
+  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag default
+  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag default --param x=2
+  {PROG} submit-yaml --workflow-file flow.yaml --flow-name main --tag default --params-file sweep.jsonl --each
+  make-flow | {PROG} submit-yaml --workflow-file - --flow-name main --tag default
 """
 
 _GET_EPILOG = f"""\
