@@ -98,6 +98,9 @@ def compose(text: str) -> Node | None:
         mark = exc.problem_mark or exc.context_mark
         said = ", ".join(part for part in (exc.context, exc.problem) if part)
         place = _within(text, mark.line + 1, mark.column + 1) if mark else (1, 1)
+        # libyaml does not name the character, and nobody sees a tab.
+        if LINE_BREAK.split(text)[place[0] - 1].startswith("\t", place[1] - 1):
+            said = "a tab stands where only spaces may: indent with spaces"
         raise WorkflowInvalid(faults=[Fault("", f"this is not YAML: {said}", *place)]) from exc
     except (yaml.YAMLError, UnicodeError, ValueError, OverflowError) as exc:
         # ValueError: PyYAML passes on what int() and chr() say about %YAML and \U escapes.

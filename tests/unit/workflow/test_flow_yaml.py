@@ -57,6 +57,16 @@ def test_bytes_and_text_of_one_file_are_one_cached_workflow() -> None:
     assert parse_workflow(GOOD) is parse_workflow(GOOD.encode())
 
 
+@pytest.mark.parametrize(
+    "text", ["flow:\n\tgraph: a\n", "flow:\n  graph: |\n    a\n\tb\n", "flow: {graph: a}\r\n\t- b"]
+)
+def test_a_tab_that_indents_is_called_one(text: str) -> None:
+    (fault,) = faults_of(text)
+    line = text[: text.index("\t")].count("\n") + 1
+    said = "this is not YAML: a tab stands where only spaces may: indent with spaces"
+    assert (fault.line, fault.column, fault.msg) == (line, 1, said)
+
+
 def test_a_byte_order_mark_is_kept_in_text_and_hash_and_counts_no_column() -> None:
     data = b"\xef\xbb\xbf" + GOOD.encode()
     workflow = parse_workflow(data)
