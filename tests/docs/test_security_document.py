@@ -17,12 +17,11 @@ from pyoco_server.contract import names
 from pyoco_server.embedded import find_nats_server
 from pyoco_server.gateway.admission import SESSION_COOKIE
 from tests.conftest import Gateway
+from tests.support.command_reference import commands
 from tests.support.commands import clean_env
 from tests.support.documents import DOCS, table
 from tests.support.nats import NatsServer
 
-#: Contract, section 3.
-LONGEST_WATCH_SEC = 600
 #: Contract, section 3.
 LONGEST_WATCH_SEC = 600
 TEXT = (DOCS / "security.md").read_text()
@@ -74,6 +73,16 @@ def test_settings_are_those_of_the_code() -> None:
     assert "PYOCO_NATS_PASSWORD_FILE=%d/nats-password" in unit and "LoadCredential=nats-password:" in unit
     tls = next(text for text in blocks("sh") if text.startswith("PYOCO_NATS_TLS"))
     assert {line.partition("=")[0] for line in tls.split()} == {name for name in VARIABLES if "_TLS_" in name}
+
+
+def test_the_flags_that_take_a_secret_are_those_that_it_names() -> None:
+    named = re.compile(r"--[\w-]*(?:api-key|password|token|pepper|secret)$")
+    groups = [
+        group for each in commands() for command in (each, *each.subcommands) for group in command.arguments.values()
+    ]
+    flags = {name for group in groups for argument in group for name in argument.names.split(", ") if named.match(name)}
+    assert flags == {"--api-key"}
+    assert "Two flags take one:\n`--nats-url` with a password in it, and `pyoco-client --api-key`." in TEXT
 
 
 def test_flags_of_nats_server_are_those_that_it_has(tmp_path: Path) -> None:
