@@ -130,7 +130,7 @@ def _names_one(args: argparse.Namespace) -> bool:
     """Say whether one letter is meant, and not all that match; fails where neither or both are said."""
     names_many = args.tag is not None or args.reason is not None
     if (args.seq is not None) + names_many + args.all != 1:
-        args.fail("give either the number of a letter, or --tag and --reason, or --all")
+        args.fail("give one of these: the number of a letter, --tag or --reason or both, --all")
     return args.seq is not None
 
 
