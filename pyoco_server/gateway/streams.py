@@ -151,11 +151,10 @@ class Streams(Service):
                 due_at = min((each.due_at for each in self._open if not each.is_busy), default=now + _IDLE_SEC)
 
     def _attend(self, opened: _Open) -> None:
-        if opened.is_busy:
-            # It is noted again when that is over.
-            return
-        # What changes from here on notes it again.
+        # What changes from here on notes it again: also the end of what it is busy with.
         opened.is_noted = False
+        if opened.is_busy:
+            return
         if opened.is_over:
             self._close(opened)
         elif opened.stream.asks_nats:

@@ -6,16 +6,18 @@ import contextlib
 import functools
 import socket
 import struct
+import threading
 from typing import Any
 
 import pytest
 
+from pyoco_server.gateway import watch
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.watch import WatchStream
 from tests.support.gateway import LocalGateway
 from tests.support.parts import Parts, stored_run
 from tests.support.sse import EventStream, Recorder
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 WATCH = "/runs/{}/watch?timeout_sec=60"
 COUNT = 40
@@ -113,6 +115,45 @@ def test_a_stream_that_fails_is_cut_off_and_the_others_go_on(
     shared_parts.end(whole)
     eventually(lambda: other.ended_at is not None, what="the end of the other")
     assert other.statuses()[-1] == "COMPLETED"
+    all_places_are_free(shared)
+
+
+def test_a_change_that_comes_while_a_stream_waits_for_nats_is_told_at_once(
+    shared: LocalGateway, shared_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No sign of life is due that would bring it.
+    monkeypatch.setattr(watch, "COMMENT_SEC", 600.0)
+    monkeypatch.setattr(watch, "_HEARTBEAT_SEC", 600.0)
+    run_id, quick = shared.submit(), shared.submit()
+    waiting = Recorder(EventStream(shared.port, WATCH.format(run_id) + "&include=records", timeout_sec=PATIENCE_SEC))
+    eventually(lambda: waiting.pieces, what="the first event")
+    other = Recorder(EventStream(shared.port, WATCH.format(quick), timeout_sec=PATIENCE_SEC))
+    eventually(lambda: other.pieces, what="the first event of the other")
+    has_read_nats, may_go_on = threading.Event(), threading.Event()
+    look = WatchStream.look
+
+    def wait(stream: WatchStream) -> str | None:
+        news = look(stream)
+        if news is not None and stream.run_id == run_id:
+            has_read_nats.set()
+            assert may_go_on.wait(PATIENCE_SEC)
+        return news
+
+    monkeypatch.setattr(WatchStream, "look", wait)
+    try:
+        shared_parts.put(run_id, stored_run(run_id, status="RUNNING"))
+        assert has_read_nats.wait(PATIENCE_SEC)
+        revision = shared_parts.put(run_id, stored_run(run_id, status="RUNNING"))
+        shared.wait_until_applied(revision)
+        # Now at the latest it is told, and the other after it.
+        shared.parts.model.wake_watches()
+        told = shared_parts.put(quick, stored_run(quick, status="RUNNING"))
+        eventually(lambda: has_read(other, told), what="the other's change, read")
+    finally:
+        may_go_on.set()
+    eventually(lambda: has_read(waiting, revision), what="the change, read")
+    for each in (run_id, quick):
+        shared_parts.end(each)
     all_places_are_free(shared)
 
 
