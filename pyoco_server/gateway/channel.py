@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
-from waitress.channel import ClientDisconnected, HTTPChannel
+from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, RequestEntityTooLarge
@@ -116,10 +116,10 @@ class AnswerTask(WSGITask):
         self.write(data)
 
     def end(self) -> None:
-        """End a stream, and close its connection as the head has said."""
+        """End a stream, and close its connection as the head has said; does not wait for the client."""
         self.channel.server.serving.channel = self.channel
-        with contextlib.suppress(ClientDisconnected):
-            super().finish()
+        if self.chunked_response:
+            self.channel.add_last(b"0\r\n\r\n")
         self.channel.close_when_sent()
 
     def write(self, data: bytes) -> None:
@@ -196,6 +196,13 @@ class Channel(HTTPChannel):
     def is_behind(self) -> bool:
         """Whether the client has not taken yet what was sent."""
         return bool(self.total_outbufs_len)
+
+    def add_last(self, data: bytes) -> None:
+        """Add a few bytes to what is unsent, however much that is; what is written else waits for a client to read."""
+        with self.outbuf_lock:
+            if self.connected:
+                self.outbufs[-1].append(data)
+                self.total_outbufs_len += len(data)
 
     def close_when_sent(self) -> None:
         """Let go of the requests, and close when what was written is on its way; waitress does so for other answers."""

@@ -31,6 +31,11 @@ def http_server(gateway: LocalGateway) -> Any:
     return gateway.server._services[0]._server
 
 
+def channel_of(gateway: LocalGateway, client: socket.socket) -> Any:
+    channels = list(http_server(gateway).active_channels.values())
+    return next((channel for channel in channels if channel.addr == client.getsockname()), None)
+
+
 def busy_threads(gateway: LocalGateway) -> int:
     return int(http_server(gateway).task_dispatcher.active_count)
 
@@ -79,6 +84,33 @@ def test_a_client_that_does_not_read_delays_nobody_and_is_told_the_newest_state_
     assert received.count(b"event: snapshot") < 840, "what nobody has read was kept"
     assert b'"COMPLETED"' in received
     assert received.endswith(b"0\r\n\r\n")
+    all_places_are_free(shared)
+
+
+def test_the_end_of_a_stream_that_its_client_does_not_read_holds_nobody_up(
+    shared: LocalGateway, shared_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, other = "large", shared.submit()
+    shared_parts.put(large, stored_run(large, params={"text": "x" * 300_000}))
+    # As a snapshot of megabytes has it.
+    monkeypatch.setattr(http_server(shared).adj, "outbuf_high_watermark", 65_536)
+    reader = Recorder(EventStream(shared.port, WATCH.format(other), timeout_sec=PATIENCE_SEC))
+    with socket.socket() as lazy:
+        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lazy.settimeout(PATIENCE_SEC)
+        lazy.connect(("127.0.0.1", shared.port))
+        channel = eventually(lambda: channel_of(shared, lazy), what="the connection")
+        channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        lazy.sendall(f"GET /runs/{large}/watch?timeout_sec=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        eventually(lambda: channel.total_outbufs_len > 65_536, what="more than is kept, unsent")
+        eventually(lambda: free_places(shared) == shared.config.max_watches - 1, what="the end of its time")
+        shared_parts.end(other)
+        eventually(lambda: reader.ended_at is not None, what="the end of the stream that is read")
+        received = b""
+        while piece := lazy.recv(65536):
+            received += piece
+    assert received.count(b"x" * 300_000) == 1
+    assert received.endswith(b"\r\n0\r\n\r\n")
     all_places_are_free(shared)
 
 
