@@ -67,16 +67,18 @@ class HttpServer(Service):
     """Waitress on a thread of its own, stopped without cutting off answers.
 
     :param listener: bound and listening already, so that a port in use is known before anything else starts.
+    :param streams: goes on with the answers that are streams; to be started before, and stopped after.
     """
 
     patience_sec = _PATIENCE_SEC
 
-    def __init__(self, listener: socket.socket, gateway: Gateway, on_failure: Callable[[Service], None]) -> None:
+    def __init__(
+        self, listener: socket.socket, gateway: Gateway, streams: Streams, on_failure: Callable[[Service], None]
+    ) -> None:
         super().__init__("pyoco-http", on_failure)
         threads = _REQUEST_THREADS + gateway.config.max_watches
         channels: dict[int, Any] = {}
         self._sockets = Sockets(channels)
-        self._streams = Streams(gateway.model, on_failure)
         adjustments = Adjustments(
             threads=threads,
             connection_limit=threads + _SPARE_CONNECTIONS,
@@ -91,7 +93,7 @@ class HttpServer(Service):
         )
         self._server = _Server(
             self._sockets,
-            self._streams,
+            streams,
             application=FastLane(create_app(gateway), gateway),
             map=channels,
             _sock=listener,
@@ -103,15 +105,10 @@ class HttpServer(Service):
         self._drained = Deadline(0)
         self._next_look = 0.0
 
-    def start(self) -> None:
-        self._streams.start()
-        super().start()
-
     def stop(self, deadline: Deadline) -> bool:
         """Accept nothing more, let answers that have begun end within the deadline, then close."""
         self._drained = deadline
-        has_ended = super().stop(deadline)
-        return self._streams.stop(deadline) and has_ended
+        return super().stop(deadline)
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):

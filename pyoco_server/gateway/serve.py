@@ -24,6 +24,7 @@ from pyoco_server.gateway.instruments import Instruments
 from pyoco_server.gateway.lease_keeper import LeaseKeeper
 from pyoco_server.gateway.limits import max_bytes_in_work
 from pyoco_server.gateway.room import Room
+from pyoco_server.gateway.streams import Streams
 from pyoco_server.operations.authenticate import Authentication
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.dead_letters import DeadLetters
@@ -227,7 +228,8 @@ class GatewayServer:
         keeper = LeaseKeeper(self._config, polled, runs, queue.deliveries, heartbeats, self._on_failure)
         self._services = [dispatcher, canceller, keeper]
         if self._listener is not None:
-            self._services.insert(0, HttpServer(self._listener, self._gateway, self._on_failure))
+            streams = Streams(model, self._on_failure)
+            self._services[:0] = [HttpServer(self._listener, self._gateway, streams, self._on_failure), streams]
         model.start()
         # Requests last: they need all the others.
         for service in reversed(self._services):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import time
 from collections.abc import Callable
@@ -28,8 +29,10 @@ logger = logging.getLogger(__name__)
 HAND_OVER = "pyoco_server.hand_over"
 #: When a client that has not taken the last piece yet is looked at again.
 _BEHIND_SEC = 0.1
-#: When nothing is open.
-_IDLE_SEC = 60.0
+#: How long it waits at most before it comes round again.
+_TURN_SEC = 5.0
+#: How long one turn may take before the thread counts as stuck: it looks into the read model, as the followers do.
+_PATIENCE_SEC = 30.0
 
 
 class Stream(Protocol):
@@ -114,6 +117,8 @@ class _Open:
 class Streams(Service):
     """Attends to the streams of one HTTP server."""
 
+    patience_sec = _PATIENCE_SEC
+
     def __init__(self, model: ReadModel, on_failure: Callable[[Service], None]) -> None:
         super().__init__("pyoco-streams", on_failure)
         self._model = model
@@ -138,8 +143,9 @@ class Streams(Service):
     def run(self) -> None:
         due_at = 0.0
         while not self.is_stopping:
+            self.beat()
             with contextlib.suppress(queue.Empty):
-                opened = self._noted.get(timeout=max(0.0, due_at - time.monotonic()))
+                opened = self._noted.get(timeout=min(_TURN_SEC, max(0.0, due_at - time.monotonic())))
                 if opened is not None and not opened.is_closed:
                     self._open.add(opened)
                     self._attend(opened)
@@ -148,7 +154,7 @@ class Streams(Service):
             if now >= due_at:
                 for opened in [each for each in self._open if each.due_at <= now]:
                     self._attend(opened)
-                due_at = min((each.due_at for each in self._open if not each.is_busy), default=now + _IDLE_SEC)
+                due_at = min((each.due_at for each in self._open if not each.is_busy), default=math.inf)
 
     def _attend(self, opened: _Open) -> None:
         # What changes from here on notes it again: also the end of what it is busy with.

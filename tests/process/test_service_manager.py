@@ -21,6 +21,7 @@ from tests.support.waiting import PATIENCE_SEC, eventually
 FAST = {"pyoco-bridge": "pyoco-worker", "pyoco-http": "pyoco-server"}
 #: These may wait for NATS for half a minute and more.
 SLOW = {
+    "pyoco-streams": "pyoco-server",
     "pyoco-follow-KV_pyoco_runs": "pyoco-server",
     "pyoco-registry": "pyoco-worker",
     "pyoco-consumer": "pyoco-worker",
