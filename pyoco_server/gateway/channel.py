@@ -113,6 +113,8 @@ class AnswerTask(WSGITask):
         :raises ClientDisconnected: nobody is there any more.
         """
         self.channel.server.serving.channel = self.channel
+        # Into a new buffer: waitress keeps in each what was sent, too, up to a megabyte for as long as a watch is open.
+        self.channel.current_outbuf_count = self.channel.adj.outbuf_high_watermark
         self.write(data)
 
     def end(self) -> None:

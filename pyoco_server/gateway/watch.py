@@ -171,7 +171,8 @@ class WatchStream:
 
     def begin(self) -> str:
         """Give the first piece, which goes out at once, and with it the headers of the answer."""
-        return ": watching\n\n" if self._first is None else self._snapshot_event(self._first)
+        first, self._first = self._first, None
+        return ": watching\n\n" if first is None else self._snapshot_event(first)
 
     def look(self) -> str | None:
         """Give the run's news, or a sign of life where one is due."""

@@ -7,6 +7,7 @@ import functools
 import socket
 import struct
 import threading
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -111,6 +112,19 @@ def test_the_end_of_a_stream_that_its_client_does_not_read_holds_nobody_up(
             received += piece
     assert received.count(b"x" * 300_000) == 1
     assert received.endswith(b"\r\n0\r\n\r\n")
+    all_places_are_free(shared)
+
+
+def test_an_open_watch_keeps_nothing_of_what_it_has_sent(shared: LocalGateway, shared_parts: Parts) -> None:
+    size, count = 200_000, 16
+    shared_parts.put("sizeable", stored_run("sizeable", params={"text": "x" * size}))
+    with contextlib.ExitStack() as stack:
+        tracemalloc.start()
+        stack.callback(tracemalloc.stop)
+        for _ in range(count):
+            stream = stack.enter_context(EventStream(shared.port, WATCH.format("sizeable")))
+            assert len(next(stream.pieces()).data["snapshot"]["params"]["text"]) == size
+        eventually(lambda: tracemalloc.get_traced_memory()[0] < count * size / 4, what="the memory given back")
     all_places_are_free(shared)
 
 
