@@ -110,13 +110,17 @@ class HealthServer(Service):
         self._selector.close()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            self._visits[connection.fileno()] = _Visit(connection)
-            self._selector.register(connection, selectors.EVENT_READ)
-            if len(self._visits) == _MAX_CONNECTIONS:
-                self._selector.unregister(self._listener)
+        except OSError:
+            # Out of descriptors, for instance: whoever waits there would have select() return at once, for ever.
+            self.pause(_TURN_SEC)
+            return
+        connection.setblocking(False)
+        self._visits[connection.fileno()] = _Visit(connection)
+        self._selector.register(connection, selectors.EVENT_READ)
+        if len(self._visits) == _MAX_CONNECTIONS:
+            self._selector.unregister(self._listener)
 
     def _read(self, visit: _Visit) -> None:
         try:

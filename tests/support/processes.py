@@ -30,6 +30,12 @@ def peak_bytes(pid: int) -> int:
     return status_of(pid, "VmHWM") * 1024
 
 
+def busy_sec(pid: int) -> float:
+    """Give for how many seconds a process has kept a processor busy."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True)
 class Member:
     """One process of a family."""
