@@ -213,10 +213,11 @@ class Slot(Service):
         child = self._living_child(lease)
         # Twice, for a successor may have booted before the change; not for ever, for a file may change at each import.
         for _ in range(2):
-            if child is not None and child.is_outdated:
-                logger.info("another runner is taken, because code was changed that this one has imported")
-                self._end_child()
-                child = self._another_child(lease)
+            if child is None or not child.is_outdated:
+                break
+            logger.info("another runner is taken, because code was changed that this one has imported")
+            self._end_child()
+            child = self._another_child(lease)
         while child is not None and child.wheels.key != self._tools.wheels.refresh().key:
             self._end_child()
             child = self._another_child(lease)
