@@ -74,11 +74,18 @@ class Runner:
         self._has_forked()
 
     def serve(
-        self, jobs: IO[bytes], resolver_spec: str | None, output_token: str, log_level: str, allow: list[str]
+        self,
+        jobs: IO[bytes],
+        resolver_spec: str | None,
+        output_token: str,
+        log_level: str,
+        allow: list[str],
+        wheels: list[str],
     ) -> int:
         """Boot, then execute runs until the worker ends this process.
 
         :param allow: patterns of what may be executed; none = everything.
+        :param wheels: folders of unpacked wheels. Each is named by its hash, so what is in them does not change.
         :return: the exit status.
         """
         # Heavy imports come after the guard against a worker that is gone already.
@@ -88,7 +95,7 @@ class Runner:
         from pyoco_server.runner.output import TaskOutput
         from pyoco_server.runner.sources import Sources
 
-        sources = Sources()
+        sources = Sources(wheels)
         try:
             resolver = flows.load_resolver(resolver_spec) if resolver_spec else None
         except PyocoServerError as exc:
@@ -149,7 +156,7 @@ def main() -> int:
     parser.add_argument("--flow-resolver")
     parser.add_argument("--output-token", required=True)
     parser.add_argument("--log-level", required=True)
-    parser.add_argument("--path", action="append", default=[], help="a folder to import from; may be repeated")
+    parser.add_argument("--path", action="append", default=[], help="a wheel's folder; may be repeated")
     parser.add_argument("--allow", action="append", default=[], help="a pattern of what may be executed")
     parser.add_argument("--memory-bytes", type=int)
     args = parser.parse_args()
@@ -167,7 +174,8 @@ def main() -> int:
     # A service manager sends SIGTERM to the whole worker, and how runs end is for the worker to say. By a handler: what
     # is merely ignored would be ignored by the programs that tasks start, too.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    return Runner(args.events_fd).serve(jobs, args.flow_resolver, args.output_token, args.log_level, args.allow)
+    runner = Runner(args.events_fd)
+    return runner.serve(jobs, args.flow_resolver, args.output_token, args.log_level, args.allow, args.path)
 
 
 def _has_children() -> bool:

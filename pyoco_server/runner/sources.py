@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from pyoco_server.contract.runner_protocol import changed_at_ns
 
@@ -19,9 +20,13 @@ _UNKNOWN_NS = 0
 
 
 class Sources:
-    """Tells of modules as they are imported, from when it is made."""
+    """Tells of modules as they are imported, from when it is made.
 
-    def __init__(self) -> None:
+    :param unchanging: folders whose files stay as they are; nothing is told of those.
+    """
+
+    def __init__(self, unchanging: Sequence[str] = ()) -> None:
+        self._unchanging = (_OWN, *(os.path.join(folder, "") for folder in unchanging))
         self._seen = set(sys.modules)
         self._since_ns = time.time_ns()
 
@@ -38,13 +43,13 @@ class Sources:
         now_ns = time.time_ns()
         # Not by getattr(): a module may have one of its own, which does as it likes.
         files = [getattr(sys.modules.get(name), "__dict__", {}).get("__file__") for name in new]
-        found = {file: changed_at_ns(file) for file in files if isinstance(file, str) and _may_change(file)}
+        found = {file: changed_at_ns(file) for file in files if isinstance(file, str) and self._may_change(file)}
         return {
             file: _UNKNOWN_NS if self._since_ns < at_ns <= now_ns else at_ns
             for file, at_ns in found.items()
             if at_ns is not None
         }
 
-
-def _may_change(file: str) -> bool:
-    return os.path.isabs(file) and not file.startswith(_OWN) and not any(part in file for part in _INSTALLED)
+    def _may_change(self, file: str) -> bool:
+        is_installed = file.startswith(self._unchanging) or any(part in file for part in _INSTALLED)
+        return os.path.isabs(file) and not is_installed

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.commands import Daemon
-from tests.support.fleet import flow
+from tests.support.fleet import flow, runners_of
 from tests.support.hostile_wheels import HOSTILE
 from tests.support.shop import WHICH, Shop
 from tests.support.waiting import eventually
@@ -45,6 +45,17 @@ def test_each_run_imports_what_the_registry_has_when_it_is_submitted(shop: Shop)
     shop.registry.upload("demo", "0.5")
     assert shop.run() == "0.5"
     assert worker.process.poll() is None
+
+
+def test_a_runner_does_not_look_whether_files_of_its_wheels_were_changed(shop: Shop) -> None:
+    worker = shop.hire()
+    shop.registry.upload("demo", "1.0")
+    assert shop.run() == "1.0"
+    runners = runners_of(worker)
+    (module,) = shop.folder().glob("*/demo/__init__.py")
+    os.utime(module, (1, 1))
+    assert shop.run() == "1.0"
+    assert runners_of(worker) == runners
 
 
 def test_a_run_says_which_wheels_it_ran(shop: Shop) -> None:

@@ -63,6 +63,13 @@ def test_a_file_of_a_clock_that_is_ahead_is_told_as_any(module: Callable[..., Pa
     assert sources.imported() == {str(path): ahead}
 
 
+def test_files_of_folders_that_never_change_are_left_out(module: Callable[..., Path], tmp_path: Path) -> None:
+    sources = Sources([str(tmp_path / "wheel")])
+    module("of_a_wheel", folder="wheel/inside", changed_at_ns=1)
+    beside = module("beside_a_wheel", folder="wheels", changed_at_ns=1)
+    assert sources.imported() == {str(beside): 1}
+
+
 def test_installed_packages_and_what_is_no_module_are_left_out(module: Callable[..., Path]) -> None:
     sources = Sources()
     module("installed_one", folder="site-packages", changed_at_ns=1)
