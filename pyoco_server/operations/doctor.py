@@ -13,7 +13,7 @@ from pyoco_server.bridge.overview import await_stream, server_facts
 from pyoco_server.bridge.resources import ensure_stream
 from pyoco_server.bridge.streams import change_consumer, change_stream, remove_unused_consumer
 from pyoco_server.config import Config
-from pyoco_server.errors import BusError, BusUnavailable
+from pyoco_server.errors import BusDenied, BusError, BusUnavailable
 from pyoco_server.operations.findings import Change, Finding, Severity, fault
 from pyoco_server.operations.fleet_checks import check_clocks, check_jobs, check_settings, check_tags, check_workers
 from pyoco_server.operations.stream_checks import check_consumers, check_servers, check_streams
@@ -62,7 +62,8 @@ def mend(
     """Carry out the changes of findings, wait until new replicas have everything, and look again.
 
     :param monitors: see :func:`~pyoco_server.operations.survey.look`.
-    :return: what was mended, and what is wrong after that; where the server has refused a change, the finding says why.
+    :return: what was mended, and what is wrong after that; where the server refuses or does not permit a
+        change, the finding says why.
     :raises BusUnavailable: no answer; safe to repeat.
     """
     mended: list[Finding] = []
@@ -72,7 +73,7 @@ def mend(
             continue
         try:
             _apply(bus, config, finding.change)
-        except BusError as exc:
+        except (BusError, BusDenied) as exc:
             reasons[finding.id, finding.subject] = exc.detail
         else:
             mended.append(finding)

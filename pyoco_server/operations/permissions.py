@@ -28,6 +28,7 @@ _REQUESTS: Mapping[str, tuple[str, ...]] = {
     "remove": ("STREAM.MSG.DELETE.{}",),
     "purge": ("STREAM.PURGE.{}",),
     "count": ("CONSUMER.LIST.{}",),
+    "forget": ("CONSUMER.DELETE.{}.*",),
     # These are no requests to JetStream.
     "write": (),
     "hear": (),
@@ -107,6 +108,8 @@ def stream_uses(config: Config) -> dict[str, dict[str, Sequence[str]]]:
             GATEWAY: (*keep, "count", "remove"),
             # It writes a job that it hands back unused after its last delivery.
             WORKER: ("look", "write", "hear"),
+            # The consumers of tags that nobody uses any more.
+            ADMIN: ("forget",),
         },
         config.dlq_stream: {GATEWAY: (*keep, "remove"), WORKER: ("look", "write")},
         names.ADVISORIES_STREAM: {GATEWAY: ("look", "make", "read", "remove")},

@@ -64,7 +64,7 @@ REFUSED: dict[str, list[str]] = {
     names.ADMIN_ROLE: [
         "STREAM.PURGE.PYOCO_WORK",
         "STREAM.MSG.DELETE.PYOCO_WORK",
-        "CONSUMER.DELETE.PYOCO_WORK.pyoco_workers_t",
+        "CONSUMER.DELETE.KV_pyoco_runs.mine",
         "CONSUMER.MSG.NEXT.PYOCO_WORK.pyoco_workers_t",
         *CLUSTER,
     ],

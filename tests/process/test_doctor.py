@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pyoco_server.bridge.messages import Write
+from pyoco_server.contract import names
 from pyoco_server.ports import answers
+from tests.support import roles
 from tests.support.clinic import Clinic
 from tests.support.commands import Daemon, reason, run
 from tests.support.nats import NatsServer, free_port
@@ -24,11 +26,13 @@ BUCKET = {"max_msgs_per_subject": 1, "discard": "new", "allow_rollup_hdrs": True
 @pytest.fixture(scope="module")
 def shared_clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinic]:
     folder = tmp_path_factory.mktemp("clinic")
-    server = NatsServer(folder / "nats").start()
-    found = Clinic(server.url, folder)
+    server = NatsServer(folder / "nats", roles.SERVER_CONF).start()
+    # All that the doctor looks at and mends is permitted to an administrator.
+    found = Clinic(server.url, folder, **roles.sign_in(names.ADMIN_ROLE))
     yield found
     found.close()
     server.stop()
+    assert server.violations() == []
 
 
 @pytest.fixture

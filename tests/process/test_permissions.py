@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from pyoco_server.client.http import PyocoHttpClient
+from pyoco_server.contract import names
 from tests.conftest import HELLO_FLOW
+from tests.support import roles
+from tests.support.clinic import Clinic
 from tests.support.commands import Daemon, run
-from tests.support.nats import free_port
+from tests.support.nats import NatsServer, free_port
 from tests.support.nodes import NodeProcess
 from tests.support.waiting import PATIENCE_SEC, eventually
 
@@ -104,6 +107,24 @@ def test_an_installation_lives_under_the_permissions_that_are_made_for_it(site: 
     passwords = [path.read_text().split("PASSWORD=")[1].strip() for path in (site.folder / "keys").glob("*.env")]
     logs = [path.read_text() for path in site.folder.glob("*.log")]
     assert len(passwords) == 3 and not [log for log in logs for password in passwords if password in log]
+
+
+def test_what_older_permissions_do_not_permit_is_told_and_keeps_nothing_else_from_being_mended(tmp_path: Path) -> None:
+    forget = '"$JS.API.CONSUMER.DELETE.PYOCO_WORK.*"'
+    assert forget in roles.SERVER_CONF
+    server = NatsServer(tmp_path / "nats", roles.SERVER_CONF.replace(forget, "")).start()
+    clinic = Clinic(server.url, tmp_path, **roles.sign_in(names.ADMIN_ROLE))
+    try:
+        clinic.serve_tag("unused")
+        clinic.bus.api("STREAM.DELETE.PYOCO_DLQ")
+        mended = clinic.doctor("--fix", PYOCO_WORKER_RETENTION_SEC="0.1")
+        assert (mended.status, mended.fixed) == (3, {("stream-missing", "PYOCO_DLQ")})
+        (left,) = mended.findings
+        assert left["id"] == "tag-unused"
+        assert "It cannot be mended: NATS does not permit this user $JS.API.CONSUMER.DELETE." in left["text"]
+    finally:
+        clinic.close()
+        server.stop()
 
 
 @pytest.mark.long
