@@ -56,16 +56,6 @@ def ensure_resources(
     return [settings["name"] for settings in found if _ensure_stream(bus, settings, replicas, budget_sec)]
 
 
-def ensure_stream(bus: Bus, config: Config, name: str) -> None:
-    """Create one of those that :func:`ensure_resources` creates.
-
-    :raises BusError: as there.
-    :raises BusUnavailable: no answer.
-    """
-    (settings,) = (each for each in stream_settings(config) if each["name"] == name)
-    _ensure_stream(bus, settings, replicas_wanted(bus, config))
-
-
 def stream_names(config: Config) -> list[str]:
     """Name the streams that :func:`ensure_resources` creates."""
     return [settings["name"] for settings in stream_settings(config)]

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.overview import await_stream, server_facts
-from pyoco_server.bridge.resources import ensure_stream
+from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.bridge.streams import change_consumer, change_stream, remove_unused_consumer
 from pyoco_server.config import Config
 from pyoco_server.errors import BusDenied, BusError, BusUnavailable
@@ -90,7 +90,7 @@ def _apply(bus: Bus, config: Config, change: Change) -> None:
     if change.consumer is not None and not change.settings:
         remove_unused_consumer(bus, change.stream, change.consumer)
     elif not change.settings:
-        ensure_stream(bus, config, change.stream)
+        ensure_resources(bus, config, only=[change.stream])
     elif change.consumer is not None:
         change_consumer(bus, change.stream, change.consumer, change.settings)
     else:
