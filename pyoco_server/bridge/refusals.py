@@ -12,7 +12,7 @@ import nats
 import nats.errors
 
 #: What the reasons for which a server lets nobody in; it writes some as they come, some in small.
-_NOT_LET_IN = re.compile(r"authorization violation|authentication (expired|revoked|timeout)|account .* expired", re.I)
+_NOT_LET_IN = re.compile(r"authorization violation|authentication (expired|revoked)|account .* expired", re.I)
 _DENIED = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"", re.I)
 _ASK = "Set PYOCO_NATS_USER and PYOCO_NATS_PASSWORD, PYOCO_NATS_TOKEN or PYOCO_NATS_CREDS to what this server knows."
 
