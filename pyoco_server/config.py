@@ -334,8 +334,10 @@ def settings() -> dict[str, setting.Setting]:
 
 def environment_for_runs() -> dict[str, str]:
     """Give the environment of this process without secrets: what a process may see that executes what others wrote."""
-    secret = {name for record in settings().values() if record.is_secret for name in (record.env, record.file_env)}
-    kept = {name: value for name, value in os.environ.items() if name not in secret}
+    hidden = {name for record in settings().values() if record.is_secret for name in (record.env, record.file_env)}
+    # Settings that name a user and not its password are refused.
+    hidden.add(settings()["nats_user"].env)
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
     url = "PYOCO_NATS_URL"
     return {**kept, url: public(kept[url])} if url in kept else kept
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pyoco_server.config import Config, settings
+from pyoco_server.config import Config, environment_for_runs, settings
 from pyoco_server.errors import InvalidSetting
 
 #: Section 7 of the contract, without the variable that only 0.5.1 reads.
@@ -103,6 +103,20 @@ def test_a_secret_is_shown_nowhere() -> None:
     with pytest.raises(InvalidSetting) as caught:
         Config.from_env({"PYOCO_AUTH_PEPPER": "s3cret\udcff"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_run_can_read_the_settings_of_its_worker_and_no_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any program of ours was refused in a task, because the user was left to it without the password."""
+    (folder / "pepper").write_text("s3cret\n")
+    for name, value in (("USER", "worker"), ("PASSWORD", "s3cret")):
+        monkeypatch.setenv(f"PYOCO_NATS_{name}", value)
+    monkeypatch.setenv("PYOCO_AUTH_PEPPER_FILE", str(folder / "pepper"))
+    monkeypatch.setenv("PYOCO_DEFAULT_TAG", "gpu")
+    assert Config.from_env().sign_in.password == "s3cret"
+    environ = environment_for_runs()
+    config = Config.from_env(environ)
+    assert (config.default_tag, config.nats_user, config.nats_password, config.auth_pepper) == ("gpu", "", "", "")
+    assert "s3cret" not in str(environ)
 
 
 def test_the_file_gives_what_the_environment_does_not_and_a_flag_wins_over_both(
