@@ -25,7 +25,7 @@ from pyoco_server.embedded import PID_FILE, find_nats_server
 from pyoco_server.errors import InvalidCommand
 from pyoco_server.ports import bracketed, nats_url
 from pyoco_server.service import Deadline
-from pyoco_server.store_folder import StoreLock, make_folder
+from pyoco_server.store_folder import StoreLock, make_folder, write_whole
 
 #: What `pyoco-nats permissions` writes for nodes: who may do what, and what they show each other.
 PERMISSIONS_FILE = "permissions.conf"
@@ -119,7 +119,7 @@ class Node:
             # That of an earlier node may be the number of any process by now.
             (self.folder / PID_FILE).unlink(missing_ok=True)
             path = self.folder / "nats-server.conf"
-            _write_whole(path, self.settings(_password(self.folder)))
+            write_whole(path, self.settings(_password(self.folder)))
             (self.folder / _NAME_FILE).write_text(self.name)
             (self.folder / PID_FILE).write_text(str(os.getpid()))
             (self.folder / _CLUSTER_FILE).write_text(self.cluster or "")
@@ -221,20 +221,8 @@ def _password(folder: Path) -> str:
         if known := path.read_text():
             return known
     made = secrets.token_urlsafe(24)
-    _write_whole(path, made)
+    write_whole(path, made)
     return made
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Put a file in its place that this user alone may read, with all of the text or not at all."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _pid_of(folder: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""The folder in which an embedded NATS server keeps its data, and who may use it."""
+"""The folder in which a NATS server keeps its data: who may use it, and how files come to be in it."""
 
 from __future__ import annotations
 
@@ -103,3 +103,18 @@ def make_folder(path: Path) -> None:
             f"The folder {path} cannot be written: {exc.strerror}. Start in a folder where you may write, or give "
             "--nats-url to use a NATS that runs elsewhere."
         ) from exc
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put a file in its place that this user alone may read, with all of the text or not at all.
+
+    :raises OSError: it cannot be written; what was there is as it was.
+    """
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

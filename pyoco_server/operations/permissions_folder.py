@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from pyoco_server.contract import names
 from pyoco_server.errors import InvalidCommand
 from pyoco_server.node import PERMISSIONS_FILE, ROUTES_FILE
 from pyoco_server.operations.permissions import ANY, permissions
+from pyoco_server.store_folder import write_whole
 
 #: The user that nodes of a cluster sign in as with each other.
 _ROUTE_USER = "pyoco_route"
@@ -74,7 +74,7 @@ def write_folder(config: Config, folder: Path, tags: Sequence[str]) -> list[Path
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, text in texts.items():
-            _write(folder / name, text)
+            write_whole(folder / name, text)
     except OSError as exc:
         raise InvalidCommand(f"Permissions cannot be written to {folder}: {exc.strerror}.") from exc
     return [folder / name for name in texts]
@@ -88,14 +88,6 @@ def _password(path: Path) -> str:
             raise InvalidCommand(f"{path} is there, and holds no password of pyoco-nats permissions: move it away.")
         return found[1]
     return secrets.token_urlsafe(24)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file as a whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)
 
 
 def _word(text: str) -> str:

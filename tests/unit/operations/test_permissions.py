@@ -106,6 +106,20 @@ def test_files_are_for_their_owner_and_keep_their_passwords(tmp_path: Path) -> N
     assert {path.name for path in files if path.read_text() != after[path.name]} == {"permissions.conf", "worker.env"}
 
 
+def test_a_draft_that_was_left_or_laid_there_gives_nobody_else_a_password(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine")
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    for draft in (folder / "worker.env.new", folder / ".worker.env.new"):
+        draft.symlink_to(elsewhere)
+    for draft in (folder / "gateway.env.new", folder / ".gateway.env.new"):
+        draft.touch(mode=0o644)
+    files = write_folder(CONFIG, folder, ["*"])
+    assert {path.lstat().st_mode for path in files} == {0o100600}
+    assert elsewhere.read_text() == "mine"
+
+
 def test_a_file_that_is_another_s_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "gateway.env").write_text("PYOCO_LOG_LEVEL=debug\n")
     with pytest.raises(InvalidCommand, match=r"gateway\.env is there, and holds no password"):
