@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pyoco_server.errors import InvalidSetting
+from pyoco_server.sign_in import addresses
 
 #: Thirty years: the servers count in nanoseconds, which overflow not much later.
 _MAX_SEC = 1e9
@@ -74,7 +75,7 @@ class Setting:
             return self.parse(text)
         except ValueError:
             # There may be a password in an address.
-            shown = "…" if self.is_secret else repr(re.sub(r"//[^@/]*@", "//…@", text))
+            shown = "…" if self.is_secret else repr(re.sub(r"(?s).*@", "…@", text))
             raise InvalidSetting(f"{name}={shown} is not valid: expected {self.expected}.") from None
 
 
@@ -107,11 +108,11 @@ def matches(pattern: str) -> Callable[[str], str]:
 
 
 def parse_nats_urls(value: str) -> str:
-    for url in value.split(","):
-        parts = urlsplit(url.strip() if "://" in url else f"nats://{url.strip()}")
-        # Reading the port judges it.
+    for address in addresses(value):
+        parts = urlsplit(address.url)
         is_host = bool(parts.hostname) and not re.search(r"\s", str(parts.hostname))
-        if parts.scheme not in ("nats", "tls", "ws", "wss") or not is_host or parts.port == 0:
+        # What is no scheme of NATS is still there. Reading the port judges it.
+        if "//" in address.user + address.place or not is_host or parts.port == 0:
             raise ValueError(value)
     return value
 

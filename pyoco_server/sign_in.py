@@ -13,11 +13,29 @@ from urllib.parse import unquote
 
 from pyoco_server.errors import InvalidSetting
 
-#: What stands before the host in an address: a token, or a user and a password.
-_USERINFO = re.compile(r"//[^@/]*@")
+_SCHEME = re.compile(r"(nats|tls|wss?)://", re.IGNORECASE)
 #: A seed of a user's NKey.
 _SEED = re.compile(r"SU[A-Z2-7]{56}")
 _JWT_MARK = "BEGIN NATS USER JWT"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server of NATS answers, and who one is there.
+
+    :param scheme: in small letters, with its slashes.
+    :param user: a token, or a user and a password, each with ``%40`` and the like in it; empty = it names nobody.
+    :param place: host and port.
+    """
+
+    scheme: str
+    user: str
+    place: str
+
+    @property
+    def url(self) -> str:
+        """The address without the user."""
+        return f"{self.scheme}{self.place}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +57,7 @@ class SignIn:
 
     def wants_tls(self, urls: str) -> bool:
         """Say whether nothing may be told to a server without TLS."""
-        return bool(self.tls_ca or self.tls_cert) or "tls://" in urls
+        return bool(self.tls_ca or self.tls_cert) or any(address.scheme == "tls://" for address in addresses(urls))
 
     @property
     def is_nkey(self) -> bool:
@@ -61,7 +79,7 @@ class SignIn:
         :param urls: the addresses of NATS, in which a user and password may stand.
         :raises InvalidSetting: with the variables named.
         """
-        in_urls = set(_USERINFO.findall(urls))
+        in_urls = _users(urls)
         if len(in_urls) > 1:
             raise InvalidSetting(
                 "PYOCO_NATS_URL names several users. Servers of one cluster know the same: name it once."
@@ -113,9 +131,9 @@ class SignIn:
 
         :param urls: the addresses; what stands in them wins, and holds for all servers of the cluster.
         """
-        found = _USERINFO.search(urls)
-        if found is not None:
-            name, colon, password = found[0][2:-1].partition(":")
+        user = next(iter(_users(urls)), "")
+        if user:
+            name, colon, password = user.partition(":")
             return {"user": unquote(name), "password": unquote(password)} if colon else {"token": unquote(name)}
         if self.user:
             return {"user": self.user, "password": self.password}
@@ -126,9 +144,27 @@ class SignIn:
         return {}
 
 
-def public(url: str) -> str:
-    """Give an address, or several, without the users, passwords and tokens that may stand in them."""
-    return _USERINFO.sub("//", url)
+def addresses(urls: str) -> list[Address]:
+    """Read the addresses of NATS, separated by commas; one that names no scheme is one of ``nats://``.
+
+    A password may have a ``@`` in it, and no comma. Text that is no address gives some place or other.
+    """
+    return [_address(url.strip()) for url in urls.split(",")]
+
+
+def public(urls: str) -> str:
+    """Give addresses without the users, passwords and tokens that may stand in them."""
+    return ",".join(address.url for address in addresses(urls))
+
+
+def _address(url: str) -> Address:
+    named = _SCHEME.match(url)
+    user, _, place = url[named.end() if named else 0 :].rpartition("@")
+    return Address(named[0].lower() if named else "nats://", user, place)
+
+
+def _users(urls: str) -> set[str]:
+    return {address.user for address in addresses(urls) if address.user}
 
 
 def _check_pair(one: str, first: str, other: str, second: str) -> None:

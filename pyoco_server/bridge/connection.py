@@ -24,7 +24,7 @@ from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, translate
 from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError, SignInRefused
 from pyoco_server.logs import RateLimit
 from pyoco_server.service import Deadline, Service
-from pyoco_server.sign_in import SignIn, public
+from pyoco_server.sign_in import SignIn, addresses
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Connection:
     """
 
     def __init__(self, urls: str, *, name: str, sign_in: SignIn = NOBODY, inbox: str = ANY_INBOX) -> None:
-        self._urls = [public(url.strip()) for url in urls.split(",") if url.strip()]
+        self._urls = [address.url for address in addresses(urls)]
         self._options: dict[str, Any] = {"name": name, "inbox_prefix": inbox, "tls": sign_in.tls()}
         self._options.update(sign_in.options(urls))
         self._loop = LoopThread()

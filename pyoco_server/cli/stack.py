@@ -22,6 +22,7 @@ from pyoco_server.gateway.serve import GatewayServer, listen
 from pyoco_server.ports import answers, bracketed, is_port_free, nats_url
 from pyoco_server.programs import Program
 from pyoco_server.service import Deadline
+from pyoco_server.sign_in import addresses, public
 from pyoco_server.store_folder import StoreLock
 
 logger = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class Stack:
         url = nats_url(args.nats_listen_host, port)
         if args.nats_url is not None and not _is_same_server(args.nats_url, url):
             raise InvalidCommand(
-                f"--nats-url {args.nats_url} contradicts --with-nats-bootstrap, which starts NATS at {url}. "
+                f"--nats-url {public(args.nats_url)} contradicts --with-nats-bootstrap, which starts NATS at {url}. "
                 "Leave one of them out."
             )
         command = shutil.which("nats-bootstrap")
@@ -213,10 +214,7 @@ class Stack:
 
 
 def _is_same_server(named: str, url: str) -> bool:
-    """Say whether a URL that a user gave is that of our own server."""
-    try:
-        parts = urlsplit(named if "//" in named else f"//{named}")
-        host, port = parts.hostname or "", parts.port or NATS_PORT
-    except ValueError:
-        return False
-    return nats_url("127.0.0.1" if host == "localhost" else host, port) == url
+    """Say whether addresses that a user gave are all that of our own server."""
+    found = [urlsplit(address.url) for address in addresses(named)]
+    hosts = [("127.0.0.1" if each.hostname == "localhost" else str(each.hostname), each.port) for each in found]
+    return {nats_url(host, port or NATS_PORT) for host, port in hosts} == {url}

@@ -27,6 +27,7 @@ from pyoco_server.operations.attention import WorkerView, worker_views
 from pyoco_server.operations.monitoring import NodeFacts, read_node
 from pyoco_server.operations.polled_tags import polled_tags
 from pyoco_server.ports import answers_at
+from pyoco_server.sign_in import addresses
 from pyoco_server.stores.queue import Queue, TagCount
 from pyoco_server.stores.storage import Storage, nearly_full_of
 from pyoco_server.stores.workers import WorkerStore
@@ -114,7 +115,7 @@ def look(
     server = server_facts(bus)
     streams, silent = _settled_streams(bus)
     is_queue_there = any(stream.name == names.WORK_STREAM for stream in streams)
-    urls = [url.strip() for url in config.nats_url.split(",")]
+    urls = [address.url for address in addresses(config.nats_url)]
     nodes, silent_monitors = _nodes(server, urls, monitors)
     clock_ahead_sec = _clock_ahead(bus, streams[0].name, clock) if streams else None
     server_now = clock() - (clock_ahead_sec or 0.0)
@@ -122,7 +123,7 @@ def look(
     workers = _workers(bus, config, server_now)
     return Survey(
         server=server,
-        silent_urls=[_public(url) for url in urls if not answers_at(_with_scheme(url))],
+        silent_urls=[url for url in urls if not answers_at(url)],
         silent_monitors=silent_monitors,
         nodes=nodes,
         streams=streams,
@@ -157,7 +158,7 @@ def _nodes(
     if monitors is not None:
         told = {url: read_node(url) for url in monitors}
         return [node for node in told.values() if node is not None], [url for url, node in told.items() if node is None]
-    hosts = dict.fromkeys(urlsplit(_with_scheme(url)).hostname or "" for url in urls)
+    hosts = dict.fromkeys(urlsplit(url).hostname or "" for url in urls)
     found = [read_node(f"http://{f'[{host}]' if ':' in host else host}:{MONITOR_PORT}") for host in hosts]
     return [node for node in found if node is not None and _is_of(node, server)], []
 
@@ -207,13 +208,3 @@ def _clock_ahead(bus: Bus, stream: str, clock: Callable[[], float]) -> float:
     began = clock()
     told = bus.server_time(stream)
     return (began + clock()) / 2 - told
-
-
-def _with_scheme(url: str) -> str:
-    return url if "//" in url else f"nats://{url}"
-
-
-def _public(url: str) -> str:
-    """Give an address without the user and password that may stand in it."""
-    scheme, _, rest = _with_scheme(url).partition("//")
-    return f"{scheme}//{rest.rpartition('@')[2]}"

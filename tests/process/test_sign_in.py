@@ -222,6 +222,18 @@ def test_a_refused_sign_in_ends_each_command_with_what_to_do(tmp_path: Path, com
         assert gone.returncode == 1 and f"No NATS server answered at {nats.url}" in gone.stderr
 
 
+def test_a_password_stands_in_an_address_as_it_is(tmp_path: Path) -> None:
+    nats = NatsServer(tmp_path / "nats", by_user_and_password(tmp_path).conf).start()
+    place = f"127.0.0.1:{nats.port}"
+    url = f"u:{SECRET}@{place}"
+    try:
+        done = run("pyoco-nats", "status", "--json", "--nats-url", url, cwd=tmp_path, timeout_sec=60)
+        assert json.loads(done.stdout)["server"] and SECRET not in done.stdout + done.stderr
+    finally:
+        nats.stop()
+    assert f"No NATS server answered at nats://{place}" in status_with(tmp_path, url)
+
+
 def status_with(folder: Path, url: str, **env: str) -> str:
     done = run("pyoco-nats", "status", "--nats-url", url, cwd=folder, timeout_sec=60, **env)
     assert done.returncode == 1 and SECRET not in done.stdout + done.stderr

@@ -92,7 +92,7 @@ def refusal(*flags: str, cwd: Path, **env: str) -> str:
 
 
 def test_a_url_that_says_something_else_is_refused(tmp_path: Path) -> None:
-    words = refusal("--nats-url", "nats://elsewhere:4222", cwd=tmp_path)
+    words = refusal("--nats-url", "nats://me:s3@cret@elsewhere:4222", cwd=tmp_path)
     assert "--nats-url nats://elsewhere:4222 contradicts --with-nats-bootstrap" in words
 
 
