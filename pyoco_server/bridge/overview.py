@@ -87,8 +87,8 @@ class ConsumerFacts:
     :param in_work_count: messages that were handed out and have not been ended.
     :param pull_count: requests for messages that wait to be answered: somebody reads.
     :param delivered_seq: the highest sequence that was handed out.
-    :param idle_sec: since when it has handed out nothing, as far as its server remembers: since its start, or since the
-        consumer was made.
+    :param idle_sec: since when it has handed out nothing, as far as its server remembers: one that was started anew
+        remembers nothing of before, and tells how long ago the consumer was made.
     """
 
     name: str

@@ -43,10 +43,12 @@ def check_jobs(survey: Survey, config: Config) -> Iterator[Finding]:
 
 
 def check_tags(survey: Survey, config: Config) -> Iterator[Finding]:
-    """Find consumers of tags that nobody uses any more: a stream takes a thousand of them.
+    """Find consumers of tags that nobody seems to use any more: a stream takes a thousand of them.
 
     A worker makes the consumer of its tag when it starts. So it is of no use where no worker is known to have served
-    the tag, which is forgotten after a week, and nothing of the tag lies in the queue.
+    the tag, which is forgotten after a week, and nothing of the tag lies in the queue. Who asks over HTTP has no
+    record, and a server that was started anew knows of no job before; but whoever still serves the tag makes its
+    consumer again.
     """
     known = {tag for sight in survey.workers for tag in sight.view.tags}
     stuck = {count.subject for count in survey.lost_jobs}
@@ -56,7 +58,10 @@ def check_tags(survey: Survey, config: Config) -> Iterator[Finding]:
         is_stuck = consumer.settings.get("filter_subject") in stuck
         if is_empty and not is_stuck and tag not in known and consumer.idle_sec > config.worker_retention_sec:
             days = consumer.idle_sec / 86_400
-            text = f"Nobody has served or used the tag {tag} for {days:.0f} days."
+            text = (
+                f"No worker is on record for the tag {tag}, and NATS remembers no job handed out for {days:.0f} days; "
+                "pollers over HTTP are not seen."
+            )
             yield mendable("tag-unused", consumer.stream, text, consumer=consumer.name)
 
 

@@ -184,6 +184,9 @@ def test_a_tag_that_nobody_uses_any_more_is_told_and_forgotten_by_fix(clinic: Cl
     week = {"PYOCO_WORKER_RETENTION_SEC": "0.1"}
     unused = ("tag-unused", "pyoco_workers_unused")
     assert clinic.doctor(**week).found == {("no-worker", "waiting"), unused}
+    assert (
+        "NATS remembers no job handed out for 0 days; pollers over HTTP are not seen" in clinic.ask("doctor", **week)[1]
+    )
     assert clinic.doctor("--fix", **week).fixed == {unused}
     left = {consumer["name"] for consumer in clinic.bus.api("CONSUMER.LIST.PYOCO_WORK")["consumers"]}
     assert left == {"pyoco_workers_known", "pyoco_workers_waiting"}
