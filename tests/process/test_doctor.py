@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from pyoco_server.bridge.messages import Write
 from pyoco_server.contract import names
-from pyoco_server.ports import answers
 from tests.support import roles
 from tests.support.clinic import Clinic
-from tests.support.commands import Daemon, reason, run
 from tests.support.nats import NatsServer, free_port
-from tests.support.nats_cluster import NatsNode
-from tests.support.waiting import eventually
 
 SECOND = 1_000_000_000
 BUCKET = {"max_msgs_per_subject": 1, "discard": "new", "allow_rollup_hdrs": True, "deny_delete": True}
@@ -264,38 +259,7 @@ def test_status_shows_tables_for_eyes(clinic: Clinic) -> None:
     assert printed.endswith("what mends it: pyoco-nats doctor\n")
 
 
-def test_a_server_that_writes_to_disk_now_and_then_is_told(tmp_path: Path) -> None:
-    node = NatsNode(tmp_path / "nats", sync="90s")
-    node.start()
-    clinic = Clinic(node.url, tmp_path)
-    try:
-        found = clinic.doctor("--monitor", f"{node.monitor},http://127.0.0.1:1")
-        assert found.found == {("sync-interval", node.monitor), ("monitor-silent", "http://127.0.0.1:1")}
-        assert "every 90 s" in found.findings[1]["text"]
-    finally:
-        clinic.close()
-        node.stop()
-
-
 def test_an_address_at_which_no_server_greets_is_told(clinic: Clinic) -> None:
     away = f"nats://127.0.0.1:{free_port()}"
     found = clinic.doctor("--nats-url", f"{clinic.url},{away}")
     assert (found.status, found.found) == (3, {("server-silent", away)})
-
-
-def test_a_nats_without_jetstream_is_a_fault(start: Callable[..., Daemon], tmp_path: Path) -> None:
-    port = free_port()
-    start("nats-server", "-a", "127.0.0.1", "-p", str(port))
-    eventually(lambda: answers("127.0.0.1", port), what="nats-server answering")
-    clinic = Clinic(f"nats://127.0.0.1:{port}", tmp_path, is_empty=True)
-    found = clinic.doctor()
-    assert (found.status, {id for id, _ in found.found}) == (4, {"no-jetstream"})
-    status, printed = clinic.ask("status", "--json")
-    assert (status, list(json.loads(printed))) == (4, ["findings"])
-    clinic.close()
-
-
-def test_without_nats_one_sentence_says_so(tmp_path: Path) -> None:
-    done = run("pyoco-nats", "doctor", "--nats-url", f"nats://127.0.0.1:{free_port()}", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert reason(done.stderr).startswith("ERR-PYOCO-0003 ")
