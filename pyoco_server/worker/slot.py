@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import logging
 import os
 import queue
@@ -24,19 +23,19 @@ from pyoco_server.errors import BusError, BusUnavailable, InvalidJob, PyocoServe
 from pyoco_server.logs import LogId
 from pyoco_server.operations.claim import BEHIND_TICK_SEC, Claim, Claims, Verdict
 from pyoco_server.operations.finish import Finish, Outcome
-from pyoco_server.service import Deadline, Service
+from pyoco_server.service import Service
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.artifacts import ArtifactStore
 from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
+from pyoco_server.worker.equipment import Equipment
 from pyoco_server.worker.execution import PATIENCE_SEC, Execution, HandedBack, LostRun
 from pyoco_server.worker.lease import HAND_BACK_SEC, Lease
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.output_sender import OutputSender
-from pyoco_server.worker.printed import Printed, log_printed
 from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.run_log import RunLog
-from pyoco_server.worker.runner_link import ChildBootFailed, Died, RunnerLink
+from pyoco_server.worker.runner_link import RunnerLink
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.wheelsync import WheelSync
@@ -44,12 +43,7 @@ from pyoco_server.worker.work import Work
 
 logger = logging.getLogger(__name__)
 
-_BOOT_SEC = 60.0
-#: Waits between runners that cannot boot or folders that cannot be made: the last one is repeated.
-_EQUIP_PAUSES_SEC = (1.0, 2.0, 5.0, 15.0, 30.0)
 _FINISH_PAUSE_SEC = 1.0
-#: A successor boots in the second half of a runner's runs: on busy cores that takes as long as fifty small ones.
-_BOOT_SHARE = 2
 
 
 @dataclass(frozen=True)
@@ -91,11 +85,7 @@ class Slot(Service):
         self._given: queue.SimpleQueue[tuple[Work, Lease] | None] = queue.SimpleQueue()
         #: Whether it has said that it is free, and was given nothing since.
         self._is_announced = False
-        self._child: RunnerLink | None = None
-        #: Where the next run will work, and where the last one did.
-        self._folder: str | None = None
-        self._used_folder: str | None = None
-        self._is_successor_ordered = False
+        self._equipment = Equipment(tools.nursery, tools.scratch, tools.wheels, tools.max_runs_per_child, self)
 
     def give(self, work: Work) -> None:
         """Hand a job to this slot, which has said that it is free; its lease is kept from now on."""
@@ -106,20 +96,18 @@ class Slot(Service):
         self._given.put(None)
 
     def run(self) -> None:
-        self._order_successor()
+        self._equipment.order_successor()
         try:
-            while self._equip() is not None:
+            while self._equipment.wait() is not None:
                 self._announce()
                 # Meanwhile the next job is fetched.
-                self._tidy()
+                self._equipment.tidy()
                 given = self._wait_for_work()
                 if given is not None:
                     self._take(*given)
         finally:
             self._hand_back_rest()
-            self._tidy()
-            if self._child is not None:
-                self._child.leave()
+            self._equipment.leave()
 
     def _announce(self) -> None:
         if not self._is_announced:
@@ -132,60 +120,7 @@ class Slot(Service):
             given = self._given.get()
             if given is not None or self.is_stopping:
                 return given
-            try:
-                while self._child is not None and self._child.wheels.key != self._tools.wheels.current.key:
-                    self._end_child()
-                    self._child = self._next_child()
-            except ChildBootFailed as exc:
-                # The next job gives it another chance.
-                logger.error("a runner cannot boot: %s", exc, exc_info=True)
-
-    def _equip(self) -> RunnerLink | None:
-        """Wait for a runner that has booted and make the folder of the next run; ``None`` when the worker stops.
-
-        Before a job is fetched: a worker that can begin nothing must not use up the deliveries of the queue.
-        """
-        pauses = itertools.chain(_EQUIP_PAUSES_SEC, itertools.repeat(_EQUIP_PAUSES_SEC[-1]))
-        while not self.is_stopping:
-            try:
-                if self._child is None:
-                    self._child = self._next_child()
-                if self._folder is None:
-                    self._folder = self._tools.scratch.new_folder()
-                return self._child
-            except ChildBootFailed as exc:
-                if not self.is_stopping:
-                    logger.error("a runner cannot boot: %s", exc, exc_info=True)
-            except OSError as exc:
-                logger.error("no folder can be made for the next run: %s", exc, exc_info=True)
-            self.pause(next(pauses))
-        return None
-
-    def _another_child(self, lease: Lease) -> RunnerLink | None:
-        """Wait for another runner, which has one chance to boot; at the last delivery as many as it takes."""
-        try:
-            self._child = self._next_child()
-        except ChildBootFailed as exc:
-            logger.error("a runner cannot boot: %s", exc, exc_info=True)
-            return self._equip() if lease.is_last else None
-        return self._child
-
-    def _next_child(self) -> RunnerLink | None:
-        """Wait for a runner that has booted; ``None`` when the worker stops.
-
-        :raises ChildBootFailed: there is none yet.
-        """
-        self._order_successor()
-        child = self._tools.nursery.take()
-        self._is_successor_ordered = False
-        if child is None:
-            return None
-        try:
-            child.wait_ready(Deadline(_BOOT_SEC), must_leave=lambda: self.is_stopping)
-        except BaseException:
-            child.kill()
-            raise
-        return child
+            self._equipment.follow_wheels()
 
     def _take(self, work: Work, lease: Lease) -> None:
         """Deal with a job; whatever goes wrong, its lease ends with it and this slot goes on."""
@@ -193,7 +128,7 @@ class Slot(Service):
         try:
             with lease:
                 try:
-                    child = self._fitting_child(lease)
+                    child = self._equipment.fitting_runner(is_last_chance=lease.is_last)
                     if child is None:
                         lease.hand_back_unused()
                     else:
@@ -203,45 +138,6 @@ class Slot(Service):
                     lease.hand_back()
         finally:
             work.is_done.set()
-
-    def _fitting_child(self, lease: Lease) -> RunnerLink | None:
-        """Give a living runner with the code and the wheels of now; ``None`` when the job is to go back.
-
-        That is when the worker stops, or no other runner can boot: another worker may have one. The last delivery
-        waits here.
-        """
-        child = self._living_child(lease)
-        # Twice, for a successor may have booted before the change; not for ever, for a file may change at each import.
-        for _ in range(2):
-            if child is None or not child.is_outdated:
-                break
-            logger.info("another runner is taken, because code was changed that this one has imported")
-            self._end_child()
-            child = self._another_child(lease)
-        while child is not None and child.wheels.key != self._tools.wheels.refresh().key:
-            self._end_child()
-            child = self._another_child(lease)
-        return child
-
-    def _living_child(self, lease: Lease) -> RunnerLink | None:
-        """Give the runner, or another one where it has ended while it was idle; ``None`` where there is none.
-
-        What it printed while it was idle is passed on here, so that it is not taken for the next run's.
-        """
-        if self._child is None:
-            self._another_child(lease)
-        while self._child is not None:
-            found = self._child.receive(0)
-            for message in found:
-                if isinstance(message, Printed):
-                    log_printed(message.text.splitlines(), {})
-                elif isinstance(message, Died):
-                    logger.warning("an idle runner %s", message.how)
-                    self._end_child()
-                    self._another_child(lease)
-            if not found:
-                break
-        return self._child
 
     def _do(self, lease: Lease, tag: str, child: RunnerLink) -> str | None:
         """Take a job from its delivery to its acknowledgement; give the id of the run when that was executed here."""
@@ -297,12 +193,7 @@ class Slot(Service):
     def _execute(self, job: Job, stored: StoredRun, lease: Lease, child: RunnerLink) -> bool:
         """Execute a run, and say whether it has ended here."""
         tools = self._tools
-        child.runs_done += 1
-        runs_left = tools.max_runs_per_child - child.runs_done
-        if runs_left <= tools.max_runs_per_child // _BOOT_SHARE:
-            self._order_successor()
-        folder, self._folder = self._folder, None
-        assert folder is not None, "a slot without a folder took a job"
+        folder = self._equipment.begin_run()
         ended: StoredRun | None = None
         with tools.output.log_of(job.run_id, stored.snapshot.attempt) as log:
             execution = Execution(job, stored, child, log, tools.runs, tools.artifacts, tools.config, tools.must_stop)
@@ -314,35 +205,25 @@ class Slot(Service):
                 log.close()
                 # First, so that who sees the end of the run finds all that it printed.
                 self._send_rest(log, execution)
-                if runs_left > 0 and execution.is_child_reusable:
-                    self._announce_early()
+                if self._equipment.is_ready_again(execution.is_child_reusable):
+                    # Now, so that the next job is fetched while the end of this one is written.
+                    self._announce()
                 ended = self._finish(execution, lease, outcome)
             except LostRun:
                 logger.warning("a run is not this worker's any more", extra=execution.context)
             except HandedBack:
                 logger.warning("a run is handed back because the worker stops", extra=execution.context)
                 # First of all: the run may begin elsewhere at once.
-                self._end_child()
+                self._equipment.end_runner()
                 execution.take_last_words()
                 # Before that: who follows the log passes over what comes of an attempt after the next one has begun.
                 log.close()
                 tools.output.send(log)
                 ended = self._leave_unfinished(execution, lease)
             finally:
-                if runs_left <= 0 or not execution.is_child_reusable:
-                    self._end_child()
-                self._used_folder = folder
+                self._equipment.end_run(folder, is_runner_reusable=execution.is_child_reusable)
                 tools.registry.run_ended(job.run_id, None if ended is None else ended.snapshot)
         return ended is not None
-
-    def _announce_early(self) -> None:
-        """Have the next job fetched while the end of this run is written: a tenth of what a small run takes."""
-        try:
-            self._folder = self._tools.scratch.new_folder()
-        except OSError:
-            # Who equips this slot says so.
-            return
-        self._announce()
 
     def _finish(self, execution: Execution, lease: Lease, outcome: Outcome) -> StoredRun | None:
         """Write the end of a run; while NATS is away its result is kept here, for it would cost a second execution."""
@@ -384,25 +265,6 @@ class Slot(Service):
         with contextlib.suppress(PyocoServerError):
             return self._tools.finish.finish(execution.stored, lease.delivery, outcome)
         return None
-
-    def _tidy(self) -> None:
-        """Remove the folder of the last run."""
-        folder, self._used_folder = self._used_folder, None
-        if folder is not None:
-            self._tools.scratch.remove_folder(folder)
-
-    def _end_child(self) -> None:
-        """Part with the runner."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-            if not self.is_stopping:
-                self._order_successor()
-
-    def _order_successor(self) -> None:
-        if not self._is_successor_ordered:
-            self._tools.nursery.order()
-            self._is_successor_ordered = True
 
     def _hand_back_rest(self) -> None:
         """Hand back what was given after the stop."""
