@@ -6,6 +6,7 @@ import json
 
 from tests.support.crew import Crew
 from tests.support.fleet import flow
+from tests.support.waiting import PATIENCE_SEC
 
 
 def test_operator_may_do_without_dead_letters_of_tasks_that_raise(town_crew: Crew) -> None:
@@ -34,7 +35,8 @@ def test_run_whose_task_a_worker_may_not_execute_fails_with_what_to_do(town_crew
         )
         (letter,) = fleet.dead_letters(run_id)
         assert (letter["reason"], letter["error"]) == ("flow_not_found", error)
-        (entry,) = [line for line in worker.log.splitlines() if run_id in line and "ERR-PYOCO" in line]
+        # It is written after the acknowledgement.
+        entry = worker.wait_for_log(rf"\n(.*{run_id}.*ERR-PYOCO.*)\n", timeout_sec=PATIENCE_SEC)[1]
         assert json.loads(entry)["err_id"] == "ERR-PYOCO-0006"
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 import requests
@@ -21,6 +23,7 @@ from tests.support.clinic import Clinic
 from tests.support.commands import Daemon, reason, run
 from tests.support.nats import free_port
 from tests.support.nodes import NodeProcess
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 Make = Callable[[str], NodeProcess]
 
@@ -78,23 +81,33 @@ def test_down_wants_to_be_confirmed_and_stops_what_runs_there_alone(make: Make, 
     assert status == 1 and reason(said).startswith("ERR-PYOCO-0018 No NATS node of pyoco-nats runs in")
 
 
+def writer_of(fifo: Path, reader: Daemon) -> TextIO | None:
+    """Open a FIFO for writing, or give nothing while nobody reads it; its reader must not have ended."""
+    assert reader.process.poll() is None, reader.log
+    with contextlib.suppress(OSError):
+        # A FIFO without a reader would block an ordinary open for ever.
+        return os.fdopen(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK), "w")
+    return None
+
+
 def test_down_leaves_alone_who_has_the_number_of_an_earlier_node(make: Make) -> None:
     node = make("n1")
     node.folder.mkdir()
     password = node.folder / "system-password"
     os.mkfifo(password)
     other = subprocess.Popen(["sleep", "600"])
-    (node.folder / "nats-server.pid").write_text(str(other.pid))
-    # It has the store, and comes no further than to the password.
-    node.up()
-    with password.open("w") as rest:
-        status, _, said = act(node, "down", "--confirm")
-        was_left_alone = other.poll() is None
-        rest.write("secret")
-    other.kill()
-    other.wait()
+    try:
+        (node.folder / "nats-server.pid").write_text(str(other.pid))
+        # It has the store, and comes no further than to the password.
+        daemon = node.up()
+        with eventually(lambda: writer_of(password, daemon), what="its reader", timeout_sec=PATIENCE_SEC) as rest:
+            status, _, said = act(node, "down", "--confirm")
+            assert other.poll() is None
+            rest.write("secret")
+    finally:
+        other.kill()
+        other.wait()
     assert status == 1 and reason(said).startswith("ERR-PYOCO-0018 No NATS node of pyoco-nats runs in")
-    assert was_left_alone
     node.wait_until_whole()
     assert act(node, "down", "--confirm")[0] == 0
 

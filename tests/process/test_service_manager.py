@@ -47,18 +47,19 @@ def test_a_gateway_is_ready_when_lists_can_be_answered(
     gateway = start("pyoco-server", "up", "--port", str(port), "--nats-url", nats.url, **manager.env)
     manager.wait_for("READY=1")
     assert requests.get(f"http://127.0.0.1:{port}/ready", timeout=5).status_code == 200
-    assert manager.wait_for(lambda line: line.startswith("STATUS=serves")) == "STATUS=serves: 0 runs wait, 0 run"
+    manager.wait_for("STATUS=serves: 0 runs wait, 0 run")
     with nats.frozen():
         manager.wait_for(lambda line: line.startswith("STATUS=serves, but NATS is away"))
     assert not manager.says("STOPPING=1")
     assert gateway.stop() == 0
-    assert manager.says("STOPPING=1")
+    manager.wait_for("STOPPING=1")
 
 
 def test_a_gateway_without_nats_ends_and_never_was_ready(start: Callable[..., Daemon], manager: Manager) -> None:
     gateway = start("pyoco-server", "up", "--port", "0", "--nats-url", f"nats://127.0.0.1:{free_port()}", **manager.env)
     assert gateway.process.wait(PATIENCE_SEC) == 1
-    assert manager.says("WATCHDOG=1") and not manager.says("READY=1")
+    manager.wait_for("WATCHDOG=1")
+    assert not manager.says("READY=1")
 
 
 def test_a_worker_waits_for_nats_and_asks_for_the_time(
@@ -73,7 +74,7 @@ def test_a_worker_waits_for_nats_and_asks_for_the_time(
         assert not manager.says("READY=1")
         nats.start()
         manager.wait_for("READY=1")
-        assert "the worker serves" in worker.log
+        worker.wait_for_log("the worker serves")
         manager.wait_for(f"STATUS=serves {TAG}: 0 of 1 slots are busy")
 
 
