@@ -1,6 +1,7 @@
 # `make` is what a change has to pass. `make help` lists the targets.
 .DEFAULT_GOAL := check
-.PHONY: check help environment fmt lint documents screenshots pictures types imports test test-all chaos clean
+.PHONY: check help environment fmt lint documents screenshots pictures types imports test test-all
+.PHONY: test-permissions chaos clean
 
 # The same helper as in bin/ makes .venv; its path may hold spaces, hence the quotes everywhere.
 IN_VENV = bin='$(CURDIR)/bin'; . ./bin/_environment.sh; environment dev;
@@ -42,6 +43,14 @@ test: ## the fast tests
 
 test-all: ## all tests, those that take minutes too
 	@bin/test
+
+# What uses most of that which NATS can be asked.
+PERMITTED = $(patsubst %,tests/process/test_%.py,sign_in permissions admin_commands artifacts backup cancel \
+	client_dlq dead_letters delivery_limit doctor retries run_logs wheel_sync worker_killed worker_registry) \
+	$(patsubst %,tests/integration/test_%.py,api_keys artifact_routes housekeeping polled_ends retention wheels)
+
+test-permissions: ## a part of the tests with NATS permitting each command no more than its role needs
+	@PYOCO_TEST_PERMISSIONS=1 bin/test -m 'not long' $(PERMITTED)
 
 chaos: ## ten minutes of kills at random (MINUTES=, SEED=, CLUSTER=1), and what they must not have brought about
 	@$(IN_VENV) python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster)

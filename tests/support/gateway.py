@@ -28,7 +28,7 @@ class LocalGateway:
 
     def __init__(self, nats: NatsServer, **env: str) -> None:
         self.config = Config.from_env(
-            {"PYOCO_NATS_URL": nats.url, "PYOCO_MAX_WATCHES": "64", **roles.wanted(names.GATEWAY_ROLE), **env}
+            {"PYOCO_NATS_URL": nats.url, "PYOCO_MAX_WATCHES": "64", **roles.wanted(names.GATEWAY_ROLE, env), **env}
         )
         self.failures: list[Service] = []
         listener = listen("127.0.0.1", 0)

@@ -44,7 +44,7 @@ class NatsServer:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        self._is_permitting = os.environ.get("PYOCO_TEST_PERMISSIONS") == "1" and not conf
+        self._is_permitting = roles.are_wanted() and not conf
         conf = roles.SERVER_CONF if self._is_permitting else conf
         jetstream = f'jetstream {{ store_dir: "{folder}", sync_interval: {sync} }}'
         (folder / "nats.conf").write_text(f"host: 127.0.0.1\nport: {self.port}\n{jetstream}\n{conf}")

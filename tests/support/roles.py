@@ -1,12 +1,13 @@
 """Permissions for the tests: users for each role, and one who may do everything for what the tests do themselves.
 
-With ``PYOCO_TEST_PERMISSIONS=1`` any test has each of our commands sign in as the user of its role, and fails when the
-server has refused one of them anything: ``PYOCO_TEST_PERMISSIONS=1 pytest tests/process/test_cancel.py``.
+With ``PYOCO_TEST_PERMISSIONS=1`` a test has each of our commands sign in as the user of its role, and fails when the
+server has refused one of them anything; ``make test-permissions`` runs those that use most of what NATS can be asked.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from pyoco_server.config import Config
 from pyoco_server.contract import names
@@ -20,6 +21,8 @@ ROLE_OF = {
     "pyoco-server-admin": names.ADMIN_ROLE,
     "pyoco-nats": names.ADMIN_ROLE,
 }
+#: How settings begin that say how to sign in.
+_WAYS = ("PYOCO_NATS_USER", "PYOCO_NATS_TOKEN", "PYOCO_NATS_CREDS", "PYOCO_NATS_TLS_CERT")
 #: Nobody but the roles.
 ROLES_CONF = server_text(Config.from_env({}), PASSWORDS)
 #: Who does not sign in may do everything.
@@ -31,6 +34,17 @@ def sign_in(role: str) -> dict[str, str]:
     return {"PYOCO_NATS_USER": user(role), "PYOCO_NATS_PASSWORD": PASSWORDS[role]}
 
 
-def wanted(role: str | None) -> dict[str, str]:
-    """The same where the whole run of tests is to be under permissions, else nothing."""
-    return sign_in(role) if role and os.environ.get("PYOCO_TEST_PERMISSIONS") == "1" else {}
+def are_wanted() -> bool:
+    """Say whether tests are to be under permissions."""
+    return os.environ.get("PYOCO_TEST_PERMISSIONS") == "1"
+
+
+def wanted(role: str | None, env: Mapping[str, str]) -> dict[str, str]:
+    """The same where tests are to be under permissions, else nothing.
+
+    :param env: settings of the program; one that is told there how to sign in does so.
+    """
+    is_told = "@" in env.get("PYOCO_NATS_URL", "") or any(name.startswith(_WAYS) for name in env)
+    if role is None or is_told or not are_wanted():
+        return {}
+    return sign_in(role)
