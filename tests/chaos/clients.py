@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import requests
 
 from tests.chaos.site import TAGS
+from tests.support.insist import submit_until_accepted
 
 FLOW = """\
 version: 1
@@ -27,7 +28,6 @@ tasks:
   right: {callable: "chaos_tasks:right"}
   last: {callable: "chaos_tasks:last"}
 """
-_PATIENCE_SEC = 120.0
 
 
 @dataclass(frozen=True)
@@ -110,21 +110,9 @@ class Clients:
         params = f'{{"name": "{name}", "pause": {pause_sec}, "fails": {str(fails).lower()}}}'
         query = {"flow_name": "main", "tag": chance.choice(TAGS), "params": params, "max_attempts": 1 + fails}
         query["retry_delay_sec"] = 1
-        deadline = time.monotonic() + _PATIENCE_SEC
-        while time.monotonic() < deadline:
-            url = f"{chance.choice(self._urls)}/runs/yaml"
-            try:
-                # With one key a name is one run, however often an answer does not arrive.
-                answer = session.post(url, params=query, data=FLOW, headers={"Idempotency-Key": name}, timeout=10)
-                if answer.status_code == 200:
-                    return str(answer.json()["run_id"])
-                # Nothing else tells a client that it may try again.
-                may_try_again = answer.status_code == 503 and "Retry-After" in answer.headers
-                assert may_try_again, f"{answer.status_code}: {answer.text}"
-                why = str(answer.status_code)
-            except requests.RequestException as exc:
-                why = type(exc).__name__
-            with self._lock:
-                self.tried_again[why] += 1
-            time.sleep(0.2)
-        raise AssertionError("no gateway accepted it in two minutes")
+        gateways = iter(lambda: chance.choice(self._urls), None)
+        return submit_until_accepted(session, gateways, name, self._note, params=query, data=FLOW)
+
+    def _note(self, why: str) -> None:
+        with self._lock:
+            self.tried_again[why] += 1

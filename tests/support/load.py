@@ -5,17 +5,18 @@ Each run notes its key in a file outside of the system, so a run that was execut
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
-import time
 import uuid
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from tests.support.insist import submit_until_accepted
 from tests.support.waiting import PATIENCE_SEC, eventually
 from tests.support.wheels import wheel
 
@@ -60,7 +61,7 @@ class Load:
         """Submit nothing more; works twice."""
         self._stopping.set()
         if self._thread.ident is not None:
-            self._thread.join(PATIENCE_SEC)
+            self._thread.join()
         assert self._failure is None, self._failure
 
     def wait_for_more(self, count: int = 5) -> None:
@@ -106,33 +107,16 @@ class Load:
         return {}
 
     def _submit_for_ever(self) -> None:
+        gateways = itertools.cycle(self._gateways)
         try:
-            number = 0
-            while not self._stopping.wait(_PAUSE_SEC):
-                number += 1
-                self._submit(number)
+            with requests.Session() as session:
+                while not self._stopping.wait(_PAUSE_SEC):
+                    self._submit(session, gateways)
         except BaseException as exc:
             self._failure = exc
 
-    def _submit(self, number: int) -> None:
-        """Submit a run, again until somebody takes it: the key makes it one run."""
+    def _submit(self, session: requests.Session, gateways: Iterator[str]) -> None:
         key = uuid.uuid4().hex
-        deadline = time.monotonic() + PATIENCE_SEC
-        while time.monotonic() < deadline:
-            number += 1
-            gateway = self._gateways[number % len(self._gateways)]
-            try:
-                answer = requests.post(
-                    f"{gateway}/runs/yaml",
-                    files={"workflow": _FLOW},
-                    data={"flow_name": "ledger", "params": json.dumps({"path": str(self._ledger), "key": key})},
-                    headers={"Idempotency-Key": key},
-                    timeout=15,
-                )
-            except requests.RequestException:
-                continue
-            if answer.status_code < 500:
-                assert answer.ok, answer.text
-                self.accepted[key] = answer.json()["run_id"]
-                return
-        raise AssertionError("nobody takes a run")
+        data = {"flow_name": "ledger", "params": json.dumps({"path": str(self._ledger), "key": key})}
+        files = {"workflow": _FLOW}
+        self.accepted[key] = submit_until_accepted(session, gateways, key, lambda why: None, files=files, data=data)

@@ -70,5 +70,7 @@ class Rehearsal:
         return answer.text
 
     def close(self) -> None:
-        self._site.close()
-        self.load.end()
+        try:
+            self.load.end()
+        finally:
+            self._site.close()
