@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pyoco_server.titles import JAPANESE
-from tests.support.documents import DOCS
+from tests.support.documents import DOCS, without_code
 
 ROOT = DOCS.parent
 _CHARS = "ぁ-んァ-ヶー一-龠々"
@@ -32,7 +32,7 @@ def texts() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "web" / "locales" / "ja").glob("*.yaml")):
         found += [(f"{path.stem}.{key}", str(text)) for key, text in yaml.safe_load(path.read_text()).items()]
     for path in (ROOT / "README_ja.md", ROOT / "tutorial" / "README_ja.md"):
-        prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+        prose = without_code(path.read_text())
         found += [(str(path.relative_to(ROOT)), re.sub(r"\]\([^)]*\)", "]", line)) for line in prose.splitlines()]
     for place, text in found:
         yield place, re.sub(r"<[^>]*>|\*\*", "", re.sub(r"\{\w+\}", "0", text))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import DOCS
+from tests.support.documents import DOCS, without_code
 
 ROOT = DOCS.parent
 FOLDERS = (DOCS, *(ROOT / name for name in ("bench", "deploy", "examples", "tutorial")))
@@ -15,20 +15,15 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *(path for folder in FOLDERS for path i
 INDEX = DOCS / "README.md"
 
 
-def prose(document: Path) -> str:
-    """Give a document without its code blocks, in which nothing is a link or a heading."""
-    return re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
 def anchors(document: Path) -> set[str]:
     """Give the anchors of a document's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", without_code(document.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def links(document: Path) -> list[str]:
     """Give what a document links, but for other sites."""
-    found = re.findall(r"\]\(([^)\s]+)\)", prose(document))
+    found = re.findall(r"\]\(([^)\s]+)\)", without_code(document.read_text()))
     return [target for target in found if not target.startswith("https://")]
 
 

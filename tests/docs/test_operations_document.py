@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.support.documents import DOCS, section
+from tests.support import documents
+from tests.support.documents import DOCS, section, without_code
 from tests.support.handbook import blocks
 
 TEXT = (DOCS / "operations.md").read_text()
@@ -15,12 +16,11 @@ INSTALLATION = (Path(__file__).parents[1] / "support" / "rehearsal.py").read_tex
 
 def headings() -> list[str]:
     """Give the headings of the second level, which are those that rehearsals play."""
-    code = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-    return re.findall(r"^## .*$", code.sub("", TEXT), re.MULTILINE)
+    return re.findall(r"^## .*$", without_code(TEXT), re.MULTILINE)
 
 
 def test_every_block_of_commands_says_on_which_machine_it_is_typed() -> None:
-    assert len(blocks(TEXT)) == len(re.findall(r"^```sh$", TEXT, re.MULTILINE)) > 20
+    assert len(blocks(TEXT)) == len(documents.blocks(TEXT, "sh")) > 20
     places = {machine for block in blocks(TEXT) for machine in block.machines}
     assert places == {"n1", "n2", "n3"}
 

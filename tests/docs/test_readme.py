@@ -12,29 +12,25 @@ import pytest
 
 from tests.support.command_reference import commands
 from tests.support.commands import Daemon, clean_env
-from tests.support.documents import code_blocks, table
+from tests.support.documents import blocks, code_blocks, table
 from tests.support.nats import free_port
 from tests.support.tools import need
 from tests.support.wheels import PLUGIN, write_wheel
 
 README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text()
 JAPANESE = README.with_name("README_ja.md")
 
 
-def blocks(language: str) -> list[str]:
-    """Give the code blocks of a language, in order."""
-    return [block.text for block in code_blocks(README.read_text()) if block.language == language]
-
-
 def shell_lines() -> list[str]:
-    return [line for block in blocks("sh") for line in block.splitlines() if line]
+    return [line for block in blocks(TEXT, "sh") for line in block.splitlines() if line]
 
 
 @pytest.fixture
 def system(tmp_path: Path, start: Callable[..., Daemon]) -> str:
     """The README's own example, started in a folder as the README says; gives the gateway's address."""
-    (tmp_path / "tasks.py").write_text(blocks("python")[0])
-    (tmp_path / "flow.yaml").write_text(blocks("yaml")[0])
+    (tmp_path / "tasks.py").write_text(blocks(TEXT, "python")[0])
+    (tmp_path / "flow.yaml").write_text(blocks(TEXT, "yaml")[0])
     (command,) = [line for line in shell_lines() if line == "pyoco-server up --with-worker"]
     daemon = start(*command.split(), "--port", "0", "--nats-client-port", str(free_port()))
     return daemon.wait_for_log(r"serves at (http://[\d.:]+)")[1]
@@ -52,7 +48,7 @@ def carry_out(line: str, folder: Path, address: str, run_id: str = "") -> str:
 
 
 def test_both_languages_show_the_same() -> None:
-    english, japanese = README.read_text(), JAPANESE.read_text()
+    english, japanese = TEXT, JAPANESE.read_text()
     assert [block.without_comments for block in code_blocks(japanese)] == [
         block.without_comments for block in code_blocks(english)
     ]

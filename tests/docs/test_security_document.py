@@ -19,7 +19,7 @@ from pyoco_server.gateway.admission import SESSION_COOKIE
 from tests.conftest import Gateway
 from tests.support.command_reference import commands
 from tests.support.commands import clean_env
-from tests.support.documents import DOCS, table
+from tests.support.documents import DOCS, blocks, table
 from tests.support.nats import NatsServer
 
 #: Contract, section 3.
@@ -27,10 +27,6 @@ LONGEST_WATCH_SEC = 600
 TEXT = (DOCS / "security.md").read_text()
 RECORDS = settings().values()
 VARIABLES = {record.env for record in RECORDS} | {record.file_env for record in RECORDS if record.is_secret}
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def directives(text: str) -> dict[str, str]:
@@ -42,7 +38,7 @@ def directives(text: str) -> dict[str, str]:
 
 def test_commands_are_carried_out_as_they_stand_there(nats: NatsServer, tmp_path: Path) -> None:
     env = clean_env(PYOCO_NATS_URL=nats.url)
-    commands = [text for text in blocks("sh") if not text.startswith(("PYOCO_NATS_TLS", "pyoco-worker"))]
+    commands = [text for text in blocks(TEXT, "sh") if not text.startswith(("PYOCO_NATS_TLS", "pyoco-worker"))]
     assert len(commands) == 2
     said = []
     for text in commands:
@@ -60,7 +56,7 @@ def test_roles_are_those_of_the_code() -> None:
 
 
 def test_the_worker_and_its_patterns_are_taken_as_they_stand_there() -> None:
-    (line,) = [text for text in blocks("sh") if text.startswith("pyoco-worker")]
+    (line,) = [text for text in blocks(TEXT, "sh") if text.startswith("pyoco-worker")]
     args = worker.get_parser().parse_args(shlex.split(line)[1:])
     assert Config.from_env({}, worker_allow=",".join(args.allow)).allowed_patterns == ["mypkg.*", "other.tasks:load"]
 
@@ -69,9 +65,9 @@ def test_settings_are_those_of_the_code() -> None:
     mentioned = set(re.findall(r"\bPYOCO_[A-Z_]+[A-Z]\b", TEXT)) - {ENV_FILE, "PYOCO_WORKER_PASSWORD"}
     assert mentioned <= VARIABLES | {"PYOCO_DISCOVERY_MODULES"}
     assert {record.env for record in RECORDS if record.is_secret} <= mentioned
-    (unit,) = blocks("ini")
+    (unit,) = blocks(TEXT, "ini")
     assert "PYOCO_NATS_PASSWORD_FILE=%d/nats-password" in unit and "LoadCredential=nats-password:" in unit
-    tls = next(text for text in blocks("sh") if text.startswith("PYOCO_NATS_TLS"))
+    tls = next(text for text in blocks(TEXT, "sh") if text.startswith("PYOCO_NATS_TLS"))
     assert {line.partition("=")[0] for line in tls.split()} == {name for name in VARIABLES if "_TLS_" in name}
 
 
@@ -95,7 +91,7 @@ def test_flags_of_nats_server_are_those_that_it_has(tmp_path: Path) -> None:
 
 
 def test_the_proxy_passes_on_what_the_gateway_needs() -> None:
-    (text,) = blocks("nginx")
+    (text,) = blocks(TEXT, "nginx")
     assert text.count("{") == text.count("}") == 2
     found = directives(text)
     defaults = Config()
@@ -105,7 +101,7 @@ def test_the_proxy_passes_on_what_the_gateway_needs() -> None:
     assert int(found["proxy_read_timeout"].rstrip("s")) > LONGEST_WATCH_SEC
     assert int(found["client_max_body_size"].rstrip("m")) * 1024**2 >= defaults.wheel_max_bytes
     assert found["proxy_cookie_flags"] == f"{SESSION_COOKIE} secure"
-    (caddy,) = blocks("caddyfile")
+    (caddy,) = blocks(TEXT, "caddyfile")
     (pattern,) = re.findall(r'Set-Cookie "(.*?)"', caddy)
     assert re.match(pattern, f"{SESSION_COOKIE}=x; HttpOnly")
 

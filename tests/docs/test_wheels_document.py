@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Gateway
 from tests.support.commands import Daemon, clean_env
-from tests.support.documents import DOCS
+from tests.support.documents import DOCS, blocks
 from tests.support.nats import NatsServer
 from tests.support.tools import need
 
@@ -22,8 +22,8 @@ TEXT = (DOCS / "wheels.md").read_text()
 
 def block(language: str) -> str:
     """Give the code block of a language that stands there once."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-    return str(found)
+    (found,) = blocks(TEXT, language)
+    return found
 
 
 class Reader:
@@ -31,8 +31,7 @@ class Reader:
 
     def __init__(self, folder: Path, address: str) -> None:
         self._folder, self._address = folder, address
-        blocks = re.findall(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-        self._lines = [line for text in blocks for line in text.splitlines()]
+        self._lines = [line for text in blocks(TEXT, "sh") for line in text.splitlines()]
         package = folder / "src" / "weather_tasks"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text(block("python"))

@@ -49,6 +49,12 @@ def reason(stderr: str) -> str:
     return first
 
 
+def check_understood(program: str, *words: str, cwd: Path) -> None:
+    """See that a command knows all words but one that there cannot be, so that nothing is carried out."""
+    done = run(program, *words, "--no-such-flag", cwd=cwd)
+    assert "unrecognized arguments: --no-such-flag" in done.stderr, done.stderr
+
+
 class Daemon:
     """One of our long-lived commands.
 

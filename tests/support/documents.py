@@ -8,6 +8,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
 
+_CODE = re.compile(r"^```(\w*)\n(.*?)^```\n?", re.MULTILINE | re.DOTALL)
 #: Rows of a table, each with the cells by the heads of their columns.
 Table = list[dict[str, str]]
 
@@ -49,13 +50,17 @@ class Block:
 
 def code_blocks(text: str) -> list[Block]:
     """Give the code blocks of a document, in order."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [Block(language, code) for language, code in found]
+    return [Block(language, code) for language, code in _CODE.findall(text)]
 
 
 def blocks(text: str, language: str) -> list[str]:
     """Give the code blocks of one language, in order."""
     return [block.text for block in code_blocks(text) if block.language == language]
+
+
+def without_code(text: str) -> str:
+    """Give a document without its code blocks, in which nothing is a heading, a link or a sentence."""
+    return _CODE.sub("", text)
 
 
 def tables(text: str, *, with_marks: bool = False) -> list[Table]:

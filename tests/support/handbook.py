@@ -10,10 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import documents
 from tests.support.documents import DOCS, section
 from tests.support.machines import Site
-
-_BLOCK = re.compile(r"^```sh\n# (on|in) ([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,9 @@ class Handbook:
 def blocks(text: str) -> list[Block]:
     """Give the blocks of a text that say where they belong."""
     found = []
-    for kind, place, lines in _BLOCK.findall(text):
-        machines = tuple(re.split(r", | and ", place)) if kind == "on" else ()
-        found.append(Block(machines, lines))
+    for code in documents.blocks(text, "sh"):
+        first, _, lines = code.partition("\n")
+        place = re.fullmatch(r"# (on|in) (.*)", first)
+        if place:
+            found.append(Block(tuple(re.split(r", | and ", place[2])) if place[1] == "on" else (), lines))
     return found

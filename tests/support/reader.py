@@ -18,14 +18,14 @@ from tests.support.nats import free_port
 from tests.support.waiting import PATIENCE_SEC, eventually
 
 #: Lines that may be repeated until they show what is told: workers tell of themselves every few seconds.
-_READING = r"(\w+=\$\()?(pyoco-client (workers|list|tasks)|curl -s) "
+_READING = r"(\w+=\$\()?(pyoco-client (workers|list|tasks|dlq list)|curl -s) "
 #: Commands that go on until they are told to stop, with what each says when it is up.
 _STAYING = {"pyoco-server up": "the gateway serves at", "pyoco-worker": "the worker serves"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """Commands, and what they show; the lines may stand in another order, and ``…`` is anything."""
+    """Commands, and what they show: the lines in any order, where ``…`` with the blanks beside it is anything."""
 
     language: str
     commands: str
@@ -54,6 +54,10 @@ class Reader:
     def __init__(self, home: Path, clone: Path, start: Callable[..., Daemon]) -> None:
         self._home, self._start = home, start
         self._port, self._nats_port = free_port(), free_port()
+        #: What is put in for words in capitals, such as the id of a run.
+        self.words: dict[str, str] = {}
+        #: What the last commands have shown.
+        self.shown = ""
         self.url = f"http://127.0.0.1:{self._port}"
         self._staying: dict[str, Daemon] = {}
         self._output = home / "terminal.log"
@@ -111,7 +115,9 @@ class Reader:
         return folder
 
     def _own(self, commands: str) -> str:
-        """Put in this reader's home and ports."""
+        """Put in this reader's words, home and ports."""
+        for word, value in self.words.items():
+            commands = re.sub(rf"\b{word}\b", value, commands)
         own = commands.replace("~/", f"{self._home}/").replace("http://127.0.0.1:8000", self.url)
         return own.replace("nats://127.0.0.1:4222", f"nats://127.0.0.1:{self._nats_port}")
 
@@ -136,6 +142,7 @@ class Reader:
     def _trouble(self, commands: str, shown: str) -> str:
         """Type commands, and say what is wrong with what they do; nothing if that is what the document shows."""
         is_done, output = self._type(commands)
+        self.shown = output
         lines = [] if is_done else ["(a command has failed)"]
         lines += [f"(it does not show: {line})" for line in _missing(shown, output)]
         return "\n".join([commands, output, *lines]) if lines else ""
@@ -164,4 +171,4 @@ def _missing(shown: str, output: str) -> list[str]:
 
 
 def _pattern(line: str) -> re.Pattern[str]:
-    return re.compile(re.escape(line).replace("…", ".*"))
+    return re.compile(".*".join(map(re.escape, re.split(" ?… ?", line))))
