@@ -222,7 +222,7 @@ def test_clients_that_send_slowly_or_never_end_do_not_hold_up_others(serve: Call
 
 
 def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(shared: LocalGateway) -> None:
-    server = shared.server._services[0]._server
+    server = shared.http_server
     with socket.create_connection(("127.0.0.1", shared.port), timeout=5) as connection:
         connection.sendall(b"POST /runs HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
         own = connection.getsockname()

@@ -24,25 +24,17 @@ WATCH = "/runs/{}/watch?timeout_sec=60"
 COUNT = 40
 
 
-def free_places(gateway: LocalGateway) -> int:
-    return int(gateway.parts.watch_places._value)
-
-
-def http_server(gateway: LocalGateway) -> Any:
-    return gateway.server._services[0]._server
-
-
 def channel_of(gateway: LocalGateway, client: socket.socket) -> Any:
-    channels = list(http_server(gateway).active_channels.values())
+    channels = list(gateway.http_server.active_channels.values())
     return next((channel for channel in channels if channel.addr == client.getsockname()), None)
 
 
 def busy_threads(gateway: LocalGateway) -> int:
-    return int(http_server(gateway).task_dispatcher.active_count)
+    return int(gateway.http_server.task_dispatcher.active_count)
 
 
 def all_places_are_free(gateway: LocalGateway) -> None:
-    eventually(lambda: free_places(gateway) == gateway.config.max_watches, what="the places given back")
+    eventually(lambda: gateway.free_places == gateway.config.max_watches, what="the places given back")
 
 
 def has_read(reader: Recorder, revision: int) -> bool:
@@ -94,7 +86,7 @@ def test_the_end_of_a_stream_that_its_client_does_not_read_holds_nobody_up(
     large, other = "large", shared.submit()
     shared_parts.put(large, stored_run(large, params={"text": "x" * 300_000}))
     # As a snapshot of megabytes has it.
-    monkeypatch.setattr(http_server(shared).adj, "outbuf_high_watermark", 65_536)
+    monkeypatch.setattr(shared.http_server.adj, "outbuf_high_watermark", 65_536)
     reader = Recorder(EventStream(shared.port, WATCH.format(other), timeout_sec=PATIENCE_SEC))
     with socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -104,7 +96,7 @@ def test_the_end_of_a_stream_that_its_client_does_not_read_holds_nobody_up(
         channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         lazy.sendall(f"GET /runs/{large}/watch?timeout_sec=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         eventually(lambda: channel.total_outbufs_len > 65_536, what="more than is kept, unsent")
-        eventually(lambda: free_places(shared) == shared.config.max_watches - 1, what="the end of its time")
+        eventually(lambda: shared.free_places == shared.config.max_watches - 1, what="the end of its time")
         shared_parts.end(other)
         eventually(lambda: reader.ended_at is not None, what="the end of the stream that is read")
         received = b""
@@ -135,7 +127,7 @@ def test_clients_that_leave_at_any_moment_give_their_places_back(shared: LocalGa
             # Closing resets the connection, so that what is sent to it fails.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.sendall(f"GET {WATCH.format(run_id)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    channels = http_server(shared).active_channels
+    channels = shared.http_server.active_channels
     eventually(lambda: len(channels) <= 1 and busy_threads(shared) == 0, what="the connections being gone")
     all_places_are_free(shared)
 

@@ -18,13 +18,8 @@ from tests.support.parts import Parts
 from tests.support.waiting import eventually
 
 
-def free_places(gateway: LocalGateway) -> int:
-    places: int = gateway.parts.watch_places._value
-    return places
-
-
 def wait_until_waiting(gateway: LocalGateway, count: int = 1) -> None:
-    eventually(lambda: free_places(gateway) == gateway.config.max_watches - count, what="the requests that wait")
+    eventually(lambda: gateway.free_places == gateway.config.max_watches - count, what="the requests that wait")
 
 
 def test_answer_comes_when_the_run_ends_and_not_before(local: LocalGateway, parts: Parts) -> None:
@@ -39,7 +34,7 @@ def test_answer_comes_when_the_run_ends_and_not_before(local: LocalGateway, part
         answer = asked.result()
         assert time.monotonic() - ended_at < 1
     assert (answer.status_code, answer.json()["status"]) == (200, "COMPLETED")
-    assert free_places(local) == local.config.max_watches
+    assert local.free_places == local.config.max_watches
 
 
 def test_run_that_does_not_end_is_answered_as_it_is_when_the_time_is_over(local: LocalGateway) -> None:
@@ -71,7 +66,7 @@ def test_requests_that_wait_take_the_places_of_watches(serve: Callable[..., Loca
     run_id = gateway.submit()
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(gateway.get, f"/runs/{run_id}?wait=30")
-        eventually(lambda: free_places(gateway) == 0, what="the request that waits")
+        eventually(lambda: gateway.free_places == 0, what="the request that waits")
         refused = gateway.get(f"/runs/{run_id}?wait=30")
         assert problem(refused, 503)["err_id"] == "ERR-PYOCO-0003"
         assert refused.headers["Retry-After"]
@@ -79,7 +74,7 @@ def test_requests_that_wait_take_the_places_of_watches(serve: Callable[..., Loca
         assert gateway.get(f"/runs/{run_id}").status_code == 200
         parts.end(run_id)
         assert asked.result().json()["status"] == "COMPLETED"
-    assert free_places(gateway) == 1
+    assert gateway.free_places == 1
 
 
 def test_client_that_leaves_gives_its_place_back(local: LocalGateway) -> None:
@@ -87,7 +82,7 @@ def test_client_that_leaves_gives_its_place_back(local: LocalGateway) -> None:
     with socket.create_connection(("127.0.0.1", local.port)) as connection:
         connection.sendall(f"GET /runs/{run_id}?wait=60 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         wait_until_waiting(local)
-    eventually(lambda: free_places(local) == local.config.max_watches, what="the free place", timeout_sec=6)
+    eventually(lambda: local.free_places == local.config.max_watches, what="the free place", timeout_sec=6)
 
 
 def test_run_whose_snapshot_is_large_is_waited_for_too(local: LocalGateway, parts: Parts) -> None:

@@ -48,6 +48,16 @@ class LocalGateway:
         """What its pages ask the read model."""
         return Reports(self.parts.model, None)
 
+    @property
+    def free_places(self) -> int:
+        """How many more watches and waiting requests it takes."""
+        return int(self.parts.watch_places._value)
+
+    @property
+    def http_server(self) -> Any:
+        """Its WSGI server, with the connections of clients."""
+        return self.server._services[0]._server
+
     def stop(self) -> None:
         self.session.close()
         self.server.stop(Deadline(10))
