@@ -113,8 +113,10 @@ def test_run_that_ends_is_measured_once_and_none_that_had_ended_before(
     for _ in range(2):
         parts.put("r", stored_run("r", **ended))
     parts.put("never-begun", stored_run("never-begun", status="CANCELLED", end_time=5.0))
-    eventually(lambda: value(gateway, "pyoco_runs_total", status="CANCELLED") == 1, what="all runs")
+    # Runs are measured in their order, and after they are in the list.
+    parts.put("last", stored_run("last", flow_name="last", **ended))
     name = "pyoco_run_duration_seconds"
+    eventually(lambda: value(gateway, f"{name}_count", flow="last", status="COMPLETED") == 1, what="the last run")
     assert value(gateway, f"{name}_count", flow="main", status="COMPLETED") == 1
     assert value(gateway, f"{name}_sum", flow="main", status="COMPLETED") == 2
     assert value(gateway, f"{name}_bucket", flow="main", status="COMPLETED", le="1.0") == 0
@@ -150,11 +152,12 @@ def test_flows_and_tags_beyond_the_bound_share_a_series(local: LocalGateway, par
         documents.append(stored_run(f"w{number}", **fields, submitted_at=time.time() - 50))
     parts.put_many(documents)
     eventually(lambda: value(local, "pyoco_runs_total", status="PENDING") == MAX_TAGS + 50, what="all runs")
+    total, rest = "pyoco_run_duration_seconds_count", MAX_TAGS + 50 - MAX_FLOWS
+    # Runs are measured after they are in the list.
+    eventually(lambda: value(local, total, flow="(others)", status="COMPLETED") == rest, what="all runs being measured")
     found = families(local)
     flows = {sample.labels["flow"] for sample in found["pyoco_run_duration_seconds"].samples}
     assert len(flows) == MAX_FLOWS + 1
-    total = "pyoco_run_duration_seconds_count"
-    assert value(local, total, flow="(others)", status="COMPLETED") == MAX_TAGS + 50 - MAX_FLOWS
     assert len(found["pyoco_queue_depth"].samples) == MAX_TAGS + 1
     assert value(local, "pyoco_queue_depth", tag="(others)") == 50
     assert value(local, "pyoco_queue_waiting_retries", tag="(others)") == 0
