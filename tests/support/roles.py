@@ -2,6 +2,7 @@
 
 With ``PYOCO_TEST_PERMISSIONS=1`` a test has each of our commands sign in as the user of its role, and fails when the
 server has refused one of them anything; ``make test-permissions`` runs those that use most of what NATS can be asked.
+Some cannot run so: where no gateway has made the streams a worker waits for one, and nodes may know users of their own.
 """
 
 from __future__ import annotations
