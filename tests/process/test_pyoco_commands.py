@@ -14,7 +14,7 @@ from tests.conftest import Gateway
 from tests.support.commands import Daemon, run
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 pytestmark = pytest.mark.long
 
@@ -116,7 +116,8 @@ def test_a_run_goes_from_pyocos_command_through_our_gateway_to_pyocos_worker_and
     eventually((pyoco.folder / "began").exists, what="the second task having begun")
     shown = pyoco("runs", "show", run_id)
     assert "Status: RUNNING" in shown and "] hello" in shown and "] work" in shown
-    assert run_id in pyoco("runs", "list", "--status", "RUNNING", "--flow", "main", "--limit", "5")
+    running = ("runs", "list", "--status", "RUNNING", "--flow", "main", "--limit", "5")
+    eventually(lambda: run_id in pyoco(*running), what="the run in the list", timeout_sec=PATIENCE_SEC)
     (pyoco.folder / "wait").unlink()
 
     run = pyoco.ended(run_id)
