@@ -190,6 +190,7 @@ def test_cancelled_run_whose_worker_is_known_to_be_gone_is_ended_without_waiting
     assert ended["tasks"] == {"a": "CANCELLED", "b": "PENDING"}
 
 
+@pytest.mark.long
 def test_cancelled_run_of_a_silent_worker_is_ended_after_the_disconnect_timeout(
     serve: Callable[..., LocalGateway], parts: Parts
 ) -> None:
@@ -203,6 +204,7 @@ def test_cancelled_run_of_a_silent_worker_is_ended_after_the_disconnect_timeout(
     assert time.monotonic() - marked_at >= 2.9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("holder", [{"worker_id": "w"}, {"start_time": 100.0}], ids=["ours", "of 0.5.1"])
 def test_run_whose_holder_lives_is_left_to_it(
     serve: Callable[..., LocalGateway], parts: Parts, holder: dict[str, Any]

@@ -83,6 +83,7 @@ def janitor(parts: Parts, *, disconnect_timeout_sec: float = 0.5) -> Janitor:
     return Janitor(parts.queue, parts.runs, holders, AdvisoryStore(parts.bus), parts.dead_letters)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("worker_id", [None, "gone"])
 def test_run_whose_job_was_delivered_too_often_fails_with_one_dead_letter_and_the_queue_is_clean(
     few: Parts, serve: Callable[..., LocalGateway], worker_id: str | None

@@ -39,6 +39,7 @@ def test_a_run_that_has_ended_gives_the_status(
     assert strict.stdout.split("\t")[2] == status
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flags", [("--max-events", "1"), ("--until-terminal", "--timeout-sec", "1")])
 @pytest.mark.parametrize("since", [(), ("--since", "9999999999")])
 def test_a_run_that_goes_on_has_not_completed(

@@ -67,6 +67,7 @@ def test_a_refused_request_is_forgotten_at_once(
     assert not left, f"{len(left)} bodies are kept until Python looks for cycles"
 
 
+@pytest.mark.long
 def test_the_body_of_a_request_that_waits_keeps_no_other_from_its_turn(shared: LocalGateway) -> None:
     run_id = shared.submit()
     with ThreadPoolExecutor(12) as waiting:

@@ -143,6 +143,7 @@ def test_a_cancelled_run_begins_no_other_task_and_one_that_does_not_heed_it_ends
     assert notes.seen == []
 
 
+@pytest.mark.long
 def test_a_run_over_its_time_ends_although_its_thread_goes_on_and_the_next_run_is_executed(
     at: Desk, notes: Notes
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_tail_of_attempts_that_overlap_can_be_resumed_at_each_entry(
         assert texts(list(stream.events())) == ["first"]
 
 
+@pytest.mark.long
 def test_a_silent_stream_shows_that_it_lives_and_ends_in_time(shared: LocalGateway, shared_parts: Parts) -> None:
     run_id = running(shared, shared_parts)
     with follow(shared, run_id, "timeout_sec=6") as stream:
@@ -198,6 +199,7 @@ def test_a_stream_ends_when_its_run_is_removed_or_the_gateway_stops(
     assert all(recorder.names == [] for recorder in recorders.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hanging"])
 def test_a_stream_lives_through_an_absence_of_nats_and_misses_nothing(
     nats: NatsServer, local: LocalGateway, parts: Parts, number: int

@@ -202,6 +202,7 @@ def test_names_help_and_kinds_follow_the_conventions(local: LocalGateway, parts:
     assert value(local, "pyoco_build_info", **found["pyoco_build_info"].samples[0].labels) == 1
 
 
+@pytest.mark.long
 def test_ten_thousand_runs_are_answered_fast(serve: Callable[..., LocalGateway], parts: Parts) -> None:
     statuses = ("PENDING", "COMPLETED", "FAILED", "RUNNING")
     documents = [stored_run(f"r{n}", status=statuses[n % 4], tag=f"t{n % 5}") for n in range(10_000)]

@@ -148,6 +148,7 @@ def test_every_route_says_503_while_nats_is_dead_and_works_again_after_its_retur
     assert local.get("/ready").json()["nats"]["connected"]
 
 
+@pytest.mark.long
 def test_every_route_says_503_while_nats_hangs_and_works_again_when_it_goes_on(
     nats: NatsServer, local: LocalGateway
 ) -> None:
@@ -204,6 +205,7 @@ def test_a_nats_that_comes_back_empty_is_made_usable_again(nats: NatsServer, loc
         assert parts.workflows.get(parts.snapshot(new_id)["workflow_yaml_sha256"]) == HELLO_FLOW
 
 
+@pytest.mark.long
 def test_what_was_answered_while_nats_died_and_came_back_is_true(nats: NatsServer, local: LocalGateway) -> None:
     accepted: set[str] = set()
     uncertain: set[str] = set()

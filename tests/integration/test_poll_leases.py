@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from pyoco_server.contract.jobs import Job
 from pyoco_server.operations.claim import Claims, Verdict
 from pyoco_server.operations.holder import Holders
@@ -45,6 +47,7 @@ def test_a_run_whose_worker_is_silent_comes_back(serve: Callable[..., LocalGatew
     assert parts.jobs() == []
 
 
+@pytest.mark.long
 def test_a_silent_worker_keeps_its_run_for_as_long_as_its_lease_lasts_whichever_gateway_lives(
     serve: Callable[..., LocalGateway], parts: Parts
 ) -> None:
@@ -62,6 +65,7 @@ def test_a_silent_worker_keeps_its_run_for_as_long_as_its_lease_lasts_whichever_
     assert parts.jobs() == []
 
 
+@pytest.mark.long
 def test_heartbeats_keep_a_run_beyond_its_first_lease(serve: Callable[..., LocalGateway], parts: Parts) -> None:
     local = serve(**{**QUICK, "PYOCO_CONSUMER_ACK_WAIT_SEC": "2"})
     local.wait_until_complete()
@@ -73,6 +77,7 @@ def test_heartbeats_keep_a_run_beyond_its_first_lease(serve: Callable[..., Local
         assert not is_delivered(parts, during_sec=0.2)
 
 
+@pytest.mark.long
 def test_a_run_that_every_worker_loses_fails_in_the_end(serve: Callable[..., LocalGateway], parts: Parts) -> None:
     local = serve(**QUICK, PYOCO_CONSUMER_MAX_DELIVER="2")
     local.wait_until_complete()

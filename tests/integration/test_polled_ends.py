@@ -136,6 +136,7 @@ def test_the_gateways_own_time_limit_holds_where_the_submission_names_none(
     assert beat(local, free) is False
 
 
+@pytest.mark.long
 def test_a_run_that_took_too_long_is_tried_again_by_its_policy(shared: LocalGateway) -> None:
     run_id = begun(shared, "limits", timeout_sec=2, max_attempts=2, retry_delay_sec=0)
     again = eventually(lambda: poll(shared, "limits")["run_id"], what="the next attempt")

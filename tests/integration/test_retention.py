@@ -55,6 +55,7 @@ def listed(model: ReadModel) -> list[str]:
     return [document["run_id"] for document in model.list_runs(RunQuery(limit=50, tenant_id=None)).documents]
 
 
+@pytest.mark.long
 def test_gateway_has_ended_runs_expire_whoever_ended_them_and_no_others(local: LocalGateway, parts: Parts) -> None:
     parts.put("done", {**stored_run("done", status="COMPLETED", worker_id="of-0.5.1"), "unknown_field": [1]})
     parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
@@ -67,6 +68,7 @@ def test_gateway_has_ended_runs_expire_whoever_ended_them_and_no_others(local: L
     assert ttl(parts, "goes-on") is None and ttl(parts, waits) is None
 
 
+@pytest.mark.long
 def test_ended_run_expires_in_its_time_and_its_row_is_not_stamped_again(parts: Parts) -> None:
     parts.put("done", stored_run("done", status="FAILED"))
     parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
@@ -114,6 +116,7 @@ def test_bucket_that_takes_no_expiry_is_reported_once_and_serves_on(
     assert ttl(parts, "done") is not None
 
 
+@pytest.mark.long
 def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended_or_expires_again(
     nats: NatsServer, parts: Parts
 ) -> None:
@@ -145,6 +148,7 @@ def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended
         assert not parts.messages("PYOCO_DLQ")
 
 
+@pytest.mark.long
 def test_run_that_nobody_has_written_for_longer_than_runs_are_kept_is_ended(parts: Parts) -> None:
     with keeping(parts, 4.0) as (retention, model):
         parts.put("silent", stored_run("silent", status="PENDING", updated_at=time.time() - 60))
@@ -157,6 +161,7 @@ def test_run_that_nobody_has_written_for_longer_than_runs_are_kept_is_ended(part
     assert parts.snapshot("silent")["status"] == "FAILED"
 
 
+@pytest.mark.long
 def test_no_job_lies_in_the_queue_for_longer_than_its_run_is_kept(parts: Parts) -> None:
     """Without a worker for its tag nobody else would ever take it out."""
     with keeping(parts, 4.0) as (retention, model):

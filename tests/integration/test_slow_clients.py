@@ -60,6 +60,7 @@ def test_a_slow_request_that_goes_on_is_waited_for(shared: LocalGateway, monkeyp
     assert answer.startswith(b"HTTP/1.1 200 "), answer
 
 
+@pytest.mark.long
 def test_the_time_of_the_request_before_does_not_count(shared: LocalGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "GRACE_SEC", 4.5)
     run_id = shared.submit()

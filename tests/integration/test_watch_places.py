@@ -128,6 +128,7 @@ def names_and_end(stream: EventStream) -> tuple[list[str], float]:
     return [piece.name for piece in stream.pieces()], time.monotonic()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hanging"])
 def test_a_stream_lives_through_an_absence_of_nats(
     nats: NatsServer, local: LocalGateway, parts: Parts, number: int

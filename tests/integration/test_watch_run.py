@@ -67,6 +67,7 @@ def test_each_change_is_sent_when_it_happens_and_the_stream_ends_after_the_last(
     assert max(delays) < AT_ONCE_SEC
 
 
+@pytest.mark.long
 def test_a_silent_stream_shows_every_two_seconds_that_it_lives_and_ends_in_time(shared: LocalGateway) -> None:
     run_id = shared.submit()
     with watch(shared, run_id) as stream:

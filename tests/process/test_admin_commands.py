@@ -118,6 +118,7 @@ def test_the_module_of_0_5_1_is_the_same_command(admin: Admin, nats: NatsServer,
     assert answer_of(run(*command, cwd=tmp_path))[0]["key_id"] == key_id
 
 
+@pytest.mark.long
 def test_without_nats_one_sentence_says_so_within_ten_seconds(tmp_path: Path) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     began = time.monotonic()

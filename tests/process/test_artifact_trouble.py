@@ -58,6 +58,7 @@ def test_an_output_that_no_file_may_hold_is_said_to_be_lost(town_crew: Crew, fil
     assert task == "much_text" and "is not kept as a whole: it has 600000 bytes, and 400000 are the most" in line
 
 
+@pytest.mark.long
 def test_the_death_of_a_worker_in_an_upload_leaves_whole_files_alone(town_crew: Crew, files: Files) -> None:
     fleet = town_crew.fleet
     first = town_crew.hire("first", **QUICK)
@@ -78,6 +79,7 @@ def test_the_death_of_a_worker_in_an_upload_leaves_whole_files_alone(town_crew: 
     assert marks(run, "save_large")["large.bin"]["kept"] is True
 
 
+@pytest.mark.long
 def test_a_run_that_keeps_a_large_file_gives_signs_of_life_and_is_not_taken_over(town_crew: Crew, files: Files) -> None:
     fleet = town_crew.fleet
     first = town_crew.hire("first", **{**QUICK, "PYOCO_RUN_HEARTBEAT_INTERVAL_SEC": "0.05"})
@@ -88,6 +90,7 @@ def test_a_run_that_keeps_a_large_file_gives_signs_of_life_and_is_not_taken_over
     assert (run["attempt"], run["worker_id"]) == (1, first.worker_id)
 
 
+@pytest.mark.long
 def test_signs_of_life_go_on_while_files_of_a_run_that_has_ended_are_kept(town_crew: Crew, files: Files) -> None:
     fleet = town_crew.fleet
     town_crew.hire("only", PYOCO_RUN_HEARTBEAT_INTERVAL_SEC="0.05")
@@ -104,6 +107,7 @@ def test_signs_of_life_go_on_while_files_of_a_run_that_has_ended_are_kept(town_c
     assert len(seen) >= 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_file_is_kept_as_a_whole_when_nats_goes_and_comes_back_in_the_middle_of_it(
     crew: Crew, nats: NatsServer, number: signal.Signals

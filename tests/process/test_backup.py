@@ -202,6 +202,7 @@ def test_a_backup_that_was_changed_is_refused_before_anything_is_removed(
     assert done.returncode == 1 and "holds a backup" in reason(done.stderr)
 
 
+@pytest.mark.long
 def test_a_large_stream_goes_through_little_memory(source: Clinic, target: Clinic, tmp_path: Path) -> None:
     small = peak_bytes(source, "backup", str(tmp_path / "small"), "--stream", "pyoco_runs", cwd=tmp_path)
     large = peak_bytes(source, "backup", str(tmp_path / "large"), "--stream", LARGE, cwd=tmp_path)
@@ -244,6 +245,7 @@ def kill(daemon: Daemon) -> None:
     daemon.kill()
 
 
+@pytest.mark.long
 def test_a_backup_that_was_killed_is_none_and_can_be_made_anew(
     source: Clinic, target: Clinic, start: Callable[..., Daemon], tmp_path: Path
 ) -> None:

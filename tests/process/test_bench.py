@@ -38,6 +38,7 @@ QUICK = ("submit", "memory")
 NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in MEASUREMENTS]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_each_measurement_prints_a_table_and_writes_all_of_it(tmp_path: Path, name: str) -> None:
     written = tmp_path / "bench.json"

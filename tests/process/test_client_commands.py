@@ -187,6 +187,7 @@ def test_bad_queries_and_no_gateway_are_exit_1_in_a_sentence(town: Town) -> None
     assert words.startswith("ERR-PYOCO-HTTP ") and f"http://127.0.0.1:{port}" in words
 
 
+@pytest.mark.long
 def test_a_watch_until_the_end_goes_on_over_a_restart_of_the_gateway(town: Town) -> None:
     (town.folder / "slow_tasks.py").write_text(
         "import time\nfrom pathlib import Path\n\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.conftest import Gateway
 from tests.support.crew import Crew
 from tests.support.fleet import QUICK
@@ -9,6 +11,7 @@ from tests.support.fleet import QUICK
 SETTINGS = {**QUICK, "PYOCO_CONSUMER_MAX_DELIVER": "2"}
 
 
+@pytest.mark.long
 def test_run_whose_workers_are_all_killed_fails_at_the_limit_and_is_not_begun_again(
     crew: Crew, gateway: Gateway
 ) -> None:

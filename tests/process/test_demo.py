@@ -38,6 +38,7 @@ def check_shown(output: str) -> None:
     assert '"The numbers add up to 55; the largest is 10."' in output
 
 
+@pytest.mark.long
 def test_in_a_pipe_it_prints_a_line_per_change_and_leaves_nothing_running(
     tmp_path: Path, ports: tuple[str, ...], family: Family
 ) -> None:
@@ -90,6 +91,7 @@ def test_ctrl_c_while_it_serves_is_a_good_end(tmp_path: Path, ports: tuple[str, 
     assert family.members() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_goes_on_serving_until_a_signal(
     start: Callable[..., Daemon], ports: tuple[str, ...], family: Family, number: int
@@ -119,6 +121,7 @@ def test_a_port_that_was_asked_for_is_not_replaced(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in reason(done.stderr)
 
 
+@pytest.mark.long
 def test_two_at_the_same_time_in_one_folder_share_its_nats(start: Callable[..., Daemon], tmp_path: Path) -> None:
     nats = ("--nats-client-port", str(free_port()))
     first = start(*DEMO, "--port", "0", *nats)
@@ -136,6 +139,7 @@ def test_where_api_keys_are_asked_for_it_says_at_once_that_it_has_none(tmp_path:
     assert not (tmp_path / ".pyoco").exists()
 
 
+@pytest.mark.long
 def test_it_uses_a_nats_that_is_named(nats: NatsServer, tmp_path: Path) -> None:
     done = run(*DEMO, "--exit", "--port", "0", cwd=tmp_path, PYOCO_NATS_URL=nats.url)
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.support.crew import Crew
 from tests.support.fleet import flow, is_alive, lines
 from tests.support.waiting import PATIENCE_SEC
@@ -16,6 +18,7 @@ def cancel(crew: Crew, run_id: str) -> None:
     crew.fleet.change(run_id, status="CANCELLING", cancel_requested_at=time.time(), cancel_requested_by=None)
 
 
+@pytest.mark.long
 def test_run_that_ignores_its_cancel_is_ended_after_the_grace_period_and_its_slot_is_free(town_crew: Crew) -> None:
     crew, fleet = town_crew, town_crew.fleet
     worker = crew.hire("only", **GRACE)

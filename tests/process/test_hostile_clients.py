@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import requests
 
 from tests.process.conftest import Up
@@ -17,6 +18,7 @@ MAX_GROWTH_BYTES = 900_000_000
 CLIENTS = 6
 
 
+@pytest.mark.long
 def test_clients_who_send_the_largest_body_at_once_do_not_fill_the_memory(up: Up) -> None:
     pid = up.serve("up").process.pid
     assert requests.post(f"{up.url}/runs", json={"flow_name": "f"}, timeout=30).status_code == 200

@@ -79,6 +79,7 @@ def complete_a_run(client: PyocoHttpClient) -> str:
     return run_id
 
 
+@pytest.mark.long
 def test_an_installation_lives_under_the_permissions_that_are_made_for_it(site: Site) -> None:
     node = site.nodes[0]
     del site.nodes[1:]
@@ -152,6 +153,7 @@ def test_a_backup_is_restored_by_the_administrator_alone(site: Site) -> None:
         assert client.get_run(run_id)["status"] == "COMPLETED"
 
 
+@pytest.mark.long
 def test_nodes_of_a_cluster_let_in_nobody_who_does_not_know_their_password(site: Site) -> None:
     first, *others = site.nodes
     first.up("--permissions", "keys", "--cluster", "team")

@@ -11,6 +11,7 @@ from tests.support.waiting import PATIENCE_SEC
 MIB = 1 << 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_of_the_run", [True, False])
 def test_run_that_takes_longer_than_its_limit_fails_with_one_dead_letter(town_crew: Crew, is_of_the_run: bool) -> None:
     crew, fleet = town_crew, town_crew.fleet

@@ -70,6 +70,7 @@ def test_a_batch_that_is_sent_again_is_kept_once(fleet: Fleet) -> None:
     assert fleet.log("r") == entries
 
 
+@pytest.mark.long
 def test_what_a_run_printed_that_was_ended_by_force_is_kept(crew: Crew) -> None:
     crew.hire("first", PYOCO_RUN_TIMEOUT_SEC="1")
     run_id = crew.submit(flow("print_and_hold"), params={"name": crew.tag})
@@ -90,6 +91,7 @@ def test_what_is_printed_while_nats_is_away_is_kept_when_it_is_back(crew: Crew, 
     assert _texts(crew.fleet, run_id) == [f"a{number}\n" for number in range(50)]
 
 
+@pytest.mark.long
 def test_the_end_of_a_run_waits_for_its_log_and_signs_of_life_go_on_meanwhile(crew: Crew) -> None:
     fleet = crew.fleet
     crew.hire("first", PYOCO_RUN_HEARTBEAT_INTERVAL_SEC="0.05")

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from tests.support.crew import Crew, Worker
 from tests.support.fleet import QUICK, children_of, flow, is_alive, kill
 from tests.support.nats import NatsServer
@@ -67,6 +69,7 @@ def test_run_whose_worker_and_runner_are_killed_together_is_taken_over_at_once(t
     assert fleet.dead_letters(run_id) == []
 
 
+@pytest.mark.long
 def test_run_of_a_machine_that_is_gone_is_taken_over_when_its_lease_is_over(town_crew: Crew) -> None:
     crew, fleet = town_crew, town_crew.fleet
     first = crew.hire("first", **QUICK)
@@ -119,6 +122,7 @@ def test_another_sentinel_takes_the_place_of_one_that_was_killed(town_crew: Crew
     assert fleet.ended(run_id)["attempt"] == 2
 
 
+@pytest.mark.long
 def test_sentinel_that_does_not_listen_holds_nobody_up(town_crew: Crew) -> None:
     crew, fleet = town_crew, town_crew.fleet
     worker = crew.hire("only")

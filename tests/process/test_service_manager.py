@@ -55,6 +55,7 @@ def test_a_gateway_is_ready_when_lists_can_be_answered(
     manager.wait_for("STOPPING=1")
 
 
+@pytest.mark.long
 def test_a_gateway_without_nats_ends_and_never_was_ready(start: Callable[..., Daemon], manager: Manager) -> None:
     gateway = start("pyoco-server", "up", "--port", "0", "--nats-url", f"nats://127.0.0.1:{free_port()}", **manager.env)
     assert gateway.process.wait(PATIENCE_SEC) == 1
@@ -62,6 +63,7 @@ def test_a_gateway_without_nats_ends_and_never_was_ready(start: Callable[..., Da
     assert not manager.says("READY=1")
 
 
+@pytest.mark.long
 def test_a_worker_waits_for_nats_and_asks_for_the_time(
     start: Callable[..., Daemon], nats: NatsServer, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def is_ready(up: Up) -> bool:
         return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("subcommand", [(), ("up",)])
 def test_with_nothing_named_it_starts_its_own_and_stops_it_at_the_end(
     up: Up, family: Family, tmp_path: Path, subcommand: tuple[str, ...]
@@ -40,6 +41,7 @@ def test_with_nothing_named_it_starts_its_own_and_stops_it_at_the_end(
     assert "JetStream Shutdown" in (store / "nats-server.log").read_text()
 
 
+@pytest.mark.long
 def test_the_setting_says_when_it_writes_to_disk_and_the_flag_where_it_answers_for_monitoring(
     up: Up, tmp_path: Path
 ) -> None:
@@ -59,12 +61,14 @@ def test_one_that_answers_already_is_used_and_not_stopped(up: Up, nats: NatsServ
     assert not (tmp_path / ".pyoco").exists()
 
 
+@pytest.mark.long
 def test_the_one_that_the_env_file_names_is_used(up: Up, nats: NatsServer, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"PYOCO_NATS_URL={nats.url}\n")
     up.serve("--with-worker", PYOCO_LOAD_DOTENV="1").wait_for_log("the worker serves")
     assert not (tmp_path / ".pyoco").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_its_own_is_started_again_when_it_ends(up: Up, family: Family, number: int) -> None:
     daemon = up.serve()
@@ -89,6 +93,7 @@ def test_one_that_cannot_be_started_again_ends_the_command(up: Up, family: Famil
     assert family.members() == []
 
 
+@pytest.mark.long
 def test_a_store_that_another_one_uses_is_refused_with_its_address(up: Up, tmp_path: Path) -> None:
     """Two servers on one store ruin each other's files."""
     up.serve()
@@ -99,6 +104,7 @@ def test_a_store_that_another_one_uses_is_refused_with_its_address(up: Up, tmp_p
     assert f"--nats-url {up.nats_url}" in done.stderr
 
 
+@pytest.mark.long
 def test_the_lock_of_a_killed_one_is_no_obstacle(up: Up, family: Family) -> None:
     """At once: the nats-server of the killed one may still be about to end."""
     up.serve().kill()
@@ -115,6 +121,7 @@ def test_a_free_port_can_be_left_to_it(up: Up, tmp_path: Path) -> None:
     eventually(lambda: is_ready(up), what="the gateway being ready")
 
 
+@pytest.mark.long
 def test_a_nats_server_without_jetstream_is_told_in_a_sentence(tmp_path: Path) -> None:
     server = NatsServer(tmp_path / "nats")
     (tmp_path / "nats" / "nats.conf").write_text(f"host: 127.0.0.1\nport: {server.port}\n")

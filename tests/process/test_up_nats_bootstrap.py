@@ -43,6 +43,7 @@ def fake(folder: Path, script: str) -> str:
     return f"{command.parent}{os.pathsep}{os.environ['PATH']}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_is_started_and_stopped_with_its_nats_server(
     up: Up, family: Family, tmp_path: Path, monitoring: tuple[str, str], number: int
@@ -64,6 +65,7 @@ def test_a_kill_leaves_neither_of_the_two_behind(up: Up, family: Family, monitor
     family.wait_until_gone()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("victim", ["nats-bootstrap up --", "nats-server -c"])
 def test_when_one_of_the_two_is_killed_both_are_started_again(
     up: Up, family: Family, monitoring: tuple[str, str], victim: str
@@ -78,6 +80,7 @@ def test_when_one_of_the_two_is_killed_both_are_started_again(
     assert family.members() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("url", ["nats://127.0.0.1:{}", "nats://localhost:{}/", "127.0.0.1:{}"])
 def test_a_url_that_says_the_same_is_no_contradiction(up: Up, monitoring: tuple[str, str], url: str) -> None:
     port = ("--nats-client-port", str(up.nats_port))
@@ -106,6 +109,7 @@ def test_a_port_in_use_is_refused_by_its_address(tmp_path: Path, taken: int, fla
     assert f"already in use: 127.0.0.1:{taken}" in refusal(*free, flag, str(taken), cwd=tmp_path)
 
 
+@pytest.mark.long
 def test_a_nats_that_answers_already_is_a_port_in_use_too(up: Up, tmp_path: Path) -> None:
     up.serve()
     folder = tmp_path / "other"

@@ -63,6 +63,7 @@ def test_a_host_that_is_not_of_this_machine_is_named(tmp_path: Path) -> None:
     assert "NATS cannot listen on 192.0.2.1" in refusal(SERVER, "--port", "0", *flags, cwd=tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by_flag", [True, False])
 def test_a_nats_that_is_named_and_absent_is_told_within_ten_seconds(tmp_path: Path, by_flag: bool) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
@@ -191,6 +192,7 @@ def test_a_folder_that_cannot_take_the_store_is_named(tmp_path: Path, flags: tup
     assert "ERR-PYOCO-0018 The folder .pyoco" in words
 
 
+@pytest.mark.long
 def test_without_nats_a_worker_for_one_run_gives_up_within_ten_seconds(tmp_path: Path) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     began = time.monotonic()

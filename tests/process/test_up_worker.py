@@ -38,6 +38,7 @@ def ended(client: PyocoHttpClient, run_id: str) -> dict[str, Any]:
     )
 
 
+@pytest.mark.long
 def test_its_flags_reach_the_worker(up: Up, tmp_path: Path, family: Family) -> None:
     (tmp_path / "flows.py").write_text(RESOLVER)
     flags = ("--worker-id", "w1", "--worker-tags", "a,b", "--worker-flow-resolver", "flows.py:resolve")
@@ -62,6 +63,7 @@ def test_the_resolver_of_a_worker_with_wheel_sync_may_stand_in_a_wheel(up: Up) -
     assert run["task_records"]["greet"]["output"] == "hello you"
 
 
+@pytest.mark.long
 def test_one_that_dies_is_started_again_under_the_same_name(up: Up, family: Family) -> None:
     daemon = up.serve("--with-worker", "--worker-tags", "hello")
     daemon.wait_for_log("the worker serves")
@@ -76,6 +78,7 @@ def test_one_that_dies_is_started_again_under_the_same_name(up: Up, family: Fami
     assert family.members() == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["drained", "SIGTERM"])
 def test_one_that_is_told_to_end_is_gone_until_the_command_is_started_again(up: Up, family: Family, how: str) -> None:
     daemon = up.serve("--with-worker", "--worker-id", "beside")
@@ -97,6 +100,7 @@ def test_one_that_is_told_to_end_is_gone_until_the_command_is_started_again(up: 
     assert family.members() == []
 
 
+@pytest.mark.long
 def test_the_password_of_nats_is_in_no_command_line(up: Up, family: Family) -> None:
     """Everybody on the machine may read those."""
     env = {"PYOCO_NATS_URL": up.nats_url.replace("//", "//me:s3cret@")}

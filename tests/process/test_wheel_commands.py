@@ -106,6 +106,7 @@ def test_a_user_uploads_runs_and_deletes_versions_and_each_run_sees_exactly_the_
     assert events == list(zip(("delete", "delete", "upload", "upload"), names, strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", BY_NAME)
 def test_a_plugin_that_only_a_wheel_brings_is_found_by_its_name(works: Works, form: str) -> None:
     task = {"use": "ask", "graph": "which_plugin"}[form]
@@ -196,6 +197,7 @@ def test_what_cannot_be_done_is_said(works: Works) -> None:
     assert "HTTP 422" in refusal(works, "wheel-history", "--limit", "0")
 
 
+@pytest.mark.long
 def test_large_wheels_of_four_clients_are_never_as_a_whole_in_the_memory_of_the_gateway(works: Works) -> None:
     size = 25_000_000
     works.upload(package="first")

@@ -9,6 +9,7 @@ import re
 import sysconfig
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.support.commands import Daemon
@@ -192,6 +193,7 @@ def test_for_a_wheel_that_cannot_be_installed_the_version_before_it_is_taken_and
     assert shop.wait_for_sync(worker, last_result="ok")["last_error"] is None
 
 
+@pytest.mark.long
 def test_a_hostile_wheel_that_no_gateway_has_checked_is_refused_with_what_is_wrong(shop: Shop) -> None:
     worker = shop.hire(PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.1")
     shop.registry.upload("good")
@@ -255,6 +257,7 @@ def test_an_idle_worker_lets_go_of_what_was_removed_with_all_its_slots(shop: Sho
     assert "No module named 'demo'" in shop.run(status="FAILED")
 
 
+@pytest.mark.long
 def test_two_workers_that_share_a_folder_do_not_disturb_each_other_with_all_their_slots(shop: Shop) -> None:
     tags = [shop.crew.tag, f"{shop.crew.tag}-b"]
     flags = ("--wheel-sync-dir", str(shop.folder("shared")), "--concurrency", "3", "--tags")

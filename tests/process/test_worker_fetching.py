@@ -157,6 +157,7 @@ def test_consumer_deleted_under_a_worker_is_made_again_and_jobs_go_on(
     assert (fleet.folder / "go.begun").read_text().count("\n") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_fetching_goes_on_after_a_restart_of_nats_idle_or_under_a_backlog(
     fleet: Fleet, nats: NatsServer, start_workers: Callable[..., list[Daemon]], number: int
@@ -175,6 +176,7 @@ def test_fetching_goes_on_after_a_restart_of_nats_idle_or_under_a_backlog(
     all_ended(fleet, run_ids, timeout_sec=120)
 
 
+@pytest.mark.long
 def test_workers_stopped_under_a_backlog_strand_no_job(
     fleet: Fleet, start_workers: Callable[..., list[Daemon]]
 ) -> None:

@@ -114,6 +114,7 @@ def test_other_requests_are_refused(worker: Telling) -> None:
     assert worker.ask("/health?verbose=1").status_code == 200
 
 
+@pytest.mark.long
 def test_clients_that_say_nothing_keep_nobody_else_out(worker: Telling) -> None:
     worker.wait_for(200)
     with contextlib.ExitStack() as stack:

@@ -16,6 +16,7 @@ from tests.support.fleet import QUICK, flow
 from tests.support.nats import NatsServer, free_port
 
 
+@pytest.mark.long
 def test_run_once_without_nats_ends_with_the_address_that_it_tried(tmp_path: Path) -> None:
     url = f"nats://127.0.0.1:{free_port()}"
     started_at = time.monotonic()
@@ -26,6 +27,7 @@ def test_run_once_without_nats_ends_with_the_address_that_it_tried(tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_worker_waits_for_nats_and_serves_when_it_comes_unless_it_is_stopped(crew: Crew, nats: NatsServer) -> None:
     nats.stop()
     patient, stopped = crew.begin("patient"), crew.begin("stopped")
@@ -37,6 +39,7 @@ def test_worker_waits_for_nats_and_serves_when_it_comes_unless_it_is_stopped(cre
     crew.fleet.ended(crew.submit(flow("quick")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("accepts", [False, True])
 def test_worker_that_waits_for_nats_stops_at_once(tmp_path: Path, accepts: bool) -> None:
     # Nobody there, or somebody who takes connections and says nothing.

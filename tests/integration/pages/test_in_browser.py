@@ -116,6 +116,7 @@ def browser(stored: LocalGateway, request: pytest.FixtureRequest) -> Iterator[Br
 _BETWEEN = [pytest.param(width, marks=pytest.mark.long) for width in (800, 2560)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [360, 1280, *_BETWEEN])
 def test_no_page_scrolls_sideways_nor_breaks_its_policy(browser: Browser, width: int) -> None:
     for path in PATHS:
@@ -127,6 +128,7 @@ def test_no_page_scrolls_sideways_nor_breaks_its_policy(browser: Browser, width:
             )
 
 
+@pytest.mark.long
 def test_the_accessibility_checker_finds_no_fault(browser: Browser) -> None:
     # A check takes a second, so each language has one of the looks.
     width, is_dark = {"en": (1280, False), "ja": (390, True)}[browser.lang]

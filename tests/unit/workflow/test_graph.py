@@ -113,6 +113,7 @@ def own_terms(draw: st.DrawFn, depth: int) -> str:
     return f"switch(on=kind) {{ {cases}{draw(st.sampled_from(['', '; default: a', ';']))} }}"
 
 
+@pytest.mark.long
 @settings(PROFILE, max_examples=300)
 @given(own_chains())
 def test_a_graph_in_pyocos_language_gives_pyocos_flow(graph: str) -> None:
