@@ -34,7 +34,7 @@ def run(*command: str, cwd: Path, timeout_sec: float = 60, **env: str) -> subpro
     return subprocess.run(
         [str(BIN / command[0]), *command[1:]],
         cwd=cwd,
-        env=clean_env(**{**roles.wanted(roles.ROLE_OF.get(command[0]), env), **env}),
+        env=clean_env(**{**roles.wanted(roles.ROLE_OF.get(command[0]), env, command[1:]), **env}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -67,7 +67,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [str(BIN / command[0]), *command[1:]],
                 cwd=cwd,
-                env=clean_env(**{**roles.wanted(roles.ROLE_OF.get(command[0]), env), **env}),
+                env=clean_env(**{**roles.wanted(roles.ROLE_OF.get(command[0]), env, command[1:]), **env}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

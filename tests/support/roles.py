@@ -8,7 +8,7 @@ Some cannot run so: where no gateway has made the streams a worker waits for one
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pyoco_server.config import Config
 from pyoco_server.contract import names
@@ -40,12 +40,13 @@ def are_wanted() -> bool:
     return os.environ.get("PYOCO_TEST_PERMISSIONS") == "1"
 
 
-def wanted(role: str | None, env: Mapping[str, str]) -> dict[str, str]:
+def wanted(role: str | None, env: Mapping[str, str], flags: Sequence[str] = ()) -> dict[str, str]:
     """The same where tests are to be under permissions, else nothing.
 
-    :param env: settings of the program; one that is told there how to sign in does so.
+    :param env: settings of the program; one that is told there, or by its flags, how to sign in does so.
     """
-    is_told = "@" in env.get("PYOCO_NATS_URL", "") or any(name.startswith(_WAYS) for name in env)
+    addresses = [env.get("PYOCO_NATS_URL", ""), *flags]
+    is_told = any("@" in address for address in addresses) or any(name.startswith(_WAYS) for name in env)
     if role is None or is_told or not are_wanted():
         return {}
     return sign_in(role)
