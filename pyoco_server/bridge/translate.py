@@ -36,6 +36,9 @@ CONSUMER_NOT_FOUND = 10014
 #: JetStream: a stream or consumer of that name exists with other settings.
 STREAM_NAME_IN_USE = 10058
 CONSUMER_EXISTS = 10148
+#: JetStream: an archive cannot be made a stream, because there is one of its name; for a reason that its text tells.
+_RESTORE_NAME_IN_USE = 10130
+_RESTORE_FAILED = 10062
 #: JetStream: as many replicas are not to be had (a single server; too few nodes).
 _REPLICAS_NOT_SUPPORTED = 10074
 _NO_SUITABLE_PEERS = 10005
@@ -79,6 +82,12 @@ def is_retryable(exc: BaseException) -> bool:
     if isinstance(exc, BusError):
         return exc.err_code in _PASSING
     return isinstance(exc, BusUnavailable) and not isinstance(exc, (BusDenied, SignInRefused))
+
+
+def is_name_taken(exc: BusError) -> bool:
+    """Say whether a stream could not be made because there is one of its name."""
+    is_told_so = exc.err_code == _RESTORE_FAILED and "already in use" in str(exc)
+    return is_told_so or exc.err_code in (STREAM_NAME_IN_USE, _RESTORE_NAME_IN_USE)
 
 
 def lacks_servers(exc: BusError) -> bool:

@@ -16,7 +16,7 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.overview import list_consumers, list_streams, server_facts
 from pyoco_server.bridge.resources import replicas_wanted
 from pyoco_server.bridge.snapshots import Archived, restore_stream, save_stream
-from pyoco_server.bridge.translate import lacks_servers
+from pyoco_server.bridge.translate import is_name_taken, lacks_servers
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.errors import BusError, InvalidCommand, ResourceMissing
@@ -32,6 +32,8 @@ from pyoco_server.operations.manifest import (
 from pyoco_server.states import WorkerState
 from pyoco_server.stores.workers import WorkerStore
 
+#: How often a stream is restored that a gateway makes again meanwhile.
+_TRIES = 5
 #: Told of each stream that is done.
 Report = Callable[[SavedStream], None]
 
@@ -104,9 +106,8 @@ def restore(
     replicas = replicas_wanted(bus, config)
     for stream in wanted:
         if stream.name in there:
-            with contextlib.suppress(ResourceMissing):
-                bus.api(f"STREAM.DELETE.{stream.name}")
-        _restore(bus, folder, stream, replicas)
+            _remove(bus, stream.name)
+        _restore(bus, folder, stream, replicas, tries=_TRIES if replaces and lets_gateways_run else 1)
         report(stream)
     return wanted
 
@@ -188,13 +189,23 @@ def _save(bus: Bus, folder: Path, name: str) -> SavedStream:
     return SavedStream(name, size_bytes, digest.hexdigest(), archived.settings, archived.state)
 
 
-def _restore(bus: Bus, folder: Path, stream: SavedStream, replicas: int) -> None:
+def _remove(bus: Bus, name: str) -> None:
+    with contextlib.suppress(ResourceMissing):
+        bus.api(f"STREAM.DELETE.{name}")
+
+
+def _restore(bus: Bus, folder: Path, stream: SavedStream, replicas: int, tries: int) -> None:
     settings = {**stream.settings, "num_replicas": replicas}
     try:
         state = restore_stream(bus, Archived(settings, stream.state), blocks(archive_path(folder, stream.name)))
     except BusError as exc:
         if lacks_servers(exc) and replicas > 1:
-            _restore(bus, folder, stream, 1)
+            _restore(bus, folder, stream, 1, tries)
+            return
+        if is_name_taken(exc) and tries > 1:
+            # A gateway that goes on misses it, and has made an empty one.
+            _remove(bus, stream.name)
+            _restore(bus, folder, stream, replicas, tries - 1)
             return
         raise
     # Messages may have expired meanwhile; nothing else may be missing.

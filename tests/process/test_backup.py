@@ -183,6 +183,27 @@ def test_nothing_is_restored_while_a_gateway_runs_unless_that_is_said(
     assert ask(target, *words, cwd=tmp_path).returncode == 0
 
 
+def test_a_stream_that_a_gateway_makes_again_meanwhile_is_restored_all_the_same(
+    target: Clinic, backup: Path, tmp_path: Path
+) -> None:
+    """A gateway that goes on misses what is removed, and makes it anew at any moment."""
+    settings = {"name": LARGE, "subjects": ["$O.pyoco_wheels.>"], "storage": "file"}
+    seen: list[object] = []
+
+    def make_once(message: object) -> None:
+        seen.append(message)
+        if len(seen) == 1:
+            subject, inbox = f"$JS.API.STREAM.CREATE.{LARGE}", target.bus.new_inbox()
+            target.bus.spawn(target.bus.publish(subject, json.dumps(settings).encode(), inbox))
+
+    target.bus.call(target.bus.subscribe(f"$JS.API.STREAM.RESTORE.{LARGE}", make_once), timeout_sec=5)
+    words = ["--stream", LARGE, "--replace", "--confirm", "--despite-gateways"]
+    done = ask(target, "restore", str(backup), *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(seen) == 2
+    assert streams(target)[LARGE]["messages"] == LARGE_BYTES // PIECE_BYTES
+
+
 def test_a_backup_that_was_changed_is_refused_before_anything_is_removed(
     source: Clinic, target: Clinic, tmp_path: Path
 ) -> None:

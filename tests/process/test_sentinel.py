@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,11 @@ DEFAULT = {"PYOCO_RUN_HEARTBEAT_INTERVAL_SEC": "1"}
 def sentinel_of(worker: Worker) -> int:
     """Wait for the sentinel of a worker, and give its process id."""
     return eventually(lambda: children_of(worker, "sentinel_process"), what="the sentinel")[0]
+
+
+def ignores(pid: int, number: signal.Signals) -> bool:
+    words = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(words["SigIgn"], 16) >> (number - 1) & 1)
 
 
 def test_run_of_a_killed_worker_is_completed_by_another_within_seconds_under_default_settings(
@@ -94,7 +100,9 @@ def test_nothing_of_a_worker_survives_its_kill_although_its_whole_group_is_signa
     run_id = crew.submit(flow("ignore_cancel"), params={"name": crew.tag})
     pids = [int(pid) for pid in fleet.wait_for_file(f"{crew.tag}.deaf").split()]
     sentinel = sentinel_of(worker)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    fleet.wait_until(lambda: all(ignores(sentinel, number) for number in signals), "a sentinel that has begun")
+    for number in signals:
         kill(sentinel, number)
     fleet.wait_for_life(run_id)
     assert is_alive(sentinel)
