@@ -41,7 +41,7 @@ imports: ## which module may import which (pyproject.toml says why)
 test: ## the fast tests
 	@bin/test -m 'not long'
 
-test-all: ## all tests, those that take minutes too
+test-all: ## all tests, those that take long too
 	@bin/test
 
 # What uses most of that which NATS can be asked.

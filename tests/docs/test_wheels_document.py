@@ -75,6 +75,7 @@ def reader(tmp_path: Path, nats: NatsServer, gateway: Gateway, start: Callable[.
     return Reader(tmp_path / "desk", gateway.url)
 
 
+@pytest.mark.long
 def test_the_package_of_the_document_is_built_run_replaced_and_deleted(reader: Reader) -> None:
     reader.carry_out("uv build")
     entry = reader.answer("pyoco-client wheel-upload")

@@ -128,7 +128,7 @@ def can_be_wrong(operation: Any) -> bool:
 
 @pytest.mark.parametrize("examples", [12, pytest.param(100, marks=pytest.mark.long)])
 @pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
-@pytest.mark.parametrize("kind", ["open", "guarded"])
+@pytest.mark.parametrize("kind", ["open", pytest.param("guarded", marks=pytest.mark.long)])
 def test_no_request_brings_an_answer_that_is_not_documented(
     request: pytest.FixtureRequest, kind: str, mode: GenerationMode, examples: int
 ) -> None:

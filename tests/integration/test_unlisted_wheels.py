@@ -53,6 +53,7 @@ def killed(start: Callable[..., Daemon], nats: NatsServer, parts: Parts) -> None
         assert isinstance(answer.exception(), requests.ConnectionError)
 
 
+@pytest.mark.long
 def test_what_a_killed_gateway_has_left_of_an_upload_is_removed_by_another(
     killed: None,
     parts: Parts,

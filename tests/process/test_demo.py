@@ -59,6 +59,7 @@ def test_neither_a_strange_folder_nor_a_proxy_is_in_its_way(tmp_path: Path, port
     assert (folder / ".pyoco" / "nats" / "jetstream").is_dir()
 
 
+@pytest.mark.long
 def test_in_a_terminal_it_draws_over_what_it_has_drawn(tmp_path: Path, ports: tuple[str, ...], family: Family) -> None:
     process, screen = in_terminal(*DEMO, "--exit", *ports, cwd=tmp_path, family=family)
     output = b"".join(screen).decode()
@@ -83,6 +84,7 @@ def test_ctrl_c_while_the_flow_is_shown_stops_everything(
     assert family.members() == []
 
 
+@pytest.mark.long
 def test_ctrl_c_while_it_serves_is_a_good_end(tmp_path: Path, ports: tuple[str, ...], family: Family) -> None:
     process, screen = in_terminal(*DEMO, *ports, cwd=tmp_path, family=family, types=(b"Ctrl-C stops", b"\x03"))
     output = b"".join(screen).decode()
@@ -105,6 +107,7 @@ def test_it_goes_on_serving_until_a_signal(
     assert family.members() == []
 
 
+@pytest.mark.long
 def test_when_the_usual_ports_are_in_use_it_takes_others_and_says_so(tmp_path: Path) -> None:
     with claim(8000), claim(4222):
         done = run(*DEMO, "--exit", cwd=tmp_path)
@@ -153,6 +156,7 @@ def test_it_leaves_a_nats_alone_that_nobody_has_named(nats: NatsServer, tmp_path
     assert f"already in use: 127.0.0.1:{nats.port}" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("redirection", [">&- 2>&- <&-", "| head -1"])
 def test_a_reader_that_has_gone_leaves_nothing_running(
     tmp_path: Path, ports: tuple[str, ...], family: Family, redirection: str

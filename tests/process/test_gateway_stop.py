@@ -18,6 +18,7 @@ from tests.support.wheels import file_name, wheel
 LARGE_BYTES = 20_000_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopping_gateway_ends_answers_and_streams_that_have_begun(gateway: Gateway, number: int) -> None:
     data = wheel(files={"demo/blob": os.urandom(LARGE_BYTES)})

@@ -165,7 +165,13 @@ def site_of(tmp_path: Path) -> Iterator[Callable[[Callable[[Path], Way]], Site]]
         site.close()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [
+        by_user_and_password,
+        *(pytest.param(way, marks=pytest.mark.long) for way in WAYS if way is not by_user_and_password),
+    ],
+)
 def test_everything_works_in_each_way_to_sign_in_and_the_secret_is_seen_nowhere(
     site_of: Callable[..., Site], way: Callable[[Path], Way]
 ) -> None:

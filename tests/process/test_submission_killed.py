@@ -59,6 +59,7 @@ def stored_counts(parts: Parts) -> dict[str, int]:
     return {step: int(parts.info(stream)["state"]["messages"]) for step, stream in STREAMS.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("done", "has_key"), [*((done, False) for done in range(4)), *((done, True) for done in range(5))]
 )

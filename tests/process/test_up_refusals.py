@@ -78,6 +78,7 @@ def test_a_nats_that_is_named_and_absent_is_told_within_ten_seconds(tmp_path: Pa
     assert not (tmp_path / ".pyoco").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [(SERVER, "up", "--port", "0"), (WORKER,)])
 @pytest.mark.parametrize("url", ["nats://host:port", "http://127.0.0.1:4222", "nats://", "", "nats://h:1,", "//:4222"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, command: tuple[str, ...], url: str) -> None:
@@ -90,6 +91,7 @@ def test_a_password_in_a_bad_address_is_not_repeated(tmp_path: Path) -> None:
     assert "s3cret" not in refusal(SERVER, cwd=tmp_path, PYOCO_NATS_URL="nats://me:s3cret@host:port")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
@@ -127,6 +129,7 @@ def test_settings_of_a_worker_that_contradict_each_other_are_refused(tmp_path: P
         assert "PYOCO_CONSUMER_ACK_WAIT_SEC (10)" in words
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
@@ -142,6 +145,7 @@ def test_a_flag_of_the_worker_without_a_worker_is_refused(tmp_path: Path, flag: 
     assert "--with-worker" in words
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
@@ -167,6 +171,7 @@ def test_a_bad_value_for_the_worker_is_refused_before_anything_starts(tmp_path: 
     assert not (tmp_path / ".pyoco").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spec", ["no_such_module:f", "nothing", "os:sep"])
 def test_no_flag_is_named_that_only_the_worker_by_itself_has(tmp_path: Path, spec: str) -> None:
     words = refusal(SERVER, "--with-worker", "--worker-flow-resolver", spec, cwd=tmp_path)

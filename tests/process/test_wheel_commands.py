@@ -121,6 +121,7 @@ def test_a_plugin_that_only_a_wheel_brings_is_found_by_its_name(works: Works, fo
     assert "flow_not_found" in works.run(BY_NAME[form])["error"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", BY_NAME)
 def test_a_plugin_that_cannot_be_loaded_is_named_in_the_error_of_the_run(works: Works, form: str) -> None:
     works.upload(files={"demo/__init__.py": b"import surely_not_there"})
@@ -220,6 +221,7 @@ def test_large_wheels_of_four_clients_are_never_as_a_whole_in_the_memory_of_the_
     assert peak_bytes(works.gateway.daemon.process.pid) - before < len(paths) * size / 2
 
 
+@pytest.mark.long
 def test_a_terminal_shows_how_far_an_upload_has_come(works: Works) -> None:
     path = write_wheel(works.desk, files={"demo/data": os.urandom(3_000_000)}, entry_points=PLUGINS)
     ours, theirs = pty.openpty()

@@ -244,6 +244,7 @@ def test_removed_wheels_are_gone_from_the_disk_and_the_worker_keeps_nothing_else
     assert len(list(shop.folder().iterdir())) == 1
 
 
+@pytest.mark.long
 def test_an_idle_worker_lets_go_of_what_was_removed_with_all_its_slots(shop: Shop) -> None:
     worker = shop.hire("w", "--concurrency", "3", PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.2")
     shop.registry.upload("demo", "1.0")

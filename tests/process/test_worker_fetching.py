@@ -61,6 +61,7 @@ def all_ended(fleet: Fleet, run_ids: list[str], *, timeout_sec: float = 25.0) ->
     return runs
 
 
+@pytest.mark.long
 def test_fleet_of_five_tag_workers_under_a_backlog_burns_no_delivery_and_starves_no_tag(
     fleet: Fleet, start_workers: Callable[..., list[Daemon]]
 ) -> None:

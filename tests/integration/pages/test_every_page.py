@@ -116,6 +116,7 @@ def crawled(hostile: LocalGateway) -> dict[str, dict[str, Page | None]]:
     return {lang: _crawl(hostile, lang) for lang in ("en", "ja")}
 
 
+@pytest.mark.long
 def test_every_page_is_valid_html(crawled: dict[str, dict[str, Page | None]], tmp_path: Path) -> None:
     pages = {f"{lang} {path}": page.html for lang in crawled for path, page in crawled[lang].items() if page}
     assert html_faults(pages, tmp_path) == []

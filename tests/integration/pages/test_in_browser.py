@@ -137,6 +137,7 @@ def test_the_accessibility_checker_finds_no_fault(browser: Browser) -> None:
         assert browser.accessibility_faults() == [], path
 
 
+@pytest.mark.long
 def test_the_accessibility_checker_finds_no_fault_where_nobody_has_signed_in(
     browser: Browser, guarded: Guarded
 ) -> None:
@@ -243,6 +244,7 @@ def test_the_wheels_of_a_run_are_shown_with_their_whole_hash(browser: Browser) -
     assert row.is_displayed() and "1.4.2" in row.text and "5a" * 32 in row.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_newest_line_of_a_log_is_in_sight_and_the_others_are_reached_by_keyboard(
     browser: Browser, width: int

@@ -58,6 +58,7 @@ _FULL += ["/ui/wheels", "/ui/dead-letters", f"/ui/runs/{crowd.WIDE_RUN}", f"/ui/
 _FULL += [f"/ui/runs/{crowd.WIDE_RUN}?task=task_number_099"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lang", ["en", "ja"])
 @pytest.mark.parametrize("path", _FULL)
 def test_no_page_is_large_however_much_there_is(crowded: LocalGateway, path: str, lang: str) -> None:

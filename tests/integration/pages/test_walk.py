@@ -71,7 +71,8 @@ _BY_ENTER = ["POST /ui/dead-letters", "POST /ui/runs"]
 _OF_SESSIONS = ["POST /ui/sign-in", "POST /ui/sign-out"]
 
 
-@pytest.mark.parametrize("lang", ["en", pytest.param("ja", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("lang", ["en", "ja"])
 def test_without_keys_every_page_and_every_action_works(
     shared: LocalGateway, shared_parts: Parts, tmp_path: Path, lang: str
 ) -> None:
@@ -80,7 +81,8 @@ def test_without_keys_every_page_and_every_action_works(
     assert _unanswered(shared, shared.get("/metrics").text) == sorted([*_BY_ENTER, *_OF_SESSIONS])
 
 
-@pytest.mark.parametrize("lang", [pytest.param("en", marks=pytest.mark.long), "ja"])
+@pytest.mark.long
+@pytest.mark.parametrize("lang", ["en", "ja"])
 def test_with_keys_every_page_and_every_action_works(guarded: Guarded, tmp_path: Path, lang: str) -> None:
     key = guarded.known_key("acme")
     with _browser(guarded.gateway, lang) as browser:

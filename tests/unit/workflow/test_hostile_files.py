@@ -146,6 +146,7 @@ def bombs() -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", bombs())
 def test_a_bomb_is_refused_or_read_in_bounded_time(name: str) -> None:
     # What else the machine does takes none of this thread's time.
