@@ -155,7 +155,7 @@ class Config:
         "PYOCO_POLL_LEASE_SEC", 3600.0, "a run that pyoco's own worker took comes back after this silence of the worker"
     )
     consumer_max_ack_pending: int = setting.count(
-        "PYOCO_CONSUMER_MAX_ACK_PENDING", 200, "jobs of one tag in work at the same time"
+        "PYOCO_CONSUMER_MAX_ACK_PENDING", 200, "jobs of one tag at workers at the same time"
     )
     ack_progress_interval_sec: float = setting.seconds(
         "PYOCO_ACK_PROGRESS_INTERVAL_SEC", 10.0, "how often a worker tells the queue that it is still at work"

@@ -47,6 +47,8 @@ class _Call(Generic[T]):
         except BaseException as exc:
             self._error = exc
         self._undone.release()
+        # An error holds this frame, which would hold the call, which holds the error: nobody may ever take it out.
+        del self
 
     def give_up(self) -> None:
         """Tell the caller that the loop will not get round to it any more."""

@@ -4,9 +4,10 @@ A work-queue stream gives each tag a consumer of its own, so a worker with five 
 ask them all at once and wait, for a pull that is open while the last slot fills brings a job that nobody has room
 for, and handing it back costs one of its twenty deliveries; and it must not wait for one after the other, which
 makes every job of the other tags wait. So one pull is open at a time, made only while a slot is free, of a tag that is
-known to have jobs, in rotation. Three things tell of jobs:
+known to have jobs, in rotation. Four things tell of jobs:
 
-- a look at the counts of all tags, which takes none: under a backlog now and then;
+- a delivery, which says how many of its tag are behind it;
+- a look at the counts of all tags, which takes none: now and then while some tag is not known to have jobs;
 - a hint: when no tag has a job, the worker joins the group of idle workers, looks once more for what came in between,
   and waits to hear. A hinted pull waits a little, because the job is only just being stored. When its last slot fills,
   the worker leaves the group, and what it heard and has no room for is passed on to the others;
@@ -34,10 +35,9 @@ from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.messages import Delivery, pending_count
 from pyoco_server.errors import BusError, PyocoServerError, ResourceMissing, Unavailable
 from pyoco_server.logs import RateLimit
-from pyoco_server.operations.claim import Claims
-from pyoco_server.operations.hand_back import hand_back_unused
 from pyoco_server.service import Service
 from pyoco_server.stores.queue import Queue
+from pyoco_server.worker.lease import Lease
 from pyoco_server.worker.slot import Slot
 from pyoco_server.worker.work import OneRun, Work
 
@@ -62,7 +62,8 @@ _REST_SEC = 5.0
 class _Known:
     """What is known of the jobs of one tag.
 
-    :ivar waiting_count: jobs that could be taken at the last look, less those taken since.
+    :ivar waiting_count: jobs that waited at the last look, or behind the last delivery, where MaxAckPending may keep
+        some back.
     :ivar hint_count: hints that came since and were not followed.
     :ivar is_due: whether it is asked even so.
     """
@@ -86,7 +87,7 @@ class Consumer(Service):
         self,
         bus: Bus,
         queue: Queue,
-        claims: Claims,
+        new_lease: Callable[[Delivery], Lease],
         tags: list[str],
         poll_timeout_sec: float,
         *,
@@ -97,7 +98,7 @@ class Consumer(Service):
         # One that waits for the end of a run does not come round.
         self.patience_sec = _PATIENCE_SEC if serves else None
         self._queue = queue
-        self._claims = claims
+        self._new_lease = new_lease
         self._hints = queue.hints(tags, self._hear)
         self._poll_timeout_sec = poll_timeout_sec
         self._serves = serves
@@ -113,6 +114,7 @@ class Consumer(Service):
         self._look_at = 0.0
         #: Whether the last look found jobs beyond MaxAckPending: nobody tells when they may be had.
         self._is_held_back = False
+        self._settled_count = 0
         #: Which tag is to be asked next whatever is known, and when.
         self._round = itertools.cycle(tags)
         self._ask_at = 0.0
@@ -122,10 +124,15 @@ class Consumer(Service):
         """Note a slot that can take a run."""
         with self._changed:
             self._free.append(slot)
-            if self._is_held_back:
-                # Its last run may have made room.
-                self._look_at = 0.0
             self._changed.notify_all()
+
+    def job_has_settled(self) -> None:
+        """Note that a job has left a slot for good or for later, which may have made room for another one."""
+        with self._changed:
+            self._settled_count += 1
+            if self._is_held_back:
+                self._look_at = 0.0
+                self._changed.notify_all()
 
     def take_one(self, wanted: OneRun) -> None:
         """Fetch jobs until one of them is a run that is executed, or the time is over; one such wait at a time.
@@ -208,12 +215,15 @@ class Consumer(Service):
         if now >= self._look_at and not all(known.waiting_count for known in self._known.values()):
             # An idle worker is told of what comes. Before the look, so that a reconnect during it is not forgotten.
             self._look_at = math.inf
+            settled_count = self._settled_count
             found = self._queue.waiting(list(self._known))
             for tag, waiting in found.items():
                 self._known[tag].waiting_count = waiting.count
             with self._changed:
                 self._is_held_back = any(waiting.is_held_back for waiting in found.values())
-                if self._is_held_back or not self._is_idle:
+                if self._is_held_back and self._settled_count != settled_count:
+                    self._look_at = 0.0
+                elif self._is_held_back or not self._is_idle:
                     self._look_at = min(self._look_at, now + _LOOK_SEC)
         if now >= self._ask_at:
             # One at a time, so that hints are not kept waiting.
@@ -237,7 +247,8 @@ class Consumer(Service):
             else:
                 known.waiting_count = pending_count(delivery.reply)
                 known.hint_count -= bool(hint_count)
-        return Work(delivery, tag) if delivery is not None else None
+        # From here on, and not from the claim: that may have to wait for NATS, or for the end of the run before.
+        return Work(self._new_lease(delivery), tag) if delivery is not None else None
 
     def _give(self, work: Work) -> None:
         # In the lock, so that who has asked this thread to stop can stop the slots: none is given a job after that.
@@ -245,8 +256,7 @@ class Consumer(Service):
             if self._is_wanted() and not self.is_stopping:
                 self._free.popleft().give(work)
                 return
-        self._hand_back(work.delivery)
-        work.is_done.set()
+        work.hand_back()
 
     def _be_idle(self) -> None:
         with self._changed:
@@ -300,9 +310,3 @@ class Consumer(Service):
                     self._queue.ensure(tag)
         self.pause(_TROUBLE_PAUSE_SEC)
         self._look_at = 0.0
-
-    def _hand_back(self, delivery: Delivery) -> None:
-        try:
-            hand_back_unused(self._queue, self._claims, delivery)
-        except PyocoServerError as exc:
-            logger.warning("a job cannot be handed back: %s", exc)

@@ -25,14 +25,13 @@ HAND_BACK_SEC = 2.0
 class Lease:
     """Keeps a delivery in progress, from now on to the end of its ``with`` block or until it is handed back."""
 
-    def __init__(self, queue: Queue, claims: Claims, delivery: Delivery, sentinel: Sentinel) -> None:
+    def __init__(self, queue: Queue, claims: Claims, sentinel: Sentinel, delivery: Delivery) -> None:
         self._queue = queue
         self._claims = claims
         self._sentinel = sentinel
         self.delivery = delivery
         #: Whether the queue will not hand the job out again: then there is nobody to hand it back to.
         self.is_last = queue.is_last(delivery)
-        # Not from the claim: that may have to wait for NATS, or for the end of the run before.
         sentinel.watch_lease(delivery)
         queue.deliveries.keep_in_progress(delivery)
 

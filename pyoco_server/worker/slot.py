@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pyoco_server.bridge.messages import Delivery
 from pyoco_server.config import Config
 from pyoco_server.contract import deadletters
 from pyoco_server.contract.jobs import Job
@@ -74,22 +73,30 @@ class Slot(Service):
     """Executes the runs that it is given, one after the other.
 
     :param is_free: called when the slot can take a run: its runner has booted, and the run will find its folder.
+    :param has_settled: called when a job that it was given is off its hands.
     """
 
     def __init__(
-        self, name: str, tools: Tools, is_free: Callable[[Slot], None], on_failure: Callable[[Service], None]
+        self,
+        name: str,
+        tools: Tools,
+        *,
+        is_free: Callable[[Slot], None],
+        has_settled: Callable[[], None],
+        on_failure: Callable[[Service], None],
     ) -> None:
         super().__init__(name, on_failure)
         self._tools = tools
         self._is_free = is_free
-        self._given: queue.SimpleQueue[tuple[Work, Lease] | None] = queue.SimpleQueue()
+        self._has_settled = has_settled
+        self._given: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         #: Whether it has said that it is free, and was given nothing since.
         self._is_announced = False
         self._equipment = Equipment(tools.nursery, tools.scratch, tools.wheels, tools.max_runs_per_child, self)
 
     def give(self, work: Work) -> None:
-        """Hand a job to this slot, which has said that it is free; its lease is kept from now on."""
-        self._given.put((work, self._lease(work.delivery)))
+        """Hand a job to this slot, which has said that it is free."""
+        self._given.put(work)
 
     def wake(self) -> None:
         """Have the slot look whether it is to stop, or to import other wheels."""
@@ -102,11 +109,11 @@ class Slot(Service):
                 self._announce()
                 # Meanwhile the next job is fetched.
                 self._equipment.tidy()
-                given = self._wait_for_work()
-                if given is not None:
-                    self._take(*given)
+                work = self._wait_for_work()
+                if work is not None:
+                    self._take(work)
         finally:
-            self._hand_back_rest()
+            self._hand_back_given()
             self._equipment.leave()
 
     def _announce(self) -> None:
@@ -114,19 +121,19 @@ class Slot(Service):
             self._is_announced = True
             self._is_free(self)
 
-    def _wait_for_work(self) -> tuple[Work, Lease] | None:
+    def _wait_for_work(self) -> Work | None:
         """Wait for a job, and keep the runner's wheels up to date meanwhile; ``None`` = stop."""
         while True:
-            given = self._given.get()
-            if given is not None or self.is_stopping:
-                return given
+            work = self._given.get()
+            if work is not None or self.is_stopping:
+                return work
             self._equipment.follow_wheels()
 
-    def _take(self, work: Work, lease: Lease) -> None:
+    def _take(self, work: Work) -> None:
         """Deal with a job; whatever goes wrong, its lease ends with it and this slot goes on."""
         self._is_announced = False
         try:
-            with lease:
+            with work.lease as lease:
                 try:
                     child = self._equipment.fitting_runner(is_last_chance=lease.is_last)
                     if child is None:
@@ -138,6 +145,7 @@ class Slot(Service):
                     lease.hand_back()
         finally:
             work.is_done.set()
+            self._has_settled()
 
     def _do(self, lease: Lease, tag: str, child: RunnerLink) -> str | None:
         """Take a job from its delivery to its acknowledgement; give the id of the run when that was executed here."""
@@ -205,7 +213,7 @@ class Slot(Service):
                 log.close()
                 # First, so that who sees the end of the run finds all that it printed.
                 self._send_rest(log, execution)
-                if self._equipment.is_ready_again(execution.is_child_reusable):
+                if not self.is_stopping and self._equipment.is_ready_again(execution.is_child_reusable):
                     # Now, so that the next job is fetched while the end of this one is written.
                     self._announce()
                 ended = self._finish(execution, lease, outcome)
@@ -235,6 +243,8 @@ class Slot(Service):
             except (BusError, BusUnavailable) as exc:
                 context = {**execution.context, "err_id": LogId.END_NOT_WRITTEN}
                 logger.warning("the end of a run cannot be written yet: %s", exc, extra=context)
+            # Others may be able to begin what this slot was given meanwhile.
+            self._hand_back_given()
             if self._tools.must_stop.wait(_FINISH_PAUSE_SEC):
                 raise HandedBack
 
@@ -266,14 +276,10 @@ class Slot(Service):
             return self._tools.finish.finish(execution.stored, lease.delivery, outcome)
         return None
 
-    def _hand_back_rest(self) -> None:
-        """Hand back what was given after the stop."""
+    def _hand_back_given(self) -> None:
+        """Hand back what was given and is not begun; nothing more is given before the next announcement."""
         while not self._given.empty():
-            given = self._given.get()
-            if given is not None:
-                work, lease = given
-                lease.hand_back_unused()
-                work.is_done.set()
-
-    def _lease(self, delivery: Delivery) -> Lease:
-        return Lease(self._tools.work_queue, self._tools.claims, delivery, self._tools.sentinel)
+            work = self._given.get()
+            if work is not None:
+                self._is_announced = False
+                work.hand_back()

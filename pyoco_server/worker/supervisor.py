@@ -6,6 +6,7 @@ Source: design, sections 1, 5 and 6.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import uuid
@@ -32,6 +33,7 @@ from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.worker.child import Child
 from pyoco_server.worker.consumer import Consumer
 from pyoco_server.worker.health import Condition
+from pyoco_server.worker.lease import Lease
 from pyoco_server.worker.nursery import Nursery
 from pyoco_server.worker.output_sender import OutputSender
 from pyoco_server.worker.registry import Registry
@@ -178,7 +180,7 @@ class Worker:
         self._consumer = Consumer(
             bus,
             work_queue,
-            claims,
+            functools.partial(Lease, work_queue, claims, self._sentinel),
             options.tags,
             options.poll_timeout_sec,
             on_failure=self._on_failure,
@@ -202,7 +204,13 @@ class Worker:
             options.max_runs_per_child,
         )
         self._slots = [
-            Slot(f"pyoco-slot-{number}", tools, self._consumer.slot_is_free, self._on_failure)
+            Slot(
+                f"pyoco-slot-{number}",
+                tools,
+                is_free=self._consumer.slot_is_free,
+                has_settled=self._consumer.job_has_settled,
+                on_failure=self._on_failure,
+            )
             for number in range(1, options.concurrency + 1)
         ]
         # Before the first claim, so that a former life of this worker id counts as superseded.

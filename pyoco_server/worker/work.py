@@ -6,23 +6,28 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pyoco_server.bridge.messages import Delivery
 from pyoco_server.errors import PyocoServerError
 from pyoco_server.service import Deadline
+from pyoco_server.worker.lease import Lease
 
 
 @dataclass
 class Work:
-    """A delivered job on its way to a slot.
+    """A delivered job on its way to a slot, with its lease.
 
     :ivar is_done: set when the slot has no more to do with it.
     :ivar run_id: of the run that the slot has executed; ``None`` when the job went another way.
     """
 
-    delivery: Delivery
+    lease: Lease
     tag: str
     is_done: threading.Event = field(default_factory=threading.Event)
     run_id: str | None = None
+
+    def hand_back(self) -> None:
+        """Have the job delivered again: nothing of it was begun here."""
+        self.lease.hand_back_unused()
+        self.is_done.set()
 
 
 class OneRun:
