@@ -44,13 +44,13 @@ test: ## the fast tests
 test-all: ## all tests, those that take long too
 	@bin/test
 
-# What uses most of that which NATS can be asked.
-PERMITTED = $(patsubst %,tests/process/test_%.py,sign_in permissions admin_commands artifacts backup cancel \
-	client_dlq dead_letters delivery_limit doctor retries run_logs wheel_sync worker_killed worker_registry) \
+# What uses most of that which NATS can be asked; the tests of permissions and of doctor have users of their own anyway.
+PERMITTED = $(patsubst %,tests/process/test_%.py,sign_in admin_commands artifacts backup cancel client_dlq \
+	dead_letters delivery_limit retries run_logs wheel_sync worker_killed worker_registry) \
 	$(patsubst %,tests/integration/test_%.py,api_keys artifact_routes housekeeping polled_ends retention wheels)
 
-test-permissions: ## a part of the tests with NATS permitting each command no more than its role needs
-	@PYOCO_TEST_PERMISSIONS=1 bin/test -m 'not long' $(PERMITTED)
+test-permissions: ## a part of the tests, long ones too, with NATS permitting each command no more than its role needs
+	@PYOCO_TEST_PERMISSIONS=1 bin/test $(PERMITTED)
 
 chaos: ## ten minutes of kills at random (MINUTES=, SEED=, CLUSTER=1), and what they must not have brought about
 	@$(IN_VENV) python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster)

@@ -1,8 +1,9 @@
 """Permissions for the tests: users for each role, and one who may do everything for what the tests do themselves.
 
 With ``PYOCO_TEST_PERMISSIONS=1`` a test has each of our commands sign in as the user of its role, and fails when the
-server has refused one of them anything; ``make test-permissions`` runs those that use most of what NATS can be asked.
-Some cannot run so: where no gateway has made the streams a worker waits for one, and nodes may know users of their own.
+server has refused one of them anything; ``make test-permissions`` runs the files that use most of what NATS can be
+asked. The tests of permissions and of doctor are not among them, for they sign in as roles in either mode. Some cannot
+run so: where no gateway has made the streams a worker waits for one, and nodes may know users of their own.
 """
 
 from __future__ import annotations
