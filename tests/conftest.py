@@ -27,13 +27,45 @@ tasks:
   to_text:
     callable: pyoco_server._workflow_test_tasks:to_text
 """
+#: Files that take a minute, or have a test of more than twenty seconds; those that take longest first.
+LONGEST = (
+    "integration/test_fuzz.py",
+    "process/test_service_manager.py",
+    "docs/test_rehearsal_cluster.py",
+    "process/test_nats_lost.py",
+    "process/test_cluster.py",
+    "chaos/test_storm.py",
+    "process/test_bench.py",
+    "process/test_install.py",
+    "process/test_nats_frozen.py",
+    "process/test_mixed_fleet.py",
+    "integration/pages/test_in_browser.py",
+    "docs/test_rehearsal_upgrade.py",
+    "process/test_cluster_rounds.py",
+    "process/test_doctor_cluster.py",
+    "process/test_nats_nodes.py",
+    "process/test_permissions.py",
+    "integration/pages/test_large.py",
+    "integration/pages/test_walk.py",
+    "process/test_artifact_trouble.py",
+    "process/test_rolling_restart.py",
+    "docs/test_rehearsal_failure.py",
+    "process/test_run_logs.py",
+    "docs/test_tutorial.py",
+)
+_TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take minutes, then those of many tests, so that no file is left alone at the end."""
+    """Begin with the longest files, then those of long tests and of many, so that none is left alone at the end."""
+    place = {_TESTS / name: number for number, name in enumerate(LONGEST)}
     long = {item.path for item in items if item.get_closest_marker("long")}
     counts = Counter(item.path for item in items)
-    items.sort(key=lambda item: (item.path not in long, -counts[item.path], item.path))
+
+    def key(item: pytest.Item) -> tuple[int, bool, int, Path]:
+        return place.get(item.path, len(place)), item.path not in long, -counts[item.path], item.path
+
+    items.sort(key=key)
 
 
 @pytest.fixture
