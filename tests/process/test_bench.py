@@ -33,13 +33,8 @@ def bench(*arguments: str) -> str:
     return done.stdout
 
 
-#: What is quickly measured; the others are left to those who run the tests that take long.
-QUICK = ("submit", "memory")
-NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in MEASUREMENTS]
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MEASUREMENTS)
 def test_each_measurement_prints_a_table_and_writes_all_of_it(tmp_path: Path, name: str) -> None:
     written = tmp_path / "bench.json"
     printed = bench("--quick", "--no-peer", "--only", name, "--json", str(written))

@@ -113,11 +113,8 @@ def browser(stored: LocalGateway, request: pytest.FixtureRequest) -> Iterator[Br
     opened.driver.quit()
 
 
-_BETWEEN = [pytest.param(width, marks=pytest.mark.long) for width in (800, 2560)]
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("width", [360, 1280, *_BETWEEN])
+@pytest.mark.parametrize("width", [360, 800, 1280, 2560])
 def test_no_page_scrolls_sideways_nor_breaks_its_policy(browser: Browser, width: int) -> None:
     for path in PATHS:
         for is_dark in (False, True):
