@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -18,10 +17,10 @@ from pyoco_server.ports import answers
 from tests.support.commands import Daemon, Daemons, is_serving, run
 from tests.support.nats import NatsServer, free_port
 from tests.support.peer import Peer
+from tests.support.processes import busy_sec
 from tests.support.waiting import PATIENCE_SEC, eventually
 
 _ROOT = Path(__file__).parents[1]
-_TICK_SEC = 1 / os.sysconf("SC_CLK_TCK")
 
 
 class Station:
@@ -84,7 +83,7 @@ class Station:
     def gateway_cpu_sec(self) -> float:
         """Give the processor time that the gateway has used."""
         assert self.gateway is not None
-        return cpu_sec(self.gateway.process.pid)
+        return busy_sec(self.gateway.process.pid)
 
     def close(self) -> None:
         self._daemons.close()
@@ -95,12 +94,6 @@ class Station:
             return name
         assert self._peer is not None, "without the peer there is no station of its own"
         return str(self._peer.bin / name)
-
-
-def cpu_sec(pid: int) -> float:
-    """Give the processor time that a process has used, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_SEC
 
 
 @dataclass(frozen=True)

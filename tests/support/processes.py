@@ -31,7 +31,7 @@ def peak_bytes(pid: int) -> int:
 
 
 def busy_sec(pid: int) -> float:
-    """Give for how many seconds a process has kept a processor busy."""
+    """Give for how many seconds a process has kept a processor busy, for itself and in the kernel."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
