@@ -51,5 +51,5 @@ def test_every_run_ends_once_while_copies_are_made_and_each_node_is_killed_in_tu
         assert {len(holders) for holders in clinic.holders().values()} == {3}
         check_that_each_ran_once(plant, workers, submissions)
     finally:
-        submissions.stop()
         clinic.close()
+        submissions.stop()
