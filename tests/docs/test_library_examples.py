@@ -20,19 +20,18 @@ from pyoco_server import PyocoHttpClient
 from pyoco_server.stores.artifacts import ArtifactStore
 from tests.support.artifacts import put
 from tests.support.commands import Daemons, clean_env, is_ready
+from tests.support.documents import code_blocks
 from tests.support.library_reference import DOCUMENT, MARK
 from tests.support.nats import NatsServer, free_port
 from tests.support.parts import Parts
+from tests.support.reader import steps
 from tests.support.waiting import PATIENCE_SEC, eventually
 from tests.support.wheels import write_wheel
 
-#: Of each block its language, its text, and the output that follows it.
-_BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
-TEXT = DOCUMENT.read_text().partition(MARK)[0]
-BLOCKS = _BLOCK.findall(TEXT)
-TASKS, *PROGRAMS = [body for language, body, _ in BLOCKS if language == "python"]
+STEPS = steps(code_blocks(DOCUMENT.read_text().partition(MARK)[0]))
+TASKS, *PROGRAMS = [step.commands for step in STEPS if step.language == "python"]
 #: Programs that end by themselves, with what they print.
-ENDING = [(body, printed) for language, body, printed in BLOCKS if language == "python" and printed]
+ENDING = [(step.commands, step.shown) for step in STEPS if step.language == "python" and step.shown]
 #: pyoco has no types, so strict mypy refuses every program that decorates a task.
 TYPED = [body for body in PROGRAMS if "from pyoco import" not in body]
 
@@ -101,7 +100,8 @@ def test_the_program_that_serves_executes_runs_until_it_is_told_to_stop(stage: S
 
 
 def test_the_application_is_served_as_it_is_written_there(stage: Stage) -> None:
-    ((command, port),) = [(body.strip(), free_port()) for language, body, _ in BLOCKS if language == "sh"]
+    (command,) = [step.commands.strip() for step in STEPS if step.language == "sh"]
+    port = free_port()
     stage.start("/bin/sh", "-c", f"exec env {command.replace('8000', str(port))}")
     eventually(lambda: is_ready(f"http://127.0.0.1:{port}"), what="the gateway", timeout_sec=PATIENCE_SEC)
 
