@@ -146,10 +146,6 @@ class Machine:
         assert done.returncode == status, f"{text}\nended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def log_of(self, unit: str) -> str:
-        """Give what a unit has printed."""
-        return (self.root / "var/log/journal" / unit).read_text(errors="replace")
-
     def lose(self) -> None:
         """Have the machine break: all that runs there is killed at once, and its disk is gone."""
         self.end()
