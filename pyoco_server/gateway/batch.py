@@ -79,7 +79,7 @@ def _submit(requests: Sequence[RunRequest]) -> list[Submitted | PyocoServerError
     if unserved:
         logger.warning("%d of %d runs of a batch were not accepted: %s", len(unserved), len(outcomes), unserved[0])
     if revisions:
-        gateway().model.note_written(max(revisions))
+        gateway().model.note_seen(max(revisions))
     is_safe_to_repeat = not any(isinstance(error, SubmissionUncertain) for error in unserved)
     if unserved and len(unserved) == len(outcomes) and is_safe_to_repeat:
         raise unserved[0]

@@ -36,5 +36,5 @@ def request_cancel(run_id: str) -> Snapshot:
     stored = parts.runs.get(run_id)
     marked = parts.cancellation.request(stored, requested_by=caller().signature, now=time.time())
     if marked is not stored:
-        parts.model.note_written(marked.revision)
+        parts.model.note_seen(marked.revision)
     return marked.snapshot

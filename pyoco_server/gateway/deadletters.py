@@ -68,7 +68,7 @@ def remove_letters(query: LetterRangeQuery) -> LettersRemoved:
 def replay_letter(seq: int) -> tuple[ReplayAccepted, dict[str, str]]:
     """Submit the run of a dead letter again."""
     submitted = gateway().dead_letters.replay(caller(), seq)
-    gateway().model.note_written(submitted.revision)
+    gateway().model.note_seen(submitted.revision)
     document: ReplayAccepted = {"seq": seq, "run_id": submitted.run_id, "status": "PENDING"}
     return document, {"Idempotent-Replayed": "true"} if submitted.is_repeated else {}
 
@@ -79,7 +79,7 @@ def replay_letters(query: LetterRangeQuery) -> LettersReplayed:
     """Submit the runs of all dead letters that match again, or of as many of them as one request may."""
     results, left = gateway().dead_letters.replay_some(caller(), query.wanted, query.cursor)
     submitted = [(item.seq, item.outcome) for item in results if isinstance(item.outcome, Submitted)]
-    gateway().model.note_written(max([outcome.revision for _, outcome in submitted], default=0))
+    gateway().model.note_seen(max([outcome.revision for _, outcome in submitted], default=0))
     return {
         "replayed": [_replayed(seq, outcome) for seq, outcome in submitted],
         "refused": [_refused(item) for item in results if not isinstance(item.outcome, Submitted)],

@@ -30,7 +30,7 @@ def poll(body: PollInput) -> HandedOut:
         claimed = None
     if claimed is None:
         return {"run_id": None, "flow_name": None, "params": None}
-    gateway().model.note_written(claimed.revision)
+    gateway().model.note_seen(claimed.revision)
     snapshot = claimed.snapshot
     return {"run_id": snapshot.run_id, "flow_name": snapshot.flow_name, "params": snapshot.params}
 

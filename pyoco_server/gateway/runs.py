@@ -134,7 +134,7 @@ def submit(parts: Gateway, wanted: RunRequest, key: str | None) -> Submitted:
     :param key: the idempotency key, where there is one.
     """
     submitted = parts.submission.submit(wanted) if key is None else parts.submission.submit_once(wanted, key)
-    parts.model.note_written(submitted.revision)
+    parts.model.note_seen(submitted.revision)
     return submitted
 
 

@@ -143,12 +143,12 @@ class GatewayServer:
             self._listener.close()
 
     def _start_parts(self) -> None:
+        model = ReadModel(self._bus, self._config, self._on_failure)
         runs, queue, workflows = (
-            RunStore(self._bus, self._config),
+            RunStore(self._bus, self._config, note_read=model.note_seen),
             Queue(self._bus, self._config),
             WorkflowStore(self._bus),
         )
-        model = ReadModel(self._bus, self._config, self._on_failure)
         letters, logs = DeadLetterStore(self._bus, self._config), LogStore(self._bus)
         instruments = Instruments(model, runs, letters, self._config)
         sweep = Sweep(model, runs, queue, workflows, letters)
@@ -180,7 +180,7 @@ class GatewayServer:
         storage = StorageLook(self._bus, self._config)
         polled = PolledRuns(model)
         finish = Finish(queue.deliveries, runs, letters, worker_id=None)
-        heartbeats = Heartbeats(queue, runs, logs, finish, self._config, written=model.note_written)
+        heartbeats = Heartbeats(queue, runs, logs, finish, self._config, written=model.note_seen)
         self._gateway = Gateway(
             self._config,
             self._bus,

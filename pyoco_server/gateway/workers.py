@@ -57,7 +57,7 @@ def request_drain(worker_id: str) -> WorkerRecord:
     parts = gateway()
     timeout_sec = parts.config.worker_disconnect_timeout_sec
     record, revision = parts.workers.request_drain(worker_id, now=time.time(), timeout_sec=timeout_sec)
-    parts.model.note_written(revision, "workers")
+    parts.model.note_seen(revision, "workers")
     return record
 
 
@@ -69,5 +69,5 @@ def set_hidden(worker_id: str, is_hidden: bool) -> WorkerRecord:
     """
     parts = gateway()
     record, revision = parts.workers.set_hidden(worker_id, is_hidden, now=time.time())
-    parts.model.note_written(revision, "workers")
+    parts.model.note_seen(revision, "workers")
     return record

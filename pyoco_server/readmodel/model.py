@@ -32,8 +32,8 @@ from pyoco_server.states import RunStatus
 
 logger = logging.getLogger(__name__)
 
-#: How long a list waits for what this gateway has just written.
-_OWN_WRITES_SEC = 2.0
+#: How long a list waits for what this gateway has just written or read.
+_SEEN_SEC = 2.0
 #: Changes gather for so long while nobody waits for one: applied together they cost half as much.
 _GATHERING_SEC = 0.02
 #: How long a snapshot that was removed at once may still be on its way here.
@@ -69,7 +69,7 @@ class ReadModel:
         self._waiting_count = 0
         #: By table: the last sequence that is in it, and the last that this gateway has written.
         self._applied_seqs = {"runs": 0, "workers": 0}
-        self._written_seqs = {"runs": 0, "workers": 0}
+        self._seen_seqs = {"runs": 0, "workers": 0}
         self._life = 0
         self._ended_listeners: list[Callable[[dict[str, Any]], None]] = []
         self._watches: dict[str, WatchedRun] = {}
@@ -132,20 +132,20 @@ class ReadModel:
         if not self.is_complete:
             raise ReadModelLoading("The list of runs is not complete: it is being loaded, or NATS is away. Ask again.")
 
-    def note_written(self, seq: int, table: str = "runs") -> None:
-        """Take note of a write of this gateway's own: no list is answered without it from now on.
+    def note_seen(self, seq: int, table: str = "runs") -> None:
+        """Take note of what this gateway has written or read in NATS: no list is answered without it from now on.
 
-        The reader waits and not the writer, who would have to be woken once more for each of hundreds of writes.
+        Who asks for a list waits, and not the writer, who would have to be woken once more for each of many writes.
 
-        :param seq: the sequence that the write was given.
+        :param seq: the sequence of the message.
         :param table: ``runs`` or ``workers``.
         """
         with self._applied:
-            self._written_seqs[table] = max(self._written_seqs[table], seq)
+            self._seen_seqs[table] = max(self._seen_seqs[table], seq)
 
     def catch_up(self, table: str = "runs") -> None:
-        """Wait until what this gateway has written so far is in the model, for a while."""
-        self.wait_for(self._written_seqs[table], _OWN_WRITES_SEC, table)
+        """Wait until what this gateway has written or read so far is in the model, for a while."""
+        self.wait_for(self._seen_seqs[table], _SEEN_SEC, table)
 
     def wait_for(self, seq: int, timeout_sec: float, table: str = "runs") -> bool:
         """Wait until a sequence is in the model.
@@ -348,7 +348,7 @@ class ReadModel:
     def begin_anew(self, table: str) -> None:
         """Take note that a table was emptied because its stream is another one."""
         with self._applied:
-            self._applied_seqs[table] = self._written_seqs[table] = 0
+            self._applied_seqs[table] = self._seen_seqs[table] = 0
             if table != "runs":
                 return
             self._life += 1

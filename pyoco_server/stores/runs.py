@@ -36,12 +36,16 @@ class StoredRun:
 
 
 class RunStore:
-    """Reads snapshots and changes them by compare-and-set; nothing here overwrites blindly."""
+    """Reads snapshots and changes them by compare-and-set; nothing here overwrites blindly.
 
-    def __init__(self, bus: Bus, config: Config) -> None:
+    :param note_read: told of each revision that is read.
+    """
+
+    def __init__(self, bus: Bus, config: Config, note_read: Callable[[int], None] = lambda revision: None) -> None:
         self._bus = bus
         self._bucket = config.runs_kv_bucket
         self._max_bytes = config.max_run_snapshot_bytes
+        self._note_read = note_read
 
     def get(self, run_id: str, *, budget_sec: float | None = None) -> StoredRun:
         """Read a run from the leader.
@@ -55,10 +59,12 @@ class RunStore:
         subject = names.key_subject(self._bucket, run_id)
         try:
             stored = self._bus.last(names.bucket_stream(self._bucket), subject, budget_sec=budget_sec)
-            return StoredRun(Snapshot.from_bytes(stored.payload), stored.seq, stored.stored_at)
+            found = StoredRun(Snapshot.from_bytes(stored.payload), stored.seq, stored.stored_at)
         except (KeyMissing, ValueError) as exc:
             # A tombstone has an empty payload: such a run is gone, too.
             raise RunNotFound(run_id) from exc
+        self._note_read(found.revision)
+        return found
 
     def get_all(self, run_ids: Sequence[str]) -> list[StoredRun]:
         """Read several runs from the leader, in this order; those that are gone are left out.

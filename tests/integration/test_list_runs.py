@@ -196,3 +196,12 @@ def test_a_value_that_is_wrong_is_refused_by_its_place(listed: LocalGateway, que
     answer = listed.get(f"/runs?{query}")
     assert sorted(fault_places(answer, "ERR-PYOCO-0017")) == sorted(places)
     assert len(answer.content) < 2000
+
+
+def test_a_list_shows_what_was_told_of_a_run_just_before(shared: LocalGateway, shared_parts: Parts) -> None:
+    """A program that had watched a run to its failure asked for the failed runs, and there was none."""
+    for number in range(10):
+        run_id = f"told-{number}"
+        shared_parts.put(run_id, stored_run(run_id, flow_name="told", status="FAILED"))
+        assert shared.get(f"/runs/{run_id}").json()["status"] == "FAILED"
+        assert run_id in {run["run_id"] for run in shared.get("/runs?status=FAILED&flow=told").json()}

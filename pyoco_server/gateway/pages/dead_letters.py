@@ -107,7 +107,7 @@ def replay() -> Response:
                 new.append(item.outcome)
             else:
                 refused.append((_here_to(item.seq), item.outcome.detail))
-    gateway().model.note_written(max([submitted.revision for submitted in new], default=0))
+    gateway().model.note_seen(max([submitted.revision for submitted in new], default=0))
     title = page_words()("again.done", count=len(new))
     return outcome_page(
         title, [submitted.run_id for submitted in new], refused, list_address(_PATH), _rest("replay", rest)

@@ -70,7 +70,7 @@ def submit() -> AnyResponse:
     if request.form.get("check"):
         return _form(sent, checked=asked.workflow)
     submitted = gateway().submission.submit(asked)
-    gateway().model.note_written(submitted.revision)
+    gateway().model.note_seen(submitted.revision)
     return redirect(run_address(submitted.run_id), 303)
 
 
