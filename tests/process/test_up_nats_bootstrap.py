@@ -132,6 +132,7 @@ def test_one_that_takes_longer_than_ten_seconds_is_given_up(family: Family, tmp_
     began = time.monotonic()
     flags = ("--nats-client-port", str(port), "--nats-http-port", str(free_port()))
     words = refusal(*flags, cwd=tmp_path, PATH=path, PYOCO_TEST_FAMILY=family.mark)
-    assert 10 <= time.monotonic() - began < 14
+    # Before it would end by itself.
+    assert 10 <= time.monotonic() - began < 60
     assert f"did not bring up NATS at nats://127.0.0.1:{port} within 10 s" in words
     assert family.members() == []
