@@ -41,7 +41,7 @@ def test_run_that_does_not_end_is_answered_as_it_is_when_the_time_is_over(local:
     run_id = local.submit()
     began_at = time.monotonic()
     answer = local.get(f"/runs/{run_id}?wait=0.7&include=records")
-    assert time.monotonic() - began_at >= 0.7
+    assert 0.7 <= time.monotonic() - began_at < 3
     assert (answer.json()["status"], answer.json()["task_records"]) == ("PENDING", {})
 
 
@@ -51,8 +51,7 @@ def test_run_that_has_ended_and_no_time_to_wait_are_answered_at_once(local: Loca
     began_at = time.monotonic()
     assert local.get(f"/runs/{ended}?wait=60").json()["status"] == "COMPLETED"
     assert local.get(f"/runs/{waiting}?wait=0").json()["status"] == "PENDING"
-    # The other one would have waited for a minute.
-    assert time.monotonic() - began_at < 30
+    assert time.monotonic() - began_at < 2
     assert problem(local.get("/runs/nope?wait=60"), 404)
 
 

@@ -97,7 +97,7 @@ def test_a_stream_ends_when_its_time_has_passed(shared: LocalGateway) -> None:
     began_at = time.monotonic()
     with watch(shared, shared.submit(), "timeout_sec=1") as stream:
         assert [piece.name for piece in stream.pieces()] == ["snapshot"]
-        assert 0.9 < time.monotonic() - began_at < 30
+        assert 0.9 < time.monotonic() - began_at < 2.5
 
 
 @pytest.mark.parametrize("value", ["0", "601", "-1", "1.5", "x", "", "1_0"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-
 import pytest
 
 from tests.support.crew import Crew
@@ -56,7 +54,7 @@ def test_every_one_of_five_tags_is_served(town_crew: Crew) -> None:
     # And again when it is idle, in another order, without a tag waiting for the turn of the others.
     late = [fleet.ended(crew.submit(flow("quick"), tag=tag)) for tag in reversed(tags)]
     assert {run["attempt"] for run in late} == {1}
-    assert statistics.median(run["start_time"] - run["submitted_at"] for run in late) < 0.5
+    assert sum(run["start_time"] - run["submitted_at"] for run in late) < 0.5
     assert fleet.worker(worker.worker_id)["tags"] == tags
     assert no_other_tag_is_served(crew, fleet)
 
