@@ -25,7 +25,6 @@ from pyoco_server.operations.finish import Finish, Outcome
 from pyoco_server.service import Service
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.artifacts import ArtifactStore
-from pyoco_server.stores.queue import Queue
 from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
 from pyoco_server.worker.equipment import Equipment
 from pyoco_server.worker.execution import PATIENCE_SEC, Execution, HandedBack, LostRun
@@ -36,7 +35,6 @@ from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.run_log import RunLog
 from pyoco_server.worker.runner_link import RunnerLink
 from pyoco_server.worker.scratch import Scratch
-from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.wheelsync import WheelSync
 from pyoco_server.worker.work import Work
 
@@ -52,7 +50,6 @@ class Tools:
     :param must_stop: set when the time to let runs go on is over.
     """
 
-    work_queue: Queue
     config: Config
     runs: RunStore
     artifacts: ArtifactStore
@@ -60,7 +57,6 @@ class Tools:
     claims: Claims
     finish: Finish
     nursery: Nursery
-    sentinel: Sentinel
     registry: Registry
     output: OutputSender
     must_stop: threading.Event

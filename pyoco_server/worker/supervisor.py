@@ -187,7 +187,6 @@ class Worker:
             serves=not options.once,
         )
         tools = Tools(
-            work_queue,
             config,
             runs,
             ArtifactStore(bus),
@@ -195,7 +194,6 @@ class Worker:
             claims,
             Finish(work_queue.deliveries, runs, DeadLetterStore(bus, config), worker_id=options.worker_id),
             self._nursery,
-            self._sentinel,
             self._registry,
             self._output,
             self._must_stop,
