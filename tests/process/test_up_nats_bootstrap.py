@@ -127,12 +127,11 @@ def test_one_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_one_that_takes_longer_than_ten_seconds_is_given_up(family: Family, tmp_path: Path) -> None:
-    path = fake(tmp_path, "sleep 100 & sleep 100")
+    path = fake(tmp_path, f"touch '{tmp_path}/begun'; sleep 100 & sleep 100")
     port = free_port()
-    began = time.monotonic()
     flags = ("--nats-client-port", str(port), "--nats-http-port", str(free_port()))
     words = refusal(*flags, cwd=tmp_path, PATH=path, PYOCO_TEST_FAMILY=family.mark)
-    # Before it would end by itself.
-    assert 10 <= time.monotonic() - began < 60
+    # From its own start: that of the command takes seconds on a busy machine.
+    assert 10 < time.time() - (tmp_path / "begun").stat().st_mtime < 14
     assert f"did not bring up NATS at nats://127.0.0.1:{port} within 10 s" in words
     assert family.members() == []
