@@ -18,6 +18,8 @@ from pyoco_server.service import Deadline
 #: How long the copy of one stream, or an election, may take.
 _MOVE_SEC = 1800.0
 _ELECTION_SEC = 60.0
+#: How long streams may take to choose other leaders; those that have no copy left never do.
+_LEADERS_SEC = 15.0
 _LOOK_SEC = 0.2
 
 
@@ -95,7 +97,12 @@ def remove_lost(bus: Bus, system: Bus, server: str, *, gives_up: bool) -> list[s
     if server not in found.away:
         away = f"Away are {', '.join(sorted(found.away))}" if found.away else "None is away"
         raise InvalidCommand(f"The cluster has no server {server}. {away}.")
+    deadline = Deadline(_LEADERS_SEC)
     streams, silent = list_streams(bus)
+    while silent and not deadline.has_passed:
+        # Those that it led may just be choosing another leader.
+        time.sleep(_LOOK_SEC)
+        streams, silent = list_streams(bus)
     if silent and not gives_up:
         raise InvalidCommand(
             f"No server that is left has a copy of {', '.join(silent)}. Start {server} again, or give --stop-anyway "
