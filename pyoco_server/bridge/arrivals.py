@@ -34,12 +34,15 @@ class _HandedOn(asyncio.Queue[nats.aio.msg.Msg]):
         self._take(item)
 
 
-async def subscribe(client: nats.NATS, subject: str, take: Callable[[nats.aio.msg.Msg], None]) -> Any:
+async def subscribe(
+    client: nats.NATS, subject: str, take: Callable[[nats.aio.msg.Msg], None], *, group: str = ""
+) -> Any:
     """Have ``take`` called with each message; it must neither block nor raise.
 
-    :return: the subscription, to be ended by its ``unsubscribe()``.
+    :param group: of the members of a queue group, each message comes to one.
+    :return: the subscription, to be ended by its ``unsubscribe()`` or ``drain()``.
     """
-    subscription = await client.subscribe(subject, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    subscription = await client.subscribe(subject, group, pending_msgs_limit=-1, pending_bytes_limit=-1)
     # The server has not been told of it yet, so nothing has come.
     subscription._pending_queue = _HandedOn(take)
     return subscription

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pyoco_server.bridge.answers import rfc3339, stored_message, unix_seconds
 from pyoco_server.bridge.connection import ANY_INBOX, NOBODY, TRY_TIMEOUT_SEC, Connection
-from pyoco_server.bridge.messages import Stored, Write
+from pyoco_server.bridge.messages import Outcome, Stored, Write
 from pyoco_server.bridge.translate import api_answer, is_retryable
 from pyoco_server.config import Config
 from pyoco_server.contract import names
@@ -100,6 +100,15 @@ class Bus(Connection):
         work = self._patiently(lambda: self._api(endpoint, body, try_sec), budget_sec)
         return self._loop.call(work, timeout_sec=self._net(budget_sec) + try_sec)
 
+    def api_all(self, *requests: tuple[str, dict[str, Any]]) -> list[dict[str, Any] | BusError]:
+        """Ask the JetStream API several things at the same time, in one hop to the loop thread.
+
+        :param requests: endpoints and bodies, see :meth:`api`.
+        :return: in their order, the answers, or what the server said instead.
+        :raises BusUnavailable: one of them was not answered within the budget.
+        """
+        return self._loop.call(self._api_all(requests), timeout_sec=self._net(None) + TRY_TIMEOUT_SEC)
+
     def write(self, *writes: Write, budget_sec: float | None = None) -> list[int]:
         """Store messages one after the other, in one hop to the loop thread; the first refusal ends it.
 
@@ -113,6 +122,13 @@ class Bus(Connection):
         """
         net = self._net(budget_sec) * len(writes)
         return self._loop.call(self._write_all(writes, budget_sec), timeout_sec=net)
+
+    def begin_write(self, writes: Sequence[Write], done: Callable[[Outcome[list[int]]], None]) -> None:
+        """Store messages as :meth:`write` does, without waiting for it.
+
+        :param done: called with what :meth:`write` gives or raises, see :meth:`LoopThread.begin`.
+        """
+        self._loop.begin(self._write_all(writes, None), done)
 
     def write_each(
         self, groups: Sequence[Sequence[Write]], *, budget_sec: float | None = None
@@ -136,6 +152,17 @@ class Bus(Connection):
         """
         body = {"last_by_subj": subject}
         return stored_message(self.api(f"STREAM.MSG.GET.{stream}", body, budget_sec=budget_sec))
+
+    def begin_last(self, stream: str, subject: str, done: Callable[[Outcome[Stored]], None]) -> None:
+        """Read the last message of a subject as :meth:`last` does, without waiting for it.
+
+        :param done: called with what :meth:`last` gives or raises, see :meth:`LoopThread.begin`.
+        """
+
+        async def read() -> Stored:
+            return await self._until(self._deadline(None), lambda: self._last(stream, subject))
+
+        self._loop.begin(read(), done)
 
     def last_of_each(self, stream: str, subjects: Sequence[str]) -> list[Stored | None]:
         """Read the last message of several subjects from the stream's leader, in one hop to the loop thread.
@@ -202,12 +229,21 @@ class Bus(Connection):
         answer = await self.request(f"$JS.API.{endpoint}", payload, timeout_sec=try_sec)
         return api_answer(answer.data, endpoint)
 
+    async def _api_all(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any] | BusError]:
+        async def ask(endpoint: str, body: dict[str, Any]) -> dict[str, Any] | BusError:
+            try:
+                return await self._patiently(lambda: self._api(endpoint, body))
+            except BusError as exc:
+                return exc.without_frames()
+
+        return list(await asyncio.gather(*(ask(*request) for request in requests)))
+
     async def _write_all(self, writes: Sequence[Write], budget_sec: float | None) -> list[int]:
         done: list[int] = []
         deadline = self._deadline(budget_sec)
         for write in writes:
             try:
-                done.append(await self._write(write, deadline))
+                done.append(await self._write(write.after(done[-1]) if done else write, deadline))
             except (BusError, BusUnavailable) as exc:
                 exc.completed = tuple(done)
                 raise
@@ -272,7 +308,7 @@ class Bus(Connection):
 
         async def read(subject: str) -> Stored | None:
             try:
-                return stored_message(await self._api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}))
+                return await self._last(stream, subject)
             except KeyMissing:
                 return None
 
@@ -284,4 +320,7 @@ class Bus(Connection):
     async def _last_of(self, subject: str) -> Stored:
         kind, bucket = subject.split(".", 2)[:2]
         stream = names.object_stream(bucket) if kind == names.OBJECT_ROOT else names.bucket_stream(bucket)
+        return await self._last(stream, subject)
+
+    async def _last(self, stream: str, subject: str) -> Stored:
         return stored_message(await self._api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}))

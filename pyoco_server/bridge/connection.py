@@ -40,6 +40,11 @@ TRY_TIMEOUT_SEC = 2.0
 #: job is over, so that a run whose worker was connected to it goes on and does not begin again elsewhere.
 _PING_SEC = 3
 _MISSED_PINGS = 2
+#: What is read at once. For more than half of this the C library asks the kernel for memory, which costs five times
+#: as much as to read a message.
+_READ_BYTES = 64 * 1024
+#: Of a message in a stream.
+_LARGEST_SEQ = 2**64 - 1
 
 
 class Connection:
@@ -132,7 +137,7 @@ class Connection:
 
     def accepts(self, write: Write) -> bool:
         """Say whether the message is small enough for the server."""
-        return len(write.payload) + _header_bytes(write.headers) <= self._client.max_payload
+        return len(write.payload) + _header_bytes(write.after(_LARGEST_SEQ).headers) <= self._client.max_payload
 
     @property
     def max_payload_bytes(self) -> int:
@@ -230,7 +235,7 @@ class Connection:
         await self._requests.start()
         self._has_connected = True
         self._steady_since = time.monotonic()
-        self._limit_unsent()
+        self._set_up_socket()
 
     async def _drop_transport(self) -> None:
         """Close the socket of an attempt that has failed: nats-py leaves it to the garbage collector."""
@@ -240,13 +245,18 @@ class Connection:
             self._client._transport.close()
             await asyncio.sleep(0)
 
-    def _limit_unsent(self) -> None:
-        """Have the kernel end a connection whose other end takes nothing any more.
+    def _set_up_socket(self) -> None:
+        """Have the kernel end a connection whose other end takes nothing any more, and read it in pieces.
 
-        nats-py would wait for ever to send its ping behind what could not be sent, and to close the connection.
+        nats-py would wait for ever to send its ping behind what could not be sent, and to close the connection. And
+        asyncio would map and unmap memory for each message that comes.
         """
         writer = getattr(self._client._transport, "_io_writer", None)
-        if writer is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        if writer is None:
+            return
+        if hasattr(writer.transport, "max_size"):
+            writer.transport.max_size = _READ_BYTES
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
             limit_ms = (_MISSED_PINGS + 1) * _PING_SEC * 1000
             # It may have been lost again by now.
             with contextlib.suppress(OSError):
@@ -287,7 +297,7 @@ class Connection:
             logger.warning("the connection to NATS was lost; reconnecting", extra={"err_id": BusUnavailable.err_id})
 
     async def _on_reconnect(self) -> None:
-        self._limit_unsent()
+        self._set_up_socket()
         self._steady_since = time.monotonic()
         logger.info("connected to NATS again")
         for callback in self._reconnected:

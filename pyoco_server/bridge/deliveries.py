@@ -120,7 +120,7 @@ class Deliveries:
         status = headers.get("Status")
         if status is None:
             num_delivered, seq, _ = delivery_counts(answer.reply)
-            return Delivery(answer.subject, answer.data, seq, num_delivered, answer.reply)
+            return Delivery(answer.subject, answer.data, seq, num_delivered, answer.reply, headers)
         if status in ("404", "408"):
             return None
         description = headers.get("Description", "")

@@ -6,11 +6,13 @@ Source: design, sections 1 and 2.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from pyoco_server.bridge.messages import Outcome
 from pyoco_server.errors import BusTimeout, BusUnavailable
 from pyoco_server.service import Service
 
@@ -46,7 +48,7 @@ class _Call(Generic[T]):
             self._result = await self._work
         except BaseException as exc:
             self._error = exc
-        self._undone.release()
+        self._end()
         # An error holds this frame, which would hold the call, which holds the error: nobody may ever take it out.
         del self
 
@@ -54,6 +56,9 @@ class _Call(Generic[T]):
         """Tell the caller that the loop will not get round to it any more."""
         self._work.close()
         self._error = asyncio.CancelledError()
+        self._end()
+
+    def _end(self) -> None:
         self._undone.release()
 
     def result(self, timeout_sec: float) -> T:
@@ -70,6 +75,19 @@ class _Call(Generic[T]):
             finally:
                 del error
         return self._result
+
+
+class _ToldCall(_Call[T]):
+    """A call whose caller does not wait, and is told of the result."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], done: Callable[[Outcome[T]], None]) -> None:
+        super().__init__(work)
+        self._done = done
+
+    def _end(self) -> None:
+        has_failed = self._error is not None
+        super()._end()
+        self._done(Outcome(has_failed, functools.partial(self.result, 0)))
 
 
 class LoopThread(Service):
@@ -125,9 +143,7 @@ class LoopThread(Service):
         if self.is_current:
             work.close()
             raise RuntimeError("a blocking call was made from the bridge's own thread")
-        if self.is_stopping or self._loop.is_closed():
-            work.close()
-            raise BusUnavailable("The connection to NATS is closed.")
+        self._require_open(work)
         call = _Call(work)
         self._send(call)
         return call.result(timeout_sec)
@@ -138,6 +154,21 @@ class LoopThread(Service):
             work.close()
             return
         self._send(_Call(work))
+
+    def begin(self, work: Coroutine[Any, Any, T], done: Callable[[Outcome[T]], None]) -> None:
+        """Run a coroutine on the loop, and return at once.
+
+        :param done: called once, on the loop thread, with what :meth:`call` would have given or raised; it must neither
+            block nor raise. Where the loop ends at this moment it is called on the caller's thread.
+        :raises BusUnavailable: the bridge is closed; ``done`` is not called.
+        """
+        self._require_open(work)
+        self._send(_ToldCall(work, done))
+
+    def _require_open(self, work: Coroutine[Any, Any, Any]) -> None:
+        if self.is_stopping or self._loop.is_closed():
+            work.close()
+            raise BusUnavailable("The connection to NATS is closed.")
 
     def _send(self, call: _Call[Any]) -> None:
         self._calls.append(call)
@@ -163,9 +194,16 @@ class LoopThread(Service):
         # Before they are taken: who comes later wakes the loop again.
         self._is_woken = False
         while self._calls:
-            task = self._loop.create_task(self._calls.popleft().carry_out())
+            call = self._calls.popleft()
+            task = self._loop.create_task(call.carry_out())
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(functools.partial(self._end, call))
+
+    def _end(self, call: _Call[Any], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            # The loop has ended before the task began, so it could tell nobody.
+            call.give_up()
 
     def _wind_up(self) -> None:
         """End what still runs, so that whoever waits for it is told, and stop the loop a moment later."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 #: Carried by a message that expires by itself (ADR-43).
 TTL_HEADER = "Nats-TTL"
@@ -19,6 +23,8 @@ class Write:
     :param is_rollup: the message takes the place of all others of its subject.
     :param ttl_sec: the message expires after so many seconds, at least one; ``None`` = it stays.
     :param msg_id: the server stores a message of the same id once within the stream's duplicate window.
+    :param told: headers of our own.
+    :param previous_header: name of one more, which tells the sequence of the message that is written before this one.
     """
 
     subject: str
@@ -28,10 +34,18 @@ class Write:
     expected_of: str | None = None
     is_rollup: bool = False
     ttl_sec: int | None = None
+    told: Mapping[str, str] = field(default_factory=dict)
+    previous_header: str | None = None
 
-    @property
+    def after(self, previous_seq: int) -> Write:
+        """Give the write as it is made after another one, whose sequence is known now."""
+        if self.previous_header is None:
+            return self
+        return replace(self, told={**self.told, self.previous_header: str(previous_seq)}, previous_header=None)
+
+    @functools.cached_property
     def headers(self) -> dict[str, str] | None:
-        headers = {}
+        headers = dict(self.told)
         if self.expected_revision is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(self.expected_revision)
         if self.expected_of is not None:
@@ -43,6 +57,18 @@ class Write:
         if self.ttl_sec is not None:
             headers[TTL_HEADER] = f"{self.ttl_sec}s"
         return headers or None
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """How something ended for which nobody waited.
+
+    :param has_failed: whether there is no result.
+    :param result: gives it, or raises why there is none; to be called once.
+    """
+
+    has_failed: bool
+    result: Callable[[], T]
 
 
 @dataclass(frozen=True)
@@ -67,6 +93,7 @@ class Delivery:
     :param seq: the job's sequence in the work stream: the same on every redelivery.
     :param num_delivered: 1 for the first hand-out.
     :param reply: where its acknowledgement goes.
+    :param told: the headers of the job.
     """
 
     subject: str
@@ -74,6 +101,7 @@ class Delivery:
     seq: int
     num_delivered: int
     reply: str
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import warnings
+from typing import Any
 
 import pytest
 
@@ -35,3 +36,22 @@ def test_a_connection_that_was_lost_with_something_unsent_is_closed_like_any_oth
     bus.call(bus.subscribe("any", lambda message: None), timeout_sec=5)
     bus.close(Deadline(5))
     assert bus.has_ended
+
+
+def test_what_comes_is_read_in_pieces_for_which_no_memory_is_mapped_also_after_a_reconnect(nats: NatsServer) -> None:
+    """asyncio makes room for a quarter of a megabyte with each message, which the C library maps and unmaps."""
+    bus = Bus(nats.url, name="test", budget_sec=30, waits_when_down=True)
+    bus.connect(30)
+    reconnected: list[int] = []
+    bus.on_reconnect(lambda: reconnected.append(_read_bytes(bus)))
+    assert _read_bytes(bus) <= 64 * 1024
+    nats.stop()
+    nats.start()
+    eventually(lambda: reconnected, what="the connection again", timeout_sec=60)
+    assert reconnected[0] <= 64 * 1024
+    bus.close(Deadline(5))
+
+
+def _read_bytes(bus: Bus) -> int:
+    transport: Any = bus.connection._transport
+    return int(transport._io_writer.transport.max_size)

@@ -1,16 +1,22 @@
-"""The loop thread: what it leaves behind."""
+"""The loop thread: whom it tells, and what it leaves behind."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import queue
+import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from pyoco_server.bridge.loop import LoopThread
+from pyoco_server.bridge.messages import Outcome
+from pyoco_server.errors import BusTimeout, BusUnavailable
 from pyoco_server.service import Deadline
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 
 class Held:
@@ -32,12 +38,50 @@ def loop() -> Iterator[LoopThread]:
     thread.stop(Deadline(5))
 
 
+async def answer(text: str) -> str:
+    await asyncio.sleep(0)
+    return text
+
+
+def test_who_does_not_wait_is_told_on_the_loop_s_own_thread(loop: LoopThread) -> None:
+    told: queue.SimpleQueue[tuple[str, Outcome[Any]]] = queue.SimpleQueue()
+
+    def tell(outcome: Outcome[Any]) -> None:
+        told.put((threading.current_thread().name, outcome))
+
+    loop.begin(answer("yes"), tell)
+    thread, good = told.get(timeout=PATIENCE_SEC)
+    assert (thread, good.has_failed, good.result()) == (loop.name, False, "yes")
+    loop.begin(fail(Held()), tell)
+    _, bad = told.get(timeout=PATIENCE_SEC)
+    assert bad.has_failed
+    with pytest.raises(ValueError, match="Held"):
+        bad.result()
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_who_does_not_wait_is_told_when_the_loop_ends_before_the_result(loop: LoopThread, has_begun: bool) -> None:
+    told: queue.SimpleQueue[Outcome[Any]] = queue.SimpleQueue()
+    loop.begin(asyncio.sleep(3600), told.put)
+    if has_begun:
+        loop.call(answer("later"), timeout_sec=PATIENCE_SEC)
+    loop.stop(Deadline(5))
+    outcome = told.get(timeout=PATIENCE_SEC)
+    assert outcome.has_failed
+    with pytest.raises(BusTimeout):
+        outcome.result()
+    with pytest.raises(BusUnavailable):
+        loop.begin(answer("no"), told.put)
+    assert told.empty()
+
+
 def test_what_failed_is_let_go_of_without_a_look_for_cycles_whether_somebody_waited_or_not(loop: LoopThread) -> None:
     """A connection, say, with its sockets."""
-    called, spawned = Held(), Held()
-    gone = [weakref.ref(called), weakref.ref(spawned)]
+    called, spawned, begun = Held(), Held(), Held()
+    gone = [weakref.ref(called), weakref.ref(spawned), weakref.ref(begun)]
     loop.spawn(fail(spawned))
+    loop.begin(fail(begun), lambda outcome: None)
     with pytest.raises(ValueError, match="Held"):
         loop.call(fail(called), timeout_sec=5)
-    del called, spawned
-    eventually(lambda: [held() for held in gone] == [None, None], what="both let go of")
+    del called, spawned, begun
+    eventually(lambda: [held() for held in gone] == [None] * 3, what="all let go of")
