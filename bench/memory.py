@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import closing
 from pathlib import Path
 
@@ -32,8 +33,11 @@ def measure(bench: Bench) -> None:
 def pss_mib(pid: int) -> float:
     """Give the memory of a process and all below it."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    own_kib = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    children = [
-        child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
-    return own_kib / 1024 + sum(pss_mib(int(child)) for child in children)
+    total_mib = next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # Threads and processes may end while they are looked at.
+        with contextlib.suppress(OSError):
+            for child in (task / "children").read_text().split():
+                with contextlib.suppress(OSError):
+                    total_mib += pss_mib(int(child))
+    return total_mib

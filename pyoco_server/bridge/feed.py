@@ -52,6 +52,8 @@ class Feed:
         self._next_in_consumer = 1
         #: Whether everything that was in the stream when the feed was opened has been given.
         self.is_caught_up = False
+        #: Whether it has been cut, also while there is more to be given.
+        self.is_cut = False
 
     def open(self) -> None:
         """Create the consumer.
@@ -107,6 +109,7 @@ class Feed:
 
     def cut(self, reason: str) -> None:
         """Make :meth:`changes` raise: what is on its way cannot be relied on, as after a lost connection."""
+        self.is_cut = True
         self._arrived.put(reason)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 #: How often it is looked whether the connection and the read model are in order.
 _LOOK_SEC = 0.5
-#: How often the queue is cleaned, and runs that have ended are given their expiry.
+#: How often the queue is cleaned, and what is older than runs are kept.
 _CLEANING_SEC = 5.0
 #: How often it is looked for what uploads and deletes of wheels have left behind.
 _WHEELS_SEC = 600.0
@@ -81,7 +81,8 @@ class Dispatcher(Service):
             _Duty(lambda: sweep.sweep(time.time(), lambda: self.is_stopping), MIN_AGE_SEC),
             _Duty(lambda: retirement.remove_old(time.time()), MIN_AGE_SEC),
             _Duty(janitor.clean, _CLEANING_SEC),
-            _Duty(retention.apply, _CLEANING_SEC),
+            _Duty(retention.stamp, _LOOK_SEC),
+            _Duty(retention.end_old, _CLEANING_SEC),
             _Duty(wheels.clean, _WHEELS_SEC),
             _Duty(storage.look, _STORAGE_SEC),
         ]

@@ -19,11 +19,11 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import pyoco_server
+from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
 from pyoco_server.readmodel.counts import count_runs, count_waiting
 from pyoco_server.readmodel.model import ReadModel
-from pyoco_server.stores.deadletters import DeadLetterStore
-from pyoco_server.stores.runs import RunStore
+from pyoco_server.stores.standing import read_standing
 
 #: Distinct flows and tags that have series of their own.
 MAX_FLOWS = 100
@@ -41,7 +41,7 @@ _REQUEST_BUCKETS_SEC = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 class Instruments:
     """Measures requests and ended runs, and reads the rest when it is asked."""
 
-    def __init__(self, model: ReadModel, runs: RunStore, dead_letters: DeadLetterStore, config: Config) -> None:
+    def __init__(self, bus: Bus, model: ReadModel, config: Config) -> None:
         self._requests = Histogram(
             "pyoco_http_request_duration_seconds",
             "Time from a request to the beginning of its answer, by route, method and status.",
@@ -59,7 +59,7 @@ class Instruments:
         self._lock = threading.Lock()
         self._flows: set[str] = set()
         self._registry = CollectorRegistry()
-        self._registry.register(_State(model, runs, dead_letters, config))
+        self._registry.register(_State(bus, model, config))
         for histogram in (self._durations, self._requests):
             self._registry.register(_WithoutCreated(histogram))
         model.on_ended(self.run_ended)
@@ -97,10 +97,9 @@ class Instruments:
 class _State(Collector):
     """Reads what is counted elsewhere at the moment it is asked."""
 
-    def __init__(self, model: ReadModel, runs: RunStore, dead_letters: DeadLetterStore, config: Config) -> None:
+    def __init__(self, bus: Bus, model: ReadModel, config: Config) -> None:
+        self._bus = bus
         self._model = model
-        self._runs = runs
-        self._dead_letters = dead_letters
         self._config = config
 
     def collect(self) -> Iterator[Metric]:
@@ -109,12 +108,11 @@ class _State(Collector):
         timeout_sec = self._config.worker_disconnect_timeout_sec
         alive = sum(worker.is_live(now, timeout_sec) for worker in self._model.workers())
         yield GaugeMetricFamily("pyoco_workers_alive_total", "Workers that live.", value=alive)
-        letters = self._dead_letters.count()
-        yield GaugeMetricFamily("pyoco_dlq_messages_total", "Dead letters that are kept.", value=letters)
+        standing = read_standing(self._bus, self._config, self._model.applied_seq())
+        yield GaugeMetricFamily("pyoco_dlq_messages_total", "Dead letters that are kept.", value=standing.letter_count)
         yield from self._queues(now)
-        lag_sec = self._runs.lag_sec(self._model.applied_seq())
         help = "Age of the oldest change of a run that is stored and not yet in this gateway's lists."
-        yield GaugeMetricFamily("pyoco_read_model_lag_seconds", help, value=lag_sec)
+        yield GaugeMetricFamily("pyoco_read_model_lag_seconds", help, value=standing.lag_sec)
         build = GaugeMetricFamily("pyoco_build_info", "Version of this gateway.", labels=("version", "python"))
         build.add_metric((pyoco_server.__version__, platform.python_version()), 1)
         yield build

@@ -150,7 +150,7 @@ class GatewayServer:
             WorkflowStore(self._bus),
         )
         letters, logs = DeadLetterStore(self._bus, self._config), LogStore(self._bus)
-        instruments = Instruments(model, runs, letters, self._config)
+        instruments = Instruments(self._bus, model, self._config)
         sweep = Sweep(model, runs, queue, workflows, letters)
         submission = Submission(
             self._bus,

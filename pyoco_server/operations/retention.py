@@ -24,8 +24,11 @@ from pyoco_server.stores.runs import RunStore
 
 logger = logging.getLogger(__name__)
 
-#: Runs that are given their expiry in one turn.
-_AT_A_TIME = 1_000
+#: Runs that are given their expiry in one turn: two turns a second take a few hundredths of one processor. Where more
+#: runs end than that, the rest has its turn later: an expiry counts from the end of its run whenever it is given.
+_STAMPED_AT_A_TIME = 100
+#: Jobs that are looked at in one turn.
+_JOBS_AT_A_TIME = 1_000
 #: How long a run is kept that was ended because it came from long ago.
 _GHOST_SEC = 60
 _GHOST_ERROR = "expired: nobody has written this run for longer than runs are kept (PYOCO_RUN_RETENTION_SEC)."
@@ -44,44 +47,52 @@ class Retention:
         self._retention_sec = retention_sec
         self._has_complained = False
 
-    def apply(self) -> int:
-        """Give an expiry to runs that have ended, end what came back, and remove the jobs that have no run any more; to
-        be called every few seconds.
+    def stamp(self) -> int:
+        """Give an expiry to some of the runs that have ended; to be called twice a second.
 
-        :return: how many runs were given an expiry.
+        :return: to how many.
         :raises BusUnavailable: no answer; the next call goes on.
         """
-        if not self._retention_sec or not self._can_expire():
+        if not self._retention_sec:
             return 0
-        count = self._runs.stamp(self._model.unstamped_runs(_AT_A_TIME), self._retention_sec)
-        stale = self._model.stale_runs(time.time() - self._retention_sec)
-        if stale:
-            count += self._end_stale(stale)
-        self._remove_old_jobs()
+        revisions = self._model.unstamped_runs(_STAMPED_AT_A_TIME)
+        now = self._server_time() if revisions else None
+        return 0 if now is None else self._runs.stamp(revisions, self._retention_sec, now)
+
+    def end_old(self) -> int:
+        """End what came back, and remove the jobs that have no run any more; to be called every few seconds.
+
+        :return: how many runs were ended.
+        :raises BusUnavailable: no answer; the next call goes on.
+        """
+        now = self._server_time() if self._retention_sec else None
+        if now is None:
+            return 0
+        count = self._end_stale(self._model.stale_runs(time.time() - self._retention_sec), now)
+        self._remove_old_jobs(now)
         return count
 
-    def _can_expire(self) -> bool:
-        """Say whether the bucket takes expiries; complain once where it does not."""
-        can_expire = self._runs.allows_expiry()
-        if not can_expire and not self._has_complained:
+    def _server_time(self) -> float | None:
+        """Give the time by the server's clock; ``None``, and one complaint, where the bucket takes no expiries."""
+        now = self._runs.expiry_clock()
+        if now is None and not self._has_complained:
             logger.error(
                 "runs cannot expire: the stream of their bucket was made without allow_msg_ttl. It is mended by: "
                 "nats stream edit %s --allow-msg-ttl",
                 self._runs.stream,
             )
-        self._has_complained = not can_expire
-        return can_expire
+        self._has_complained = now is None
+        return now
 
-    def _end_stale(self, run_ids: list[str]) -> int:
+    def _end_stale(self, run_ids: list[str], now: float) -> int:
         count = 0
-        server_time = self._runs.server_time()
         for run_id in run_ids:
             try:
                 stored = self._runs.get(run_id)
             except RunNotFound:
                 self._model.forget(run_id)
                 continue
-            if stored.snapshot.status.is_terminal or server_time - stored.stored_at <= self._retention_sec:
+            if stored.snapshot.status.is_terminal or now - stored.stored_at <= self._retention_sec:
                 continue
             try:
                 self._write_end(stored.snapshot, stored.revision)
@@ -92,14 +103,14 @@ class Retention:
             count += 1
         return count
 
-    def _remove_old_jobs(self) -> None:
+    def _remove_old_jobs(self, now: float) -> None:
         """Take jobs out of the queue that have lain there for longer than runs are kept, and whose runs are over.
 
         Their tags have no worker, so nobody else does; what nobody can read in there has no run either.
         """
-        queued_before = self._runs.server_time() - self._retention_sec
+        queued_before = now - self._retention_sec
         old = itertools.takewhile(lambda job: job.queued_at < queued_before, self._queue.jobs())
-        for job in itertools.islice(old, _AT_A_TIME):
+        for job in itertools.islice(old, _JOBS_AT_A_TIME):
             if job.run_id is None or self._is_over(job.run_id):
                 self._queue.remove(job.seq)
                 logger.warning("removed a job that nobody has asked for while its run was kept: %s", job.run_id)

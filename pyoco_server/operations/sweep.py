@@ -126,18 +126,21 @@ class Sweep:
     def _candidates(self, now: float, queue_created: str) -> list[tuple[str, int]]:
         """Give the runs that wait and are not known to be queued, oldest first, with the attempts they have had."""
         pending = self._model.pending_runs(until=now - self._min_age_sec)
-        waiting, noted_before = {names.job_id(*run) for run in pending}, time.monotonic() - _NOTED_SEC
+        noted_before = time.monotonic() - _NOTED_SEC
         with self._lock:
             if queue_created != self._queue_created:
                 # The queue is another one than when its jobs were noted, and empty or older.
                 self._queued.clear()
                 self._queue_created = queue_created
-            self._queued = {
-                job_id: noted_at
-                for job_id, noted_at in self._queued.items()
-                if noted_at > noted_before or job_id in waiting
-            }
-            return [run for run in pending if names.job_id(*run) not in self._queued]
+            queued = dict(self._queued)
+        # The bridge's thread notes jobs, too, and must not wait for as long as this may take.
+        waiting = {names.job_id(*run): run for run in pending}
+        old = [item for item in queued.items() if item[1] <= noted_before and item[0] not in waiting]
+        with self._lock:
+            for job_id, noted_at in old:
+                if self._queued.get(job_id) == noted_at:
+                    del self._queued[job_id]
+        return [run for job_id, run in waiting.items() if job_id not in queued]
 
     def _waiting(self, run_id: str, memory: QueueMemory) -> StoredRun | None:
         """Read a run; ``None`` when it does not wait for its job any more, or not for long enough."""

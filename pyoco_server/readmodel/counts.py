@@ -43,12 +43,12 @@ def count_runs(model: ReadModel, now: float) -> dict[RunStatus, StatusCount]:
 
     :raises ReadModelLoading: not complete.
     """
-    model.catch_up()
-    model.require_complete()
     statement = (
-        "select status, sum(count), sum(case when day = ? then count else 0 end) from run_counts group by status"
+        "select status, sum(run_count), sum(case when day = ? then run_count else 0 end)"
+        " from run_counts group by status"
     )
-    with model.reading() as database:
+    model.catch_up()
+    with model.complete() as database:
         rows = database.execute(statement, (int(now // _DAY_SEC),)).fetchall()
     found = {RunStatus(status): StatusCount(total, today) for status, total, today in rows}
     return {status: found.get(status, StatusCount()) for status in RunStatus}
@@ -59,23 +59,18 @@ def count_waiting(model: ReadModel) -> dict[str, Waiting]:
 
     :raises ReadModelLoading: not complete.
     """
+    statement = (
+        "with"
+        " counts as (select tag, sum(case when status = 'PENDING' then run_count else 0 end) as pending"
+        " from run_counts group by tag),"
+        " retries as (select tag, count(*) as retrying from runs indexed by runs_to_retry"
+        " where waits_for_retry = 1 group by tag)"
+        " select tag, pending, coalesce(retrying, 0), case when pending > coalesce(retrying, 0) then"
+        " (select min(created_at) from runs indexed by runs_waiting"
+        " where status = 'PENDING' and waits_for_retry = 0 and runs.tag = counts.tag) end"
+        " from counts left join retries using (tag) order by pending desc, tag"
+    )
     model.catch_up()
-    model.require_complete()
-    counts = (
-        "select tag, sum(case when status = 'PENDING' then count else 0 end) as waiting"
-        " from run_counts group by tag order by waiting desc, tag"
-    )
-    retries = "select tag, count(*) from runs indexed by runs_to_retry where waits_for_retry = 1 group by tag"
-    oldest = (
-        "select min(created_at) from runs indexed by runs_waiting"
-        " where status = 'PENDING' and waits_for_retry = 0 and tag = ?"
-    )
-    with model.reading() as database:
-        retry_counts = dict(database.execute(retries).fetchall())
-        found = {}
-        for tag, pending_count in database.execute(counts).fetchall():
-            retry_count = retry_counts.get(tag, 0)
-            count = pending_count - retry_count
-            oldest_at = database.execute(oldest, (tag,)).fetchone()[0] if count else None
-            found[tag] = Waiting(count, retry_count, oldest_at)
-        return found
+    with model.complete() as database:
+        rows = database.execute(statement).fetchall()
+    return {tag: Waiting(pending - retrying, retrying, oldest_at) for tag, pending, retrying, oldest_at in rows}

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.feed import Feed
 from pyoco_server.bridge.messages import Change
 from pyoco_server.bridge.streams import subjects_of
-from pyoco_server.errors import BusError, BusUnavailable, KeyMissing, PyocoServerError
+from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError
 from pyoco_server.logs import RateLimit
 from pyoco_server.service import Service
 
@@ -28,6 +29,10 @@ _RETRY_SEC = 0.3
 _PATIENCE_SEC = 30.0
 #: How often keys are looked for that vanished without a message, as by expiry.
 _RECONCILE_SEC = 240.0
+#: Keys of a list that are taken over in one piece.
+_LISTED_TOGETHER = 10_000
+#: Keys that are asked about together, and rows that are dropped in one transaction.
+_ASKED_TOGETHER = 100
 
 
 class Table(Protocol):
@@ -42,14 +47,17 @@ class Table(Protocol):
     def apply(self, changes: Sequence[Change]) -> None:
         """Take changes over, all or none."""
 
+    def settle(self) -> Iterator[None]:
+        """Make up for what was put off until everything was there, piece by piece."""
+
     def set_complete(self, is_complete: bool) -> None:
         """Say whether everything that was there at the last look has been applied."""
 
     def subjects(self) -> set[str]:
         """Give the subjects of all rows."""
 
-    def forget(self, subject: str) -> None:
-        """Drop the row of a subject."""
+    def forget(self, subjects: Collection[str]) -> None:
+        """Drop the rows of subjects, all or none."""
 
 
 class Follower(Service):
@@ -76,6 +84,8 @@ class Follower(Service):
         self._table = table
         self._rest = rest
         self._feed: Feed | None = None
+        #: Held while it is said that the table is complete, or that a feed is cut.
+        self._saying = threading.Lock()
         self._log_limit = RateLimit()
         bus.on_disconnect(self._cut)
 
@@ -98,10 +108,11 @@ class Follower(Service):
 
     def _cut(self) -> None:
         """End the feed at once when the connection is lost, so that nobody reads an old list after its return."""
-        self._table.set_complete(False)
-        feed = self._feed
-        if feed is not None:
-            feed.cut("the connection to NATS was lost")
+        with self._saying:
+            self._table.set_complete(False)
+            feed = self._feed
+            if feed is not None:
+                feed.cut("the connection to NATS was lost")
 
     def _follow(self) -> None:
         info = self._bus.api(f"STREAM.INFO.{self._stream}")
@@ -111,40 +122,55 @@ class Follower(Service):
             applied = 0
         self._feed = feed = Feed(self._bus, self._stream, self._subject, applied)
         feed.open()
-        next_reconcile = 0.0
+        upkeep = self._upkeep(feed, is_resumed=applied > 0)
         while not self.is_stopping:
             self.beat()
-            if feed.is_caught_up:
-                if time.monotonic() >= next_reconcile:
-                    # Before the list counts as complete: what vanished while nobody followed must not be shown.
-                    self._reconcile()
-                    next_reconcile = time.monotonic() + _RECONCILE_SEC
-                self._table.set_complete(True)
+            if feed.is_caught_up and next(upkeep):
+                # Only what has come by now is taken before the next piece.
+                feed.wake()
             changes = feed.changes(_BATCH)
             if changes:
                 self._table.apply(changes)
                 if self._rest is not None and feed.is_caught_up and len(changes) < _BATCH:
                     self._rest()
 
-    def _reconcile(self) -> None:
+    def _upkeep(self, feed: Feed, *, is_resumed: bool) -> Iterator[bool]:
+        """Do what the table needs beside the changes, for ever and piece by piece, so that changes wait for one alone.
+
+        Each step says whether there is another piece to be done now.
+        """
+        # What has just been read is what there is. Otherwise it is looked up before the list counts as complete: what
+        # vanished while nobody followed must not be shown.
+        if is_resumed:
+            yield from self._reconcile()
+        for _ in self._table.settle():
+            yield True
+        with self._saying:
+            self._table.set_complete(not feed.is_cut)
+        while True:
+            next_reconcile = time.monotonic() + _RECONCILE_SEC
+            while time.monotonic() < next_reconcile:
+                yield False
+            yield from self._reconcile()
+
+    def _reconcile(self) -> Iterator[bool]:
         """Drop rows whose keys are gone without a message: expired, purged, or removed while nobody followed.
 
         The list of subjects comes in pages and may change between them, so it only says which rows to ask about.
         """
         present: set[str] = set()
         for subject in subjects_of(self._bus, self._stream, self._subject):
-            self.beat()
-            if self.is_stopping:
-                return
             present.add(subject)
-        for subject in self._table.subjects() - present:
-            self.beat()
-            if self.is_stopping:
-                return
-            try:
-                self._bus.last(self._stream, subject)
-            except KeyMissing:
-                self._table.forget(subject)
+            if len(present) % _LISTED_TOGETHER == 0:
+                yield True
+        doubtful = sorted(self._table.subjects() - present)
+        for start in range(0, len(doubtful), _ASKED_TOGETHER):
+            asked = doubtful[start : start + _ASKED_TOGETHER]
+            found = self._bus.last_of_each(self._stream, asked)
+            gone = [subject for subject, stored in zip(asked, found, strict=True) if stored is None]
+            if gone:
+                self._table.forget(gone)
+            yield True
 
     def _close(self) -> None:
         self._table.set_complete(False)

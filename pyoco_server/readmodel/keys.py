@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pyoco_server.bridge.messages import Change
@@ -63,6 +63,9 @@ class KeyTable:
         self._position = (self._position[0], changes[-1].seq)
         self._changed()
 
+    def settle(self) -> Iterator[None]:
+        return iter(())
+
     def set_complete(self, is_complete: bool) -> None:
         has_become_complete = is_complete and not self.is_complete
         self.is_complete = is_complete
@@ -72,8 +75,9 @@ class KeyTable:
     def subjects(self) -> set[str]:
         return {self._prefix + key_id for key_id in self._known}
 
-    def forget(self, subject: str) -> None:
-        self._known.pop(subject.removeprefix(self._prefix), None)
+    def forget(self, subjects: Collection[str]) -> None:
+        for subject in subjects:
+            self._known.pop(subject.removeprefix(self._prefix), None)
         self._changed()
 
     def _apply_one(self, change: Change) -> None:

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from pyoco_server.readmodel.follower import Follower
 from pyoco_server.readmodel.keys import KeyTable
 from pyoco_server.readmodel.queries import Cursor, RunQuery
 from pyoco_server.readmodel.schema import open_database
-from pyoco_server.readmodel.table import BucketTable
+from pyoco_server.readmodel.table import RunTable, WorkerTable
 from pyoco_server.readmodel.watches import KnownRun, Listener, Watch, WatchedRun
 from pyoco_server.readmodel.worker_records import WorkerRecords
 from pyoco_server.service import Deadline, Service
@@ -73,9 +73,9 @@ class ReadModel:
         self._life = 0
         self._ended_listeners: list[Callable[[dict[str, Any]], None]] = []
         self._watches: dict[str, WatchedRun] = {}
-        self.worker_records = WorkerRecords()
-        self._runs = BucketTable(self, config.runs_kv_bucket, "runs", "run_id")
-        self._workers = BucketTable(self, config.workers_kv_bucket, "workers", "worker_id")
+        self.worker_records = WorkerRecords(self._database)
+        self._runs = RunTable(self, config.runs_kv_bucket)
+        self._workers = WorkerTable(self, config.workers_kv_bucket)
         self._followers = [
             Follower(bus, names.bucket_stream(bucket), names.key_subject(bucket, ">"), table, on_failure, self._gather)
             for bucket, table in ((config.runs_kv_bucket, self._runs), (config.workers_kv_bucket, self._workers))
@@ -184,9 +184,8 @@ class ReadModel:
         :raises ReadModelLoading: see :meth:`require_complete`.
         """
         self.catch_up()
-        self.require_complete()
         statement, values = query.statement()
-        with self.reading() as database:
+        with self.complete() as database:
             rows = database.execute(statement, values).fetchall()
         page = rows[: query.limit]
         cursor = Cursor(*page[-1][:2]) if len(rows) > query.limit else None
@@ -218,15 +217,12 @@ class ReadModel:
             return database.execute(statement, (run_id, tenant_id)).fetchone() is not None
 
     def worker(self, worker_id: str) -> WorkerRecord | None:
-        """Give a worker's record as it is stored."""
-        with self.reading() as database:
-            row = database.execute("select document from workers where worker_id = ?", (worker_id,)).fetchone()
-        return WorkerRecord.from_bytes(row[0].encode()) if row else None
+        """Give a worker's record as it is stored; waits for nobody."""
+        return self.worker_records.get(worker_id)
 
     def has_worker(self, worker_id: str) -> bool:
         """Say whether the registry has a worker's record, as far as is known now."""
-        with self.reading() as database:
-            return database.execute("select 1 from workers where worker_id = ?", (worker_id,)).fetchone() is not None
+        return self.worker_records.get(worker_id) is not None
 
     def workers(self) -> list[WorkerRecord]:
         """Give the records of all workers as they are stored, the one that was seen last first.
@@ -235,9 +231,7 @@ class ReadModel:
         """
         self.catch_up("workers")
         self.require_complete()
-        with self.reading() as database:
-            found = self.worker_records.all(database)
-        return sorted(found, key=lambda worker: (-worker.last_seen_at, worker.worker_id))
+        return sorted(self.worker_records.all(), key=lambda worker: (-worker.last_seen_at, worker.worker_id))
 
     def pending_runs(self, *, until: float) -> list[tuple[str, int]]:
         """Give the PENDING runs that gateways of ours wrote before a moment and that should have a job, oldest first.
@@ -248,33 +242,36 @@ class ReadModel:
             "select run_id, attempt from runs indexed by runs_to_sweep where status = 'PENDING' and has_origin = 1"
             " and waits_for_retry = 0 and created_at < ? order by created_at"
         )
-        with self.reading() as database:
+        with self.complete() as database:
             return database.execute(statement, (until,)).fetchall()
 
     def waiting_retries(self) -> list[tuple[str, int]]:
         """Give the runs that have failed and wait until they are tried again: their ids and revisions."""
         statement = "select run_id, revision from runs indexed by runs_to_retry where waits_for_retry = 1"
-        with self.reading() as database:
+        with self.complete() as database:
             return database.execute(statement).fetchall()
 
     def oldest_open_at(self) -> float:
         """Give the moment, unix seconds, before which no run was written last that still goes on."""
         return time.time() - self._retention_sec if self._retention_sec else 0.0
 
-    def unstamped_runs(self, limit: int) -> list[str]:
-        """Give the ids of terminal runs that were stored without an expiry."""
-        statement = "select run_id from retained where is_ghost = 0 limit ?"
-        with self.reading() as database:
-            return [run_id for (run_id,) in database.execute(statement, (limit,))]
+    def unstamped_runs(self, limit: int) -> dict[str, int]:
+        """Give terminal runs that were stored without an expiry, oldest first: their ids and revisions."""
+        statement = (
+            "select run_id, revision from runs indexed by runs_to_stamp"
+            " where expires = 0 and status in ('COMPLETED', 'FAILED', 'CANCELLED') order by revision limit ?"
+        )
+        with self.complete() as database:
+            return dict(database.execute(statement, (limit,)).fetchall())
 
     def stale_runs(self, before: float) -> list[str]:
         """Give the ids of runs that should go on and that nobody has written since a moment, those included that lists
         do not show."""
         statement = (
-            "select run_id from retained where is_ghost = 1 union all select run_id from runs indexed by runs_open"
+            "select run_id from ghosts union all select run_id from runs indexed by runs_open"
             " where status in ('PENDING', 'RUNNING', 'CANCELLING') and updated_at < ?"
         )
-        with self.reading() as database:
+        with self.complete() as database:
             return [run_id for (run_id,) in database.execute(statement, (before,))]
 
     def cancelling_runs(self) -> list[tuple[str, bool]]:
@@ -283,7 +280,7 @@ class ReadModel:
             "select run_id, document from runs indexed by runs_to_cancel"
             " where status = 'CANCELLING' order by updated_at"
         )
-        with self.reading() as database:
+        with self.complete() as database:
             rows = database.execute(statement).fetchall()
         documents = [(run_id, json.loads(document)) for run_id, document in rows]
         return [
@@ -293,11 +290,11 @@ class ReadModel:
 
     def forget(self, run_id: str) -> None:
         """Drop a run that was removed from the bucket without a message."""
-        self._runs.forget(self._runs.subject(run_id))
+        self._runs.forget([self._runs.subject(run_id)])
 
     def forget_worker(self, worker_id: str) -> None:
         """Drop a worker whose record was removed without a message."""
-        self._workers.forget(self._workers.subject(worker_id))
+        self._workers.forget([self._workers.subject(worker_id)])
 
     def withdraw(self, run_id: str, revision: int) -> None:
         """Drop a run that was stored as this revision and removed again, also when it is still on its way here."""
@@ -329,8 +326,18 @@ class ReadModel:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the database for a query."""
+        """Give the database for a question about single runs by their ids, whatever it holds of them by now."""
         with self._lock:
+            yield self._database
+
+    @contextlib.contextmanager
+    def complete(self) -> Iterator[sqlite3.Connection]:
+        """Give the database for a question about many runs: it has all of them, and its indexes.
+
+        :raises ReadModelLoading: see :meth:`require_complete`.
+        """
+        with self._lock:
+            self.require_complete()
             yield self._database
 
     @contextlib.contextmanager
@@ -366,7 +373,7 @@ class ReadModel:
         """Give the sequence of the last change of a run that is in the model."""
         return self._runs.position()[1]
 
-    def announce(self, table: str, keys: Sequence[str], seq: int) -> None:
+    def announce(self, table: str, keys: Iterable[str], seq: int) -> None:
         """Wake those who wait for these keys or for this sequence."""
         with self._applied:
             self._applied_seqs[table] = max(self._applied_seqs[table], seq)

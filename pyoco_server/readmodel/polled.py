@@ -30,14 +30,13 @@ class PolledRuns:
         :raises ReadModelLoading: see :meth:`ReadModel.require_complete`.
         """
         self._model.catch_up()
-        self._model.require_complete()
         statement = (
             "select 1 from runs indexed by runs_to_hand_out"
             " where tenant = ? and tag = ? and free_at is not null and free_at < ? limit 1"
         )
         # By this machine's clock: whether the worker of a run is gone its claim decides, by the server's.
         tenant, now = tenant_id or "", time.time()
-        with self._model.reading() as database:
+        with self._model.complete() as database:
             return [tag for tag in tags if database.execute(statement, (tenant, tag, now)).fetchone()]
 
     def leases(self) -> dict[str, PollLease]:
@@ -46,6 +45,6 @@ class PolledRuns:
             "select run_id, coalesce(lease_until, 0), lease_reply, timeout_at from runs indexed by runs_leased"
             " where lease_reply is not null"
         )
-        with self._model.reading() as database:
+        with self._model.complete() as database:
             rows = database.execute(statement).fetchall()
         return {run_id: PollLease(*lease) for run_id, *lease in rows}

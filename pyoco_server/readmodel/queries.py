@@ -86,7 +86,7 @@ class RunQuery:
             values.append(self.limit + 1)
         return (
             f"select page.updated_at, page.run_id, runs.document from ({page}) as page"
-            " cross join runs on runs.run_id = page.run_id order by page.updated_at desc, page.run_id desc"
+            " cross join runs on runs.rowid = page.place order by page.updated_at desc, page.run_id desc"
         ), values
 
     def _index(self) -> str:
@@ -130,5 +130,5 @@ class RunQuery:
         if self.cursor is not None:
             require("(updated_at, run_id) < (?, ?)", self.cursor.updated_at, self.cursor.run_id)
         where = " and ".join(conditions)
-        text = f"select updated_at, run_id from runs indexed by {self._index()} where {where} {_ORDER}"
+        text = f"select updated_at, run_id, rowid as place from runs indexed by {self._index()} where {where} {_ORDER}"
         return text, [*values, self.limit + 1]

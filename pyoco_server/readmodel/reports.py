@@ -132,14 +132,14 @@ class Reports:
         :param since: unix seconds; of more than :data:`MAX_FAILURES` after it the newest are looked at.
         """
         groups = (
-            "select failure, count(*) as run_count, max(updated_at) as last_at, run_id from"
-            " (select failure, updated_at, run_id from runs indexed by runs_failed"
+            "select failure, count(*) as run_count, max(updated_at) as last_at, place from"
+            " (select failure, updated_at, rowid as place from runs indexed by runs_failed"
             " where tenant = ? and status = 'FAILED' and updated_at > ? order by updated_at desc limit ?)"
             " group by failure order by run_count desc, last_at desc limit ?"
         )
         statement = (
             f"select page.failure, page.run_count, page.last_at, runs.document from ({groups}) as page"
-            " cross join runs on runs.run_id = page.run_id order by page.run_count desc, page.last_at desc"
+            " cross join runs on runs.rowid = page.place order by page.run_count desc, page.last_at desc"
         )
         rows = self._rows(statement, since, MAX_FAILURES, limit)
         return [
@@ -176,6 +176,5 @@ class Reports:
     def _rows(self, statement: str, *values: Any) -> list[Any]:
         """Give the rows of a statement whose first value is the tenant."""
         self._model.catch_up()
-        self._model.require_complete()
-        with self._model.reading() as database:
+        with self._model.complete() as database:
             return database.execute(statement, (self._tenant, *values)).fetchall()

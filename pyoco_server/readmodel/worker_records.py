@@ -8,25 +8,30 @@ from pyoco_server.contract.workers import WorkerRecord
 
 
 class WorkerRecords:
-    """What the table of workers holds. Readers must not change it; every caller holds the lock of the model."""
+    """What the table of workers holds. Changed under the model's lock, with the table; readers, who need no lock for
+    it, must not change what they are given."""
 
-    def __init__(self) -> None:
-        #: By key: the revision, and what was stored as it.
-        self._known: dict[str, tuple[int, WorkerRecord]] = {}
+    def __init__(self, database: sqlite3.Connection) -> None:
+        rows = database.execute("select worker_id, document from workers").fetchall()
+        #: Each change is one step of a dictionary.
+        self._known = {key: WorkerRecord.from_bytes(document.encode()) for key, document in rows}
 
-    def keep(self, key: str, revision: int, record: WorkerRecord) -> None:
-        """Take note of a record that has just been parsed."""
-        self._known[key] = (revision, record)
+    def keep(self, key: str, record: WorkerRecord) -> None:
+        """Take note of a record that was stored."""
+        self._known[key] = record
 
-    def all(self, database: sqlite3.Connection) -> list[WorkerRecord]:
-        """Give every record of the table; what is no longer in it is forgotten."""
-        rows = database.execute("select worker_id, revision from workers").fetchall()
-        self._known = {key: (revision, self._record(database, key, revision)) for key, revision in rows}
-        return [record for _, record in self._known.values()]
+    def drop(self, key: str) -> None:
+        """Take note that a record was removed."""
+        self._known.pop(key, None)
 
-    def _record(self, database: sqlite3.Connection, key: str, revision: int) -> WorkerRecord:
-        known = self._known.get(key)
-        if known is not None and known[0] == revision:
-            return known[1]
-        (document,) = database.execute("select document from workers where worker_id = ?", (key,)).fetchone()
-        return WorkerRecord.from_bytes(document.encode())
+    def clear(self) -> None:
+        """Take note that all were."""
+        self._known.clear()
+
+    def get(self, key: str) -> WorkerRecord | None:
+        """Give a worker's record."""
+        return self._known.get(key)
+
+    def all(self) -> list[WorkerRecord]:
+        """Give every record."""
+        return list(self._known.values())

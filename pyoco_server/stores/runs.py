@@ -6,13 +6,15 @@ Source: contract, section 2; design, section 4.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pyoco_server.bridge.answers import unix_seconds
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.key_hints import KeyHints
-from pyoco_server.bridge.messages import TTL_HEADER, Write
+from pyoco_server.bridge.messages import Outcome, Stored, Write
 from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.runs import RESERVED_BYTES, Snapshot
@@ -54,11 +56,37 @@ class RunStore:
         :raises RunNotFound: there is none, or the id cannot be one.
         :raises BusUnavailable: no answer.
         """
+        subject = self._subject(run_id)
+        stream = names.bucket_stream(self._bucket)
+        return self._found(run_id, lambda: self._bus.last(stream, subject, budget_sec=budget_sec))
+
+    def begin_get(self, run_id: str, done: Callable[[Outcome[StoredRun], int], None]) -> None:
+        """Read a run from the leader without waiting for it.
+
+        :param done: told on the bridge's thread, which it must not block. The result is what :meth:`get` gives or
+            raises, also where the outcome says of no failure: the snapshot is read when it is asked for, which takes
+            the longer the more bytes it has; they are told beside it.
+        :raises RunNotFound: the id cannot be one.
+        :raises BusUnavailable: the connection is closed.
+        """
+
+        def read(outcome: Outcome[Stored]) -> None:
+            if outcome.has_failed:
+                done(Outcome(True, lambda: self._found(run_id, outcome.result)), 0)
+                return
+            stored = outcome.result()
+            done(Outcome(False, lambda: self._found(run_id, lambda: stored)), len(stored.payload))
+
+        self._bus.begin_last(names.bucket_stream(self._bucket), self._subject(run_id), read)
+
+    def _subject(self, run_id: str) -> str:
         if not names.is_key(run_id):
             raise RunNotFound(run_id[: names.MAX_NAME_CHARS])
-        subject = names.key_subject(self._bucket, run_id)
+        return names.key_subject(self._bucket, run_id)
+
+    def _found(self, run_id: str, read: Callable[[], Stored]) -> StoredRun:
         try:
-            stored = self._bus.last(names.bucket_stream(self._bucket), subject, budget_sec=budget_sec)
+            stored = read()
             found = StoredRun(Snapshot.from_bytes(stored.payload), stored.seq, stored.stored_at)
         except (KeyMissing, ValueError) as exc:
             # A tombstone has an empty payload: such a run is gone, too.
@@ -147,44 +175,39 @@ class RunStore:
         subject = names.key_subject(self._bucket, run_id)
         self._bus.api(f"STREAM.PURGE.{names.bucket_stream(self._bucket)}", {"filter": subject, "seq": revision + 1})
 
-    def lag_sec(self, applied_seq: int) -> float:
-        """Say for how long the oldest change after a sequence has been stored; 0 when there is none.
-
-        :raises BusUnavailable: no answer.
-        """
-        stream = names.bucket_stream(self._bucket)
-        try:
-            stored = self._bus.following(stream, names.key_subject(self._bucket, ">"), applied_seq + 1)
-        except KeyMissing:
-            return 0.0
-        return max(0.0, self.server_time() - stored.stored_at)
-
     @property
     def stream(self) -> str:
         """Name of the stream behind the bucket."""
         return names.bucket_stream(self._bucket)
 
-    def allows_expiry(self) -> bool:
-        """Say whether the bucket takes an expiry with a snapshot; one that an older program made may not."""
-        return bool(self._bus.api(f"STREAM.INFO.{self.stream}")["config"].get("allow_msg_ttl"))
+    def expiry_clock(self) -> float | None:
+        """Give the time by the server's clock, unix seconds, from which a snapshot's expiry is counted.
 
-    def stamp(self, run_ids: Sequence[str], retention_sec: float) -> int:
+        :return: ``None`` where the bucket takes no expiry with a snapshot, as one that an older program made may not.
+        :raises BusUnavailable: no answer.
+        """
+        info = self._bus.api(f"STREAM.INFO.{self.stream}")
+        return unix_seconds(info["ts"]) if info["config"].get("allow_msg_ttl") else None
+
+    def stamp(self, revisions: Mapping[str, int], retention_sec: float, now: float) -> int:
         """Have terminal runs expire, counted from their last write; all else about them stays as it is.
 
-        :return: how many were stamped; those that expire already, or were just written, are left.
+        :param revisions: of each run the one that is terminal and does not expire.
+        :param now: the time by the server's clock, see :meth:`expiry_clock`.
+        :return: how many were stamped; those that were written since are left.
         :raises BusUnavailable: no answer; safe to repeat.
         """
+        known = iter(revisions.items())
         count = 0
-        for start in range(0, len(run_ids), _STAMPED_TOGETHER):
-            count += self._stamp(run_ids[start : start + _STAMPED_TOGETHER], retention_sec)
+        while some := dict(itertools.islice(known, _STAMPED_TOGETHER)):
+            count += self._stamp(some, retention_sec, now)
         return count
 
-    def _stamp(self, run_ids: Sequence[str], retention_sec: float) -> int:
-        now = self.server_time()
-        subjects = [names.key_subject(self._bucket, run_id) for run_id in run_ids]
+    def _stamp(self, revisions: Mapping[str, int], retention_sec: float, now: float) -> int:
+        subjects = [names.key_subject(self._bucket, run_id) for run_id in revisions]
         writes = []
-        for stored in self._bus.last_of_each(self.stream, subjects):
-            if stored is not None and TTL_HEADER not in stored.headers and _is_terminal(stored.payload):
+        for stored, revision in zip(self._bus.last_of_each(self.stream, subjects), revisions.values(), strict=True):
+            if stored is not None and stored.seq == revision:
                 ttl_sec = max(1, math.ceil(stored.stored_at + retention_sec - now))
                 writes.append(Write(stored.subject, stored.payload, expected_revision=stored.seq, ttl_sec=ttl_sec))
         outcomes = self._bus.write_each([[write] for write in writes])
@@ -228,13 +251,6 @@ class RunStore:
         return Write(
             names.key_subject(self._bucket, snapshot.run_id), payload, expected_revision=revision, ttl_sec=ttl_sec
         )
-
-
-def _is_terminal(payload: bytes) -> bool:
-    try:
-        return Snapshot.from_bytes(payload).status.is_terminal
-    except ValueError:
-        return False
 
 
 class RunHints:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pyoco_server.bridge.messages import Write
 from pyoco_server.gateway.instruments import MAX_FLOWS, MAX_TAGS
+from pyoco_server.stores.standing import read_standing
 from tests.support.commands import run
 from tests.support.gateway import LocalGateway, problem
 from tests.support.nats import NatsServer
@@ -179,8 +180,14 @@ def test_lag_is_the_age_of_what_is_stored_and_not_yet_in_the_list(local: LocalGa
     with local.parts.model.writing():
         # The follower cannot apply what comes while somebody else writes.
         parts.put("late", stored_run("late"))
-        eventually(lambda: local.parts.runs.lag_sec(1) > 0.2, what="a lag")
+        eventually(lambda: read_standing(parts.bus, parts.config, 1).lag_sec > 0.2, what="a lag")
     eventually(lambda: value(local, "pyoco_read_model_lag_seconds") == 0, what="the end of the lag")
+
+
+def test_a_lag_takes_no_second_question(local: LocalGateway, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts.put("r", stored_run("r"))
+    monkeypatch.setattr(parts.bus, "api", None)
+    eventually(lambda: read_standing(parts.bus, parts.config, 0).lag_sec > 0, what="a lag")
 
 
 def test_names_help_and_kinds_follow_the_conventions(local: LocalGateway, parts: Parts) -> None:

@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from pyoco_server.bridge.messages import Change
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.contract.workers import WorkerRecord
+from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.readmodel.table import Row, WorkerTable
+from pyoco_server.service import Deadline
 from pyoco_server.states import WorkerState
 from tests.support.gateway import LocalGateway, problem
 from tests.support.parts import Parts, stored_run
@@ -83,6 +87,29 @@ def test_a_worker_that_is_removed_is_not_named_any_more(local: LocalGateway, par
     eventually(lambda: "worker_state" in local.get("/runs/run").json(), what="the worker")
     parts.tombstone("w1", bucket="pyoco_workers")
     eventually(lambda: "worker_state" not in local.get("/runs/run").json(), what="its absence")
+
+
+class OvertakenTable(WorkerTable):
+    """Workers of which each is dropped by somebody else after its change was read and before it is stored."""
+
+    def __init__(self, model: ReadModel, bucket: str) -> None:
+        super().__init__(model, bucket)
+        self._others = model
+
+    def _row(self, key: str, change: Change) -> Row:
+        row = super()._row(key, change)
+        self._others.forget_worker(key)
+        return row
+
+
+def test_a_worker_that_is_dropped_while_a_change_of_it_is_read_is_known_as_the_table_holds_it(parts: Parts) -> None:
+    record = WorkerRecord("w1", "life", WorkerState.IDLE, [], updated_at=1.0, last_seen_at=1.0)
+    model = ReadModel(parts.bus, parts.config)
+    table = OvertakenTable(model, parts.config.workers_kv_bucket)
+    table.apply([Change(table.subject("w1"), record.to_bytes(), 1, is_removal=False)])
+    assert table.subjects() == {table.subject("w1")}
+    assert model.has_worker("w1")
+    model.stop(Deadline(5))
 
 
 @pytest.mark.parametrize(

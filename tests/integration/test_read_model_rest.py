@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -39,12 +40,26 @@ def test_a_list_shows_what_was_just_submitted(resting: LocalGateway) -> None:
 
 def test_a_watch_is_told_of_changes_that_others_make(resting: LocalGateway, parts: Parts) -> None:
     run_id = resting.submit()
+    known = functools.partial(resting.parts.model.run, run_id)
     with resting.parts.model.watch(run_id) as watch:
-        assert watch.wait(TIMEOUT_SEC)
+        # What was there before it was opened a watch is not told of.
+        assert known() is not None or watch.wait(TIMEOUT_SEC)
         for status in ("RUNNING", "COMPLETED"):
             parts.put(run_id, stored_run(run_id, status=status))
-            assert watch.wait(TIMEOUT_SEC)
-            assert resting.parts.model.run(run_id).status == status
+            while (run := known()) is None or run.status != status:
+                assert watch.wait(TIMEOUT_SEC)
+
+
+def test_a_run_that_begins_and_ends_within_one_rest_has_ended_once(resting: LocalGateway, parts: Parts) -> None:
+    ended: list[str] = []
+    model = resting.parts.model
+    model.on_ended(lambda document: ended.append(document["run_id"]))
+    for status in ("PENDING", "RUNNING", "COMPLETED", "COMPLETED"):
+        last = parts.put("r", stored_run("r", status=status))
+    assert model.wait_for(last, TIMEOUT_SEC)
+    parts.put("r", stored_run("r", status="COMPLETED", error="was changed later"))
+    assert model.wait_for(parts.put("s", stored_run("s", status="FAILED")), TIMEOUT_SEC)
+    assert ended == ["r", "s"]
 
 
 def test_what_nobody_waits_for_is_applied_together(resting: LocalGateway, parts: Parts) -> None:

@@ -73,10 +73,10 @@ def test_ended_run_expires_in_its_time_and_its_row_is_not_stamped_again(parts: P
     parts.put("done", stored_run("done", status="FAILED"))
     parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
     with keeping(parts, 5.0) as (retention, model):
-        assert retention.apply() == 1
+        assert retention.stamp() == 1
         eventually(lambda: not model.unstamped_runs(10), what="the stamped run being seen")
         revision = parts.runs.get("done").revision
-        assert retention.apply() == 0
+        assert retention.stamp() == 0
         assert parts.runs.get("done").revision == revision
         eventually(lambda: parts.keys() == {"goes-on"}, what="the expiry")
         # Nothing was left in its place: readers of 0.5.1 stumble over markers.
@@ -84,19 +84,60 @@ def test_ended_run_expires_in_its_time_and_its_row_is_not_stamped_again(parts: P
             parts.bus.last("KV_pyoco_runs", "$KV.pyoco_runs.done")
 
 
+def test_run_that_was_written_since_it_was_looked_up_is_left_alone(parts: Parts) -> None:
+    for run_id in ("changed", "removed", "same"):
+        parts.put(run_id, stored_run(run_id, status="COMPLETED"))
+    with keeping(parts, 3600.0) as (retention, model):
+        revisions = model.unstamped_runs(10)
+        assert list(revisions) == ["changed", "removed", "same"]
+        parts.put("changed", stored_run("changed", status="RUNNING"))
+        parts.bus.api("STREAM.PURGE.KV_pyoco_runs", {"filter": "$KV.pyoco_runs.removed"})
+        assert parts.runs.stamp(revisions, 3600.0, parts.runs.server_time()) == 1
+        assert ttl(parts, "changed") is None and ttl(parts, "same") is not None
+        eventually(lambda: list(model.unstamped_runs(10)) == ["removed"], what="the changes being seen")
+        assert retention.stamp() == 0
+
+
+def test_many_runs_are_given_their_expiry_over_time(parts: Parts) -> None:
+    parts.put_many([stored_run(f"r{number}", status="COMPLETED") for number in range(250)])
+    with keeping(parts, 3600.0) as (retention, model):
+        for count in (100, 100, 50, 0):
+            assert retention.stamp() == count
+            last = parts.info("KV_pyoco_runs")["state"]["last_seq"]
+            assert model.wait_for(last, 30)
+
+
+def test_each_turn_asks_for_the_time_and_the_settings_of_the_bucket_in_one_request(parts: Parts) -> None:
+    parts.put("done", stored_run("done", status="COMPLETED"))
+    parts.put("from-long-ago", stored_run("from-long-ago", status="RUNNING", updated_at=time.time() - 7200))
+    asked: list[str] = []
+    with keeping(parts, 3600.0) as (retention, model):
+        assert model.stale_runs(time.time() - 3600.0) == ["from-long-ago"]
+        listening = parts.bus.subscribe(
+            "$JS.API.STREAM.INFO.KV_pyoco_runs", lambda request: asked.append(request.reply)
+        )
+        parts.bus.call(listening, timeout_sec=30)
+        for turn, count in ((retention.stamp, 1), (retention.end_old, 0)):
+            asked.clear()
+            assert turn() == count
+            # What comes over this connection comes in order.
+            parts.bus.server_time("PYOCO_WORK")
+            assert len(asked) == 1
+
+
 def test_run_that_ended_longer_ago_than_runs_are_kept_expires_at_once(parts: Parts) -> None:
     parts.put("done", stored_run("done", status="CANCELLED"))
     moment = parts.runs.get("done").stored_at
     eventually(lambda: parts.runs.server_time() > moment + 2.5, what="its time being over")
     with keeping(parts, 2.5) as (retention, _):
-        assert retention.apply() == 1
+        assert retention.stamp() == 1
         assert expires_at_once(parts, "done")
 
 
 def test_runs_are_kept_for_ever_where_the_operator_says_so(parts: Parts) -> None:
     parts.put("done", stored_run("done", status="COMPLETED"))
     with keeping(parts, 0.0) as (retention, _):
-        assert retention.apply() == 0
+        assert retention.stamp() == 0
     assert ttl(parts, "done") is None
 
 
@@ -108,11 +149,11 @@ def test_bucket_that_takes_no_expiry_is_reported_once_and_serves_on(
     parts.bus.api("STREAM.CREATE.KV_pyoco_runs", {**old, "allow_rollup_hdrs": True, "allow_direct": True})
     parts.put("done", stored_run("done", status="COMPLETED"))
     with keeping(parts, 3600.0) as (retention, model):
-        assert (retention.apply(), retention.apply()) == (0, 0)
+        assert (retention.stamp(), retention.stamp()) == (0, 0)
         assert caplog.text.count("--allow-msg-ttl") == 1
         assert listed(model) == ["done"]
         parts.configure("KV_pyoco_runs", allow_msg_ttl=True)
-        assert retention.apply() == 1
+        assert retention.stamp() == 1
     assert ttl(parts, "done") is not None
 
 
@@ -127,7 +168,7 @@ def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended
     parts.runs.update(replace(ghost.snapshot, status=RunStatus.COMPLETED), ghost.revision, ttl_sec=1)
     parts.end("done")
     with keeping(parts, 6.0) as (retention, _):
-        retention.apply()
+        retention.stamp()
         eventually(lambda: parts.keys() == {"first"}, what="the expiry")
     nats.stop(signal.SIGKILL)
     nats.start()
@@ -140,11 +181,12 @@ def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended
     with keeping(parts, 6.0) as (retention, model):
         assert sorted(listed(model)) == ["alive", "done"]
         # Both from long ago, and the one that was there all along.
-        assert retention.apply() == 3
+        assert (retention.stamp(), retention.end_old()) == (1, 2)
         assert expires_at_once(parts, "done") and ttl(parts, "alive") is None
         ended = parts.snapshot("ghost")
         assert ended["status"] == "FAILED" and ended["error"].startswith("expired: ")
         assert ttl(parts, "ghost") == "60s"
+        eventually(lambda: "ghost" not in model.stale_runs(time.time()), what="no ghost any more")
         assert not parts.messages("PYOCO_DLQ")
 
 
@@ -154,10 +196,10 @@ def test_run_that_nobody_has_written_for_longer_than_runs_are_kept_is_ended(part
         parts.put("silent", stored_run("silent", status="PENDING", updated_at=time.time() - 60))
         eventually(lambda: listed(model) == ["silent"], what="the run in the list")
         # Its own clock says so; the server's does not yet.
-        assert retention.apply() == 0
+        assert retention.end_old() == 0
         moment = parts.runs.get("silent").stored_at
         eventually(lambda: parts.runs.server_time() > moment + 4.0, what="its time being over")
-        assert retention.apply() == 1
+        assert retention.end_old() == 1
     assert parts.snapshot("silent")["status"] == "FAILED"
 
 
@@ -174,7 +216,7 @@ def test_no_job_lies_in_the_queue_for_longer_than_its_run_is_kept(parts: Parts) 
         parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
         parts.queue.publish(Job("new", "f", "nobody"))
         eventually(lambda: "goes-on" in listed(model), what="the run in the list")
-        retention.apply()
+        retention.end_old()
     assert parts.snapshot("over")["status"] == "FAILED"
     # A run that has not ended may need its job, and one that is young its snapshot.
     assert parts.queued_ids() == ["goes-on", "new"]

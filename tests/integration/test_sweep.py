@@ -15,14 +15,14 @@ from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import BusUnavailable
-from pyoco_server.service import Deadline
 from pyoco_server.states import RunStatus
 from pyoco_server.workflow.flow_yaml import parse_workflow
 from tests.conftest import HELLO_FLOW
+from tests.support.brake import brake_at
 from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
-from tests.support.waiting import PATIENCE_SEC, eventually
+from tests.support.waiting import eventually
 
 WORK = "PYOCO_WORK"
 WINDOW_SEC = 0.5
@@ -128,11 +128,12 @@ def test_a_run_that_was_executed_meanwhile_gets_no_job_though_the_list_is_late(p
     leave(parts, job, orphan)
     forget_messages(parts)
     sweep, model = parts.sweep(), parts.model
-    for follower in model._followers:
-        assert follower.stop(Deadline(PATIENCE_SEC))
-    parts.end(job.run_id)
-    assert len(model.pending_runs(until=time.time() + 1)) == 2
-    sweep.sweep(time.time() + 1)
+    with brake_at(model, orphan.run_id) as brake:
+        parts.change(orphan.run_id)
+        brake.wait()
+        parts.end(job.run_id)
+        assert len(model.pending_runs(until=time.time() + 1)) == 2
+        sweep.sweep(time.time() + 1)
     assert parts.queued_ids() == [orphan.run_id]
 
 

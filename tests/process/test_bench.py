@@ -13,13 +13,19 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.__main__ import MEASUREMENTS
-from bench.day import Sample, growth
+from bench.day import Keeper, Sample, growth
 from bench.figures import OURS, PEER, RAW, Book, Figure
 from bench.growth import measure
 from bench.load import load
 from bench.plot import Chart, Line, svg
 from bench.targets import TARGETS, Target
+from pyoco_server.operations.retention import Retention
+from pyoco_server.readmodel.model import ReadModel
+from pyoco_server.service import Deadline
 from tests.support.commands import clean_env
+from tests.support.nats import NatsServer
+from tests.support.parts import Parts, stored_run
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 ROOT = Path(__file__).parents[2]
 RATE = Figure("rate", "how fast", "runs/s")
@@ -87,6 +93,31 @@ def test_a_day_of_life_is_sampled_while_runs_pass_through(tmp_path: Path) -> Non
     samples = json.loads(written.read_text())
     assert samples[-1]["runs"] == 1000
     assert all(sample[f"{part}_mib"] > 1 for sample in samples for part in ("gateway", "worker", "nats"))
+
+
+class CountedRetention(Retention):
+    turn_count = 0
+
+    def stamp(self) -> int:
+        self.turn_count += 1
+        return super().stamp()
+
+
+def test_runs_of_a_day_expire_also_where_the_list_is_not_complete_from_the_start(nats: NatsServer) -> None:
+    with Parts(nats.url) as parts:
+        parts.put("done", stored_run("done", status="COMPLETED"))
+        first = parts.runs.get("done").revision
+        model = ReadModel(parts.bus, parts.config)
+        retention = CountedRetention(parts.runs, model, parts.queue, retention_sec=3600.0)
+        keeper = Keeper(retention)
+        keeper.start()
+        try:
+            eventually(lambda: retention.turn_count, what="a turn without a list", timeout_sec=PATIENCE_SEC)
+            model.start()
+            eventually(lambda: parts.runs.get("done").revision > first, what="its expiry", timeout_sec=PATIENCE_SEC)
+        finally:
+            keeper.stop(Deadline(PATIENCE_SEC))
+            model.stop(Deadline(PATIENCE_SEC))
 
 
 def test_growth_compares_the_last_quarter_with_the_one_before() -> None:

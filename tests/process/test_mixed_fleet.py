@@ -56,10 +56,12 @@ def _run_all(mixed: MixedFleet, gateways: tuple[str, ...], workers: tuple[str, .
     assert {mixed.ended(run_id)["status"] for run_id in held} == {"COMPLETED"}
     mixed.assert_nothing_is_left()
     every = {*held, *(run_id for run_id, _ in submitted)}
-    for url in urls:
+    for whose, url in zip(sorted(gateways, key=lambda whose: whose != first), urls, strict=True):
         # A gateway hears of the last ends a moment after they are stored, and of no other runs.
         eventually(lambda url=url: set(_completed(url)) >= every, what=f"every run in the list of {url}")
-        assert set(_completed(url)) == every
+        found = set(_completed(url))
+        # The list of 0.5.1 reads key by key, and leaves out what is written meanwhile: here the expiry that ours gives.
+        assert found == every if whose == OURS else found <= every
 
 
 def _occupy(mixed: MixedFleet, gateway: str, workers: tuple[str, ...]) -> list[str]:

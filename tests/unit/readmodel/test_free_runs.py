@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pyoco_server.readmodel.schema import run_row
+from pyoco_server.bridge.messages import Change
+from pyoco_server.readmodel.rows import run_row
 
 NOW = 1_000_000.0
 FREE_AT = -3
@@ -15,7 +16,8 @@ FREE_AT = -3
 
 def free_at(**fields: Any) -> float | None:
     document = {"run_id": "r", "flow_name": "f", "tag": "t", "updated_at": NOW, "heartbeat_at": NOW, **fields}
-    row = run_row("r", json.dumps(document).encode(), 1, has_tenants=False, disconnect_timeout_sec=20)
+    change = Change("r", json.dumps(document).encode(), 1, is_removal=False)
+    row = run_row("r", change, has_tenants=False, disconnect_timeout_sec=20)
     found: float | None = row[FREE_AT]
     return found
 

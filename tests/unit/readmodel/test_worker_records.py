@@ -1,4 +1,4 @@
-"""Worker records are parsed once for each change."""
+"""Worker records are parsed once for each change, and are those of the table."""
 
 from __future__ import annotations
 
@@ -19,31 +19,27 @@ def _payload(worker_id: str, **fields: Any) -> str:
 
 
 @pytest.fixture
-def database() -> Iterator[sqlite3.Connection]:
+def records() -> Iterator[WorkerRecords]:
+    """The records of a table that held two workers when it was opened."""
     made = sqlite3.connect(":memory:")
     made.execute("create table workers (worker_id text primary key, revision integer not null, document text not null)")
     made.executemany("insert into workers values (?, ?, ?)", [("a", 1, _payload("a")), ("b", 2, _payload("b"))])
-    yield made
+    yield WorkerRecords(made)
     made.close()
 
 
-def test_a_record_that_did_not_change_is_not_parsed_again(database: sqlite3.Connection) -> None:
-    records = WorkerRecords()
-    first, second = records.all(database)
-    database.execute("update workers set revision = 3, document = ? where worker_id = 'b'", (_payload("b", host="n"),))
-    again, changed = records.all(database)
-    assert again is first and (second.host, changed.host) == (None, "n")
-    database.execute("delete from workers where worker_id = 'a'")
-    assert records.all(database) == [changed]
-    database.execute("insert into workers values ('a', 1, ?)", (_payload("a", host="new"),))
-    assert {record.host for record in records.all(database)} == {"n", "new"}
+def test_what_the_table_held_is_known_from_the_start_and_parsed_once(records: WorkerRecords) -> None:
+    first, second = records.all()
+    assert [first.worker_id, second.worker_id] == ["a", "b"]
+    assert records.get("a") is first and records.all()[0] is first
 
 
-def test_what_was_parsed_when_it_came_is_used_if_it_was_stored(database: sqlite3.Connection) -> None:
-    records = WorkerRecords()
-    came = WorkerRecord.from_bytes(_payload("a", host="came").encode())
-    records.keep("a", 1, came)
-    # Its transaction was taken back.
-    records.keep("b", 9, WorkerRecord.from_bytes(_payload("b", host="lost").encode()))
-    first, second = records.all(database)
-    assert first is came and second.host is None
+def test_what_changes_in_the_table_changes_here(records: WorkerRecords) -> None:
+    came = WorkerRecord.from_bytes(_payload("b", host="came").encode())
+    records.keep("b", came)
+    records.drop("a")
+    records.drop("never there")
+    assert records.all() == [came]
+    assert (records.get("a"), records.get("b")) == (None, came)
+    records.clear()
+    assert (records.all(), records.get("b")) == ([], None)
