@@ -21,7 +21,8 @@ from pyoco_server.errors import BusUnavailable, SignInRefused
 if TYPE_CHECKING:
     from pyoco_server.cli.signals import StopSignals
     from pyoco_server.config import Config
-    from pyoco_server.worker.supervisor import Worker, WorkerOptions
+    from pyoco_server.worker.options import WorkerOptions
+    from pyoco_server.worker.supervisor import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(parser: argparse.ArgumentParser, args: argparse.Namespace, config: Config) -> WorkerOptions:
-    from pyoco_server.worker.supervisor import WorkerOptions
+    from pyoco_server.worker.options import WorkerOptions
 
     try:
         worker_id = args.worker_id or arguments.worker_id(f"{socket.gethostname()}-{os.getpid()}")
@@ -193,16 +194,23 @@ def _options(parser: argparse.ArgumentParser, args: argparse.Namespace, config: 
 
 def _serve(config: Config, options: WorkerOptions) -> int:
     from pyoco_server.cli.signals import StopSignals
-    from pyoco_server.service import Deadline, Service
     from pyoco_server.service_manager import NotifySocket, Reporter
+    from pyoco_server.worker.runners import Runners
+
+    # Before the first process is started.
+    notify = NotifySocket.from_env()
+    signals = StopSignals()
+    runners = Runners(options.resolver, config)
+    if not config.wheel_sync_enabled:
+        # It boots while this process imports the rest, which takes as long.
+        runners.prepare()
+
+    from pyoco_server.service import Deadline, Service
     from pyoco_server.worker.health import HealthServer
     from pyoco_server.worker.supervisor import Worker
     from pyoco_server.worker.work import OneRun
 
-    # Before the first runner is started.
-    notify = NotifySocket.from_env()
-    signals = StopSignals()
-    worker = Worker(config, options, on_failure=signals.service_failed, on_drain=signals.drain)
+    worker = Worker(config, options, on_failure=signals.service_failed, on_drain=signals.drain, runners=runners)
     reporter = Reporter(notify, worker, signals.service_failed)
     tellers: list[Service] = [reporter]
     if config.health_listen:

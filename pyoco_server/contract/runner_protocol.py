@@ -2,8 +2,8 @@
 
 The worker writes :class:`Begin` and :class:`Cancel` to the runner's stdin; the end of that stream means that the
 worker is gone. The runner writes :class:`Ready`, :class:`BootFailed`, :class:`Planned`, :class:`TaskChanged`,
-:class:`Saved` and :class:`Ended` to a pipe of its own, whose descriptor its command line names: 1 and 2 belong to the
-tasks (``output_marks.py``). One run at a time; whatever stands between ``Begin`` and ``Ended`` belongs to that run.
+:class:`Saved` and :class:`Ended` to a pipe of its own: 1 and 2 belong to the tasks (``output_marks.py``). One run at
+a time; whatever stands between ``Begin`` and ``Ended`` belongs to that run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ ARTIFACTS_FOLDER = "artifacts"
 EXIT_BOOT_FAILED = 78
 #: Exit status of a runner whose worker is gone.
 EXIT_ORPHANED = 79
+#: Exit status of a fork server that has more than one thread.
+EXIT_HAS_THREADS = 80
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pyoco_server.runner.executor import Executor
 from pyoco_server.runner.flows import Resolver
 from pyoco_server.service import Deadline, Service
 from pyoco_server.worker.runner_link import Died
-from pyoco_server.worker.wheelsync import NO_WHEELS
+from pyoco_server.worker.wheel_set import NO_WHEELS
 
 
 class LocalRunner:

@@ -21,7 +21,8 @@ from pyoco_server.library.connection import CONNECT_SEC
 from pyoco_server.library.local_runner import LocalRunner
 from pyoco_server.runner.allowed import Allowed
 from pyoco_server.service import Service
-from pyoco_server.worker.supervisor import Worker, WorkerOptions, check_resolver
+from pyoco_server.worker.options import WorkerOptions
+from pyoco_server.worker.supervisor import Worker, check_resolver
 from pyoco_server.worker.work import OneRun
 
 
@@ -36,8 +37,9 @@ class PyocoNatsWorker:
 
     **What it owns.** From :meth:`connect` to :meth:`close`: some threads, a connection, the record in the registry
     (IDLE between two calls of :meth:`run_once`) and a child process, the sentinel, which hands the run in hand to
-    another worker when this program is killed, or ends without :meth:`close`. It neither installs signal handlers nor
-    configures logging, and never writes to stdout or stderr itself. Connect after a fork, not before it.
+    another worker when this program is killed, or ends without :meth:`close`; where runs have processes of their own,
+    one more that these are forked from. It neither installs signal handlers nor configures logging, and never writes
+    to stdout or stderr itself. Connect after a fork, not before it.
 
     While a run goes on in this process, pyoco has streams that pass on what is printed in place of ``sys.stdout`` and
     ``sys.stderr``. Use the worker as a context manager, or call :meth:`close`, which any thread may do.

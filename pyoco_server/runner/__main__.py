@@ -1,7 +1,7 @@
-"""The runner: a child process of a worker that executes runs, one after the other, and never talks to NATS.
+"""The runner: a process of a worker that executes runs, one after the other, and never talks to NATS.
 
-It ends with its worker in two ways: the kernel kills it when the thread that made it ends (Linux), and the end of
-its stdin tells it so anywhere.
+It ends with its worker in two ways: the kernel kills it when what made it ends (Linux), the process that it was forked
+from or else a thread of the worker, and the end of its stdin tells it so anywhere.
 
 Source: design, section 6.
 """
@@ -33,6 +33,7 @@ from pyoco_server.contract.runner_protocol import (
     encode,
 )
 from pyoco_server.errors import PyocoServerError
+from pyoco_server.runner import fork_server
 
 #: In place of the events pipe, in a process that was forked.
 _NO_FD = -1
@@ -149,12 +150,13 @@ class Runner:
 
 
 def main() -> int:
-    """Run the runner; its command line is the worker's business."""
+    """Run a runner, or what runners are forked from; the command line is the worker's business."""
     parser = argparse.ArgumentParser(prog="pyoco_server.runner")
-    parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--control-fd", type=int, help="fork runners; see fork_server.py")
+    parser.add_argument("--events-fd", type=int, help="be a runner; its events go there")
+    parser.add_argument("--output-token", help="of that runner")
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--flow-resolver")
-    parser.add_argument("--output-token", required=True)
     parser.add_argument("--log-level", required=True)
     parser.add_argument("--path", action="append", default=[], help="a wheel's folder; may be repeated")
     parser.add_argument("--allow", action="append", default=[], help="a pattern of what may be executed")
@@ -162,20 +164,34 @@ def main() -> int:
     args = parser.parse_args()
     _die_with_parent(args.parent_pid)
     _import_from(args.path)
-    if args.memory_bytes is not None:
-        # Before anything large is loaded; each program that a task starts inherits the limit, for itself.
-        resource.setrlimit(resource.RLIMIT_AS, (args.memory_bytes, args.memory_bytes))
-    # Neither a task nor a program that it starts may read the worker's lines or write events.
-    os.set_inheritable(args.events_fd, False)
-    jobs = os.fdopen(os.dup(0), "rb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
     # A service manager sends SIGTERM to the whole worker, and how runs end is for the worker to say. By a handler: what
     # is merely ignored would be ignored by the programs that tasks start, too.
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    runner = Runner(args.events_fd)
-    return runner.serve(jobs, args.flow_resolver, args.output_token, args.log_level, args.allow, args.path)
+    # Whoever has started the worker may ignore it: then nobody could reap, and a number would be free at once.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if args.control_fd is None:
+        ends = _own_ends(args.events_fd, args.output_token)
+    else:
+        server_pid = os.getpid()
+        ends = fork_server.serve(args.control_fd)
+        _die_with_parent(server_pid)
+    if args.memory_bytes is not None:
+        # Each program that a task starts inherits the limit, for itself.
+        resource.setrlimit(resource.RLIMIT_AS, (args.memory_bytes, args.memory_bytes))
+    runner = Runner(ends.events_fd)
+    return runner.serve(ends.jobs, args.flow_resolver, ends.output_token, args.log_level, args.allow, args.path)
+
+
+def _own_ends(events_fd: int, output_token: str) -> fork_server.Ends:
+    """Give the ends of a process that was started as a runner.
+
+    Neither a task nor a program that it starts may read the worker's lines or write events.
+    """
+    os.set_inheritable(events_fd, False)
+    jobs = os.fdopen(os.dup(0), "rb")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    return fork_server.Ends(jobs, events_fd, output_token)
 
 
 def _has_children() -> bool:

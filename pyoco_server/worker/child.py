@@ -6,16 +6,15 @@ Source: design, section 6.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import selectors
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
-from pyoco_server.config import Config, environment_for_runs
 from pyoco_server.contract.runner_protocol import (
     Begin,
     BootFailed,
@@ -29,7 +28,8 @@ from pyoco_server.contract.runner_protocol import (
 from pyoco_server.service import Deadline
 from pyoco_server.worker.printed import Printed, PrintedReader
 from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, Died
-from pyoco_server.worker.wheelsync import NO_WHEELS, WheelSet
+from pyoco_server.worker.runner_process import Ends, RunnerProcess, in_words
+from pyoco_server.worker.wheel_set import WheelSet
 
 _READ_BYTES = 65_536
 #: Reads of one pipe in a row at most; the largest pipe that Linux gives without privileges is 1 MiB.
@@ -45,54 +45,30 @@ class Child:
 
     def __init__(
         self,
-        resolver: str | None,
-        config: Config,
-        wheels: WheelSet = NO_WHEELS,
-        group_ended: Callable[[int], None] = lambda group: None,
+        start: Callable[[str, Ends], RunnerProcess],
+        wheels: WheelSet,
+        group_ended: Callable[[int], None],
     ) -> None:
-        """Start the process; the calling thread must live as long as the process shall (PR_SET_PDEATHSIG).
+        """Start the process.
 
-        :param config: what it may use, and what of its log is printed.
+        :param start: does so, with the token of its marks (``contract/output_marks.py``).
         :param wheels: what it can import beside the worker's own environment.
         :param group_ended: called with the number of its process group when that has been killed.
         :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
         """
         output_token = secrets.token_hex(8)
-        command = [sys.executable, "-m", "pyoco_server.runner"]
-        command += [f"--parent-pid={os.getpid()}", f"--output-token={output_token}"]
-        command.append(f"--log-level={config.task_log_level}")
-        if resolver is not None:
-            command.append(f"--flow-resolver={resolver}")
-        if config.run_memory_bytes:
-            command.append(f"--memory-bytes={config.run_memory_bytes}")
-        command += [f"--allow={pattern}" for pattern in config.allowed_patterns]
-        command += [f"--path={path}" for path in wheels.paths]
         # Kept for as long as this object, so that nobody removes them from under the process.
         self.wheels = wheels
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as held, contextlib.ExitStack() as lent:
             self._selector = held.enter_context(selectors.DefaultSelector())
             # Sockets, no pipe: who wakes may come when they are closed, and a number could be another file's by then.
             self._woken, self._waker = map(held.enter_context, socket.socketpair())
-            self._events_fd, events_end = os.pipe()
-            held.callback(os.close, self._events_fd)
-            try:
-                self._process = subprocess.Popen(
-                    [*command, f"--events-fd={events_end}"],
-                    bufsize=0,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    pass_fds=(events_end,),
-                    start_new_session=True,
-                    # Also for the C library: what its buffer holds would come out under a later task, or never.
-                    env={**environment_for_runs(), "PYTHONUNBUFFERED": "1"},
-                )
-            finally:
-                os.close(events_end)
+            stdin, self._stdin = _pipe(lent, held)
+            (stdout, stdout_end), (stderr, stderr_end), (events, events_end) = (_pipe(held, lent) for _ in range(3))
+            ends = Ends(stdin.fileno(), stdout_end.fileno(), stderr_end.fileno(), events_end.fileno())
+            self._process = start(output_token, ends)
             self._held = held.pop_all()
-        stdin, stdout, stderr = self._process.stdin, self._process.stdout, self._process.stderr
-        assert stdin is not None and stdout is not None and stderr is not None
-        self._stdin_fd = stdin.fileno()
+        self._stdin_fd, self._events_fd = self._stdin.fileno(), events.fileno()
         self._printed = {
             stdout.fileno(): PrintedReader("stdout", output_token),
             stderr.fileno(): PrintedReader("stderr", output_token),
@@ -184,8 +160,7 @@ class Child:
         """End a runner that has no run: politely, then by force, and everything that it started with it."""
         if not self._is_closed:
             self._stop_writing()
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+            self._stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_LEAVE_SEC)
         self.kill()
@@ -206,9 +181,6 @@ class Child:
         for fd, printed in self._printed.items():
             self._early += [*self._read_printed(fd), *printed.rest()]
         self._held.close()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
 
     def _kill_group(self) -> None:
         """Once only: the number of a group that is gone may belong to somebody else by the next time."""
@@ -285,7 +257,7 @@ class Child:
         self._selector.unregister(self._events_fd)
         if how is None:
             try:
-                how = _in_words(self._process.wait(_LEAVE_SEC))
+                how = in_words(self._process.wait(_LEAVE_SEC))
             except subprocess.TimeoutExpired:
                 how = "closed the pipe to its worker and went on"
         # Now, and not when the slot gets round to it: what it started must not go on without it.
@@ -297,12 +269,7 @@ def _text_of(messages: list[Message | Printed | Died]) -> str:
     return "".join(message.text for message in messages if isinstance(message, Printed))[-_SHOWN_CHARS:]
 
 
-def _in_words(code: int) -> str:
-    """Turn the end of a process into a clause."""
-    if code >= 0:
-        return f"ended with exit status {code}"
-    if -code == signal.SIGKILL:
-        return "was killed by SIGKILL, which is also what the kernel does when memory runs out"
-    with contextlib.suppress(ValueError):
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"was killed by signal {-code}"
+def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:
+    """Make a pipe, and give its two ends, which are closed with those who hold them."""
+    reader, writer = os.pipe()
+    return reading.enter_context(io.FileIO(reader, "rb")), writing.enter_context(io.FileIO(writer, "wb"))

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 _BOOT_SEC = 60.0
 #: Waits between runners that cannot boot or folders that cannot be made: the last one is repeated.
 _PAUSES_SEC = (1.0, 2.0, 5.0, 15.0, 30.0)
-#: A successor boots in the second half of a runner's runs: on busy cores that takes as long as fifty small ones.
+#: A successor boots in the second half of a runner's runs: what its resolver imports may take as long as fifty small
+#: ones.
 _BOOT_SHARE = 2
 
 
@@ -169,8 +170,9 @@ class Equipment:
         :raises ChildBootFailed: there is none yet.
         """
         self.order_successor()
-        runner = self._nursery.take()
+        # Whatever comes, also an error: else nobody would order the next one.
         self._is_successor_ordered = False
+        runner = self._nursery.take()
         if runner is None:
             return None
         try:

@@ -13,7 +13,7 @@ from pyoco_server.contract.runner_protocol import Message
 from pyoco_server.errors import PyocoServerError
 from pyoco_server.service import Deadline
 from pyoco_server.worker.printed import Printed
-from pyoco_server.worker.wheelsync import WheelSet
+from pyoco_server.worker.wheel_set import WheelSet
 
 
 class ChildBootFailed(PyocoServerError):

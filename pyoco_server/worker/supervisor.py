@@ -11,7 +11,6 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pyoco_server.bridge.client import WORKER_BUDGET_SEC, Bus
 from pyoco_server.bridge.resources import ensure_resources
@@ -35,13 +34,16 @@ from pyoco_server.worker.consumer import Consumer
 from pyoco_server.worker.health import Condition
 from pyoco_server.worker.lease import Lease
 from pyoco_server.worker.nursery import Nursery
+from pyoco_server.worker.options import WorkerOptions
 from pyoco_server.worker.output_sender import OutputSender
 from pyoco_server.worker.registry import Registry
 from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, RunnerLink
+from pyoco_server.worker.runners import Runners
 from pyoco_server.worker.scratch import Scratch
 from pyoco_server.worker.sentinel import Sentinel
 from pyoco_server.worker.slot import Slot, Tools
-from pyoco_server.worker.wheelsync import NO_WHEELS, WheelSet, WheelSync
+from pyoco_server.worker.wheel_set import NO_WHEELS, WheelSet
+from pyoco_server.worker.wheelsync import WheelSync
 from pyoco_server.worker.work import OneRun
 
 logger = logging.getLogger(__name__)
@@ -52,32 +54,12 @@ _HAND_BACK_SEC = 5.0
 _BOOT_TRIES = 3
 
 
-@dataclass(frozen=True)
-class WorkerOptions:
-    """What a worker is told on its command line, or by the program that it is a part of.
-
-    :param tags: routing tags that it serves; any of them.
-    :param resolver: ``module:function`` or ``file.py:function``; ``None`` = runs by flow name fail.
-    :param poll_timeout_sec: how long it waits for a job at a time.
-    :param once: whether it takes no job of its own accord: each run is asked for (:meth:`Worker.take_one`).
-    :param is_embedded: whether stdout and stderr of this process are somebody else's.
-    """
-
-    worker_id: str
-    tags: list[str]
-    resolver: str | None = None
-    concurrency: int = 1
-    poll_timeout_sec: float = 1.0
-    max_runs_per_child: int = 100
-    once: bool = False
-    is_embedded: bool = False
-
-
 class Worker:
     """A worker that is started once and stopped once.
 
     :param on_failure: called when one of its threads dies; it must not go on then.
     :param on_drain: called when somebody has asked the worker to stop; see :class:`Registry`.
+    :param runners: makes the processes that execute runs; ``None`` = of its own.
     :param start_runner: starts what executes runs; ``None`` = processes.
     """
 
@@ -88,6 +70,7 @@ class Worker:
         *,
         on_failure: Callable[[Service], None],
         on_drain: Callable[[], None],
+        runners: Runners | None = None,
         start_runner: Callable[[], RunnerLink] | None = None,
     ) -> None:
         self._config = config
@@ -102,6 +85,7 @@ class Worker:
         self._is_draining = False
         self._identity = {"worker_id": options.worker_id, "instance_id": uuid.uuid4().hex}
         self._sentinel = Sentinel(config, is_silent=options.is_embedded, on_failure=on_failure, **self._identity)
+        self._runners = runners or Runners(options.resolver, config)
         #: The one that :meth:`check` has booted.
         self._first_child: Child | None = None
 
@@ -109,7 +93,7 @@ class Worker:
         """Boot the first runner, to know that runs can be executed before the first job is fetched.
 
         Not with wheel sync: the resolver may stand in a wheel. The calling thread must live as long as the worker,
-        because the kernel ends a runner with the thread that made it.
+        because the kernel ends what runners are forked from with the thread that made it.
 
         :raises InvalidCommand: it cannot boot; says why.
         """
@@ -263,6 +247,8 @@ class Worker:
         self._wheels.request_stop()
         for slot in self._slots:
             slot.request_stop()
+        # No run begins any more: whoever waits for a runner need not wait until one has booted.
+        self._runners.close()
         for slot in self._slots:
             slot.stop(drain)
         self._must_stop.set()
@@ -301,7 +287,7 @@ class Worker:
         return child
 
     def _new_child(self, wheels: WheelSet = NO_WHEELS) -> Child:
-        return Child(self._options.resolver, self._config, wheels, self._sentinel.forget_group)
+        return self._runners.start(wheels, self._sentinel.forget_group)
 
 
 def check_resolver(resolver: str | None, config: Config) -> None:
@@ -310,7 +296,8 @@ def check_resolver(resolver: str | None, config: Config) -> None:
     :raises InvalidCommand: it cannot boot; says why.
     """
     if not config.wheel_sync_enabled:
-        _booted(lambda: Child(resolver, config)).kill()
+        with contextlib.closing(Runners(resolver, config)) as runners:
+            _booted(runners.start).kill()
 
 
 def _booted(start: Callable[[], Child]) -> Child:

@@ -16,14 +16,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from packaging.specifiers import SpecifierSet
 
 from pyoco_server.config import Config
-from pyoco_server.contract.wheels import WheelName
 from pyoco_server.contract.workers import WHEELS_SHOWN
 from pyoco_server.errors import BusError, Unavailable, WheelSyncFailed
 from pyoco_server.service import Deadline, Service
@@ -32,6 +30,7 @@ from pyoco_server.wheelfile.check import check_wheel
 from pyoco_server.wheelfile.unpack import unpack
 from pyoco_server.worker.wheel_choice import Candidate, Choice, choose, missing_requirements
 from pyoco_server.worker.wheel_folder import Manifest, Unpacked, WheelFolder
+from pyoco_server.worker.wheel_set import NO_WHEELS, Selected, WheelSet
 
 logger = logging.getLogger(__name__)
 
@@ -41,62 +40,6 @@ _PYTHON = ".".join(map(str, sys.version_info[:3]))
 _MAX_ERROR_CHARS = 4_000
 #: A wheel that cannot be installed is fetched again each time: after delays that double, so often at most.
 _MAX_DOUBLINGS = 6
-
-
-@dataclass(frozen=True)
-class Selected:
-    """A wheel that runners can import.
-
-    :param wheel: what the registry calls it; the same bytes may have been unpacked under another name.
-    :param nuid: of the object that the registry has.
-    """
-
-    unpacked: Unpacked
-    wheel: WheelName
-    nuid: str
-
-    @property
-    def name(self) -> str:
-        return self.wheel.file_name
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from others: the same bytes under another name are another wheel."""
-        return self.unpacked.sha256, self.name
-
-
-class WheelSet:
-    """The wheels of a runner; they stay on disk for as long as this object lives.
-
-    :param selected: ``None`` where wheel sync is off.
-    """
-
-    def __init__(self, selected: Sequence[Selected] | None) -> None:
-        self.selected = tuple(selected or ())
-        self._is_synced = selected is not None
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What two sets of the same wheels have in common."""
-        return tuple(item.unpacked.sha256 for item in self.selected)
-
-    @property
-    def paths(self) -> list[str]:
-        """The folders for ``sys.path``."""
-        return [str(item.unpacked.path) for item in self.selected]
-
-    @property
-    def documents(self) -> list[dict[str, str]] | None:
-        """What a run says of the code that it ran; ``None`` where wheel sync is off."""
-        if not self._is_synced:
-            return None
-        return [
-            {"name": item.wheel.package, "version": str(item.wheel.version), "sha256": item.unpacked.sha256}
-            for item in self.selected
-        ]
-
-
-NO_WHEELS = WheelSet(None)
 
 
 class WheelSync(Service):

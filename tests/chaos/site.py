@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.support.commands import Daemon, is_ready
 from tests.support.nats import free_port
 from tests.support.nats_cluster import NatsCluster, NatsNode
-from tests.support.processes import MARK, Family
+from tests.support.processes import MARK, Family, status_of
 from tests.support.waiting import eventually
 
 TAGS = ("a", "b", "c")
@@ -203,12 +203,14 @@ class Site:
         self.hits.append(Hit(at, what, time.time() + down_sec))
 
     def _kill_runner(self) -> None:
-        runners = self.family.members("pyoco_server.runner")
-        if runners:
-            at, runner = time.time(), self.chance.choice(runners)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(runner.pid, signal.SIGKILL)
-            self.hits.append(Hit(at, f"runner {runner.pid}", at))
+        """Kill a runner, or what all runners of a worker are forked from."""
+        pids = [member.pid for member in self.family.members("pyoco_server.runner")]
+        if pids:
+            at, pid = time.time(), self.chance.choice(pids)
+            with contextlib.suppress(OSError):
+                what = "runner" if status_of(pid, "PPid") in pids else "fork server"
+                os.kill(pid, signal.SIGKILL)
+                self.hits.append(Hit(at, f"{what} {pid}", at))
 
     def _bring_back(self, until: float) -> None:
         for part in self._parts:

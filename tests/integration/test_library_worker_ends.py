@@ -19,8 +19,9 @@ from pyoco_server.service import Service
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.workers import WorkerStore
 from pyoco_server.worker import consumer
+from pyoco_server.worker.options import WorkerOptions
 from pyoco_server.worker.runner_link import Died
-from pyoco_server.worker.supervisor import Worker, WorkerOptions
+from pyoco_server.worker.supervisor import Worker
 from pyoco_server.worker.work import OneRun
 from tests.support.library import Desk, Notes
 from tests.support.waiting import PATIENCE_SEC, eventually

@@ -10,13 +10,12 @@ import pytest
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
 from pyoco_server.contract.runner_protocol import Begin
-from pyoco_server.service import Deadline
 from pyoco_server.stores.logs import LogStore
-from pyoco_server.worker.child import Child
 from pyoco_server.worker.printed import Printed
 from tests.support.crew import Crew
 from tests.support.fleet import QUICK, Fleet, flow
 from tests.support.nats import NatsServer
+from tests.support.runners import booted_runner
 from tests.support.waiting import eventually
 
 _LINES = [f"line {number}\n" for number in range(1000)]
@@ -52,13 +51,9 @@ def test_what_a_runner_had_printed_that_is_killed_can_still_be_read(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(fleet.folder)
-    child = Child(None, Config.from_env({}))
-    try:
-        child.wait_ready(Deadline(60))
+    with booted_runner() as child:
         child.send(Begin("r", "main", {"name": "go"}, flow("print_and_hold"), str(tmp_path), 1000, 1000))
         fleet.wait_for_file("go.begun")
-    finally:
-        child.kill()
     found = child.receive(0)
     assert "".join(printed.text for printed in found if isinstance(printed, Printed)) == "".join(_LINES)
 

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pyoco_server.config import Config
 from pyoco_server.library.local_runner import LocalRunner
 from pyoco_server.runner.allowed import Allowed
-from pyoco_server.service import Deadline
-from pyoco_server.worker.child import Child
 from pyoco_server.worker.runner_link import RunnerLink
+from tests.support.runners import booted_runner
 from tests.support.waiting import PATIENCE_SEC
 
 #: Longer than the test has patience for.
@@ -21,21 +19,11 @@ _FOR_EVER_SEC = 10 * PATIENCE_SEC
 
 
 @contextlib.contextmanager
-def process() -> Iterator[RunnerLink]:
-    child = Child(None, Config.from_env({}))
-    try:
-        child.wait_ready(Deadline(PATIENCE_SEC))
-        yield child
-    finally:
-        child.kill()
-
-
-@contextlib.contextmanager
 def thread() -> Iterator[RunnerLink]:
     yield LocalRunner({}.__getitem__, Allowed())
 
 
-@pytest.mark.parametrize("start", [process, thread])
+@pytest.mark.parametrize("start", [booted_runner, thread], ids=["process", "thread"])
 def test_who_waits_for_a_runner_that_says_nothing_can_be_woken(
     start: Callable[[], contextlib.AbstractContextManager[RunnerLink]],
 ) -> None:
@@ -52,7 +40,6 @@ def test_who_waits_for_a_runner_that_says_nothing_can_be_woken(
 
 
 def test_waking_a_runner_that_has_ended_is_no_error() -> None:
-    child = Child(None, Config.from_env({}))
-    child.wait_ready(Deadline(PATIENCE_SEC))
-    child.kill()
-    child.wake()
+    with booted_runner() as child:
+        child.kill()
+        child.wake()

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.support.commands import Daemon
-from tests.support.fleet import TAG, Fleet, children_of, flow
+from tests.support.fleet import TAG, Fleet, children_of, flow, fork_servers_of, runners_of
 from tests.support.nats import NatsServer, free_port
 from tests.support.notify import BLOCKING, Manager, listening
 from tests.support.waiting import PATIENCE_SEC, eventually
@@ -89,8 +89,9 @@ def test_a_worker_that_drains_asks_for_the_time_and_no_process_of_a_run_knows_th
     run_id = fleet.submit(flow("hold"))
     fleet.running(run_id, "hold")
     manager.wait_for(f"STATUS=serves {TAG}: 1 of 1 slots are busy")
-    for word in ("pyoco_server.runner", "sentinel_process"):
-        (pid,) = children_of(worker, word)
+    ours = [*fork_servers_of(worker), *runners_of(worker), *children_of(worker, "sentinel_process")]
+    assert len(ours) == 3
+    for pid in ours:
         environment = Path(f"/proc/{pid}/environ").read_text()
         assert "PATH=" in environment and "NOTIFY_SOCKET" not in environment and "WATCHDOG" not in environment
     worker.process.send_signal(signal.SIGTERM)

@@ -256,11 +256,20 @@ def is_alive(pid: int) -> bool:
 
 def runners_of(worker: Daemon) -> list[int]:
     """Give the process ids of a worker's runners."""
+    return [runner for server in fork_servers_of(worker) for runner in _children(server, "pyoco_server.runner")]
+
+
+def fork_servers_of(worker: Daemon) -> list[int]:
+    """Give the process ids of what the runners of a worker are forked from."""
     return children_of(worker, "pyoco_server.runner")
 
 
 def children_of(worker: Daemon, word: str) -> list[int]:
     """Give the process ids of the processes that a worker has started whose command line has the word in it."""
+    return _children(worker.process.pid, word)
+
+
+def _children(of: int, word: str) -> list[int]:
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -269,7 +278,7 @@ def children_of(worker: Daemon, word: str) -> list[int]:
                 parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if parent == worker.process.pid and word.encode() in command and is_alive(int(folder.name)):
+            if parent == of and word.encode() in command and is_alive(int(folder.name)):
                 found.append(int(folder.name))
     return found
 
