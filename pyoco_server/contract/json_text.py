@@ -9,6 +9,9 @@ import json
 import math
 from typing import Any
 
+#: Made once: ``json.dumps`` would make one for each text.
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
 
 def to_json(value: Any) -> str:
     """Encode a value; a number that JSON does not know becomes null.
@@ -17,7 +20,7 @@ def to_json(value: Any) -> str:
     a list with one of them in it would be unreadable for jq and browsers.
     """
     try:
-        return json.dumps(value, allow_nan=False)
+        return _ENCODER.encode(value)
     except ValueError:
         return json.dumps(_with_nulls(value))
 

@@ -37,7 +37,9 @@ def summary(document: dict[str, Any]) -> dict[str, Any]:
 
 def without_records(document: dict[str, Any]) -> dict[str, Any]:
     """Give the snapshot as it is answered where records were not asked for."""
-    return {name: value for name, value in document.items() if name != "task_records"}
+    small = dict(document)
+    small.pop("task_records", None)
+    return small
 
 
 class TasksView(TypedDict):

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from pyoco_server.bridge.messages import Delivery
+from pyoco_server.bridge.messages import Delivery, stored_at
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.leases import PollLease
+from pyoco_server.contract.told_snapshots import told_snapshot
 from pyoco_server.errors import InvalidJob, RevisionConflict, RunNotFound
 from pyoco_server.operations.holder import Holders
 from pyoco_server.states import RunStatus
@@ -80,13 +81,15 @@ class Claims:
 
         :param wheels: what the run would import from.
         :param lease: for a worker that asks over HTTP.
-        :param is_first_look: whether nobody has looked for the run before. Then one that is not there is waited for: in
-            a cluster, the new leader of the bucket may not have got as far as its last writes.
+        :param is_first_look: whether nobody has looked for the run before. Then what its job tells of it is tried
+            first, which the compare-and-set proves; and one that is not there is waited for: in a cluster, the new
+            leader of the bucket may not have got as far as its last writes.
         :raises BusUnavailable: no answer; nothing is decided.
         """
+        told = _told(job, delivery) if is_first_look else None
         while True:
             try:
-                stored = self._runs.get(job.run_id)
+                stored = told or self._runs.get(job.run_id)
             except RunNotFound:
                 if is_first_look:
                     return Claim(Verdict.WAIT)
@@ -110,6 +113,7 @@ class Claims:
             try:
                 revision = self._runs.update(claimed, stored.revision)
             except RevisionConflict:
+                told = None
                 continue
             return Claim(verdict, StoredRun(claimed, revision, stored.stored_at))
 
@@ -144,3 +148,13 @@ class Claims:
         if stored.snapshot.instance_id == self._instance_id:
             return not self._is_active(stored.snapshot.run_id)
         return self._holders.is_gone(stored)
+
+
+def _told(job: Job, delivery: Delivery) -> StoredRun | None:
+    """Give the run as it was stored just before its job, where the job tells of it."""
+    snapshot, revision = told_snapshot(job, delivery.told) or (None, 0)
+    if snapshot is None or snapshot.status is not RunStatus.PENDING or snapshot.has_spent(delivery.seq):
+        # Of a job that any other program has made up. A claim proves the revision; for the rest whoever may write the
+        # queue is believed, as he is for the job.
+        return None
+    return StoredRun(snapshot, revision, stored_at(delivery.reply))

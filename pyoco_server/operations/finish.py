@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyoco_server.bridge.deliveries import Deliveries
@@ -59,7 +59,7 @@ class Outcome:
         is_final = is_final or self.reason in deadletters.FINAL or not snapshot.may_fail_again
         if status is RunStatus.FAILED and not is_final:
             return progressed.failed_for_now(error=self.error, now=now)
-        return replace(progressed.ended(status, error=self.error, now=now), last_lines=self.last_lines)
+        return progressed.ended(status, error=self.error, now=now, last_lines=self.last_lines)
 
 
 class Finish:

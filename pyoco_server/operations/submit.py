@@ -239,18 +239,25 @@ class Submission:
         job = _job(request, run_id)
         workflow = request.workflow
         nodes = list(task_names_of(workflow)) if workflow is not None else []
-        pending = Snapshot.pending(job, origin=self._origin, tasks=nodes, now=time.time())
-        snapshot = replace(
-            pending,
-            **vars(request.policy),
+        policy = request.policy
+        snapshot = Snapshot.pending(
+            job,
+            origin=self._origin,
+            tasks=nodes,
+            now=time.time(),
+            max_attempts=policy.max_attempts,
+            retry_delay_sec=policy.retry_delay_sec,
+            resume=policy.resume,
             replay_of=request.replay_of,
             rerun_of=request.rerun_of,
-            tasks={**pending.tasks, **dict.fromkeys(request.finished, TaskState.SUCCEEDED.value)},
             task_records=request.finished,
             wheels=request.wheels,
         )
+        if request.finished:
+            done = dict.fromkeys(request.finished, TaskState.SUCCEEDED.value)
+            snapshot = replace(snapshot, tasks={**snapshot.tasks, **done})
         try:
-            creation, publication = self._runs.creation(snapshot), self._queue.publication(job)
+            creation, publication = self._runs.creation(snapshot), self._queue.first_publication(job, snapshot)
         except SnapshotTooLarge as exc:
             return exc.without_frames()
         for write in (creation, publication):

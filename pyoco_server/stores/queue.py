@@ -6,7 +6,7 @@ Source: contract, section 2; design, section 5.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyoco_server.bridge.answers import unix_seconds
 from pyoco_server.bridge.client import Bus
@@ -20,6 +20,7 @@ from pyoco_server.config import Config
 from pyoco_server.contract import names
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
+from pyoco_server.contract.told_snapshots import REVISION_HEADER, told_with
 from pyoco_server.errors import InvalidJob, KeyMissing
 
 
@@ -84,6 +85,11 @@ class Queue:
         """
         subject = names.work_subject(self._config.work_subject_prefix, job.tag)
         return Write(subject, job.to_bytes(), msg_id=names.job_id(job.run_id, attempt))
+
+    def first_publication(self, job: Job, snapshot: Snapshot) -> Write:
+        """Give the write that queues the job of a run whose snapshot is stored by the write before it."""
+        told = told_with(job, snapshot)
+        return replace(self.publication(job), told=told, previous_header=REVISION_HEADER if told else None)
 
     def publish(self, job: Job, attempt: int = 0) -> None:
         """Queue a job; see :meth:`publication`.

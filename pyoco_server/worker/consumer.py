@@ -7,14 +7,17 @@ makes every job of the other tags wait. So one pull is open at a time, made only
 known to have jobs, in rotation. Four things tell of jobs:
 
 - a delivery, which says how many of its tag are behind it;
-- a look at the counts of all tags, which takes none: now and then while some tag is not known to have jobs;
-- a hint: when no tag has a job, the worker joins the group of idle workers, looks once more for what came in between,
-  and waits to hear. A hinted pull waits a little, because the job is only just being stored. When its last slot fills,
-  the worker leaves the group, and what it heard and has no room for is passed on to the others;
+- a hint: the worker belongs to the group of idle workers of each tag, one of which hears of each job. A hinted pull
+  waits a little, because the job is only just being stored. What it hears while no slot is free is passed on to the
+  others, and then it leaves the group of that tag. When its last slot fills it does the same with what it has not asked
+  for yet, and with what it did not get: MaxAckPending may keep that back until another worker makes room;
+- a look at the counts of tags, which takes no job: of those whose group it has left, after it has joined again, and of
+  those that MaxAckPending keeps back. A tag is *followed* from then on: no job of it can come without a hint;
 - a turn: each tag is asked once a second whatever is known, and on until nothing comes. Jobs whose lease is over or
   whose delay has passed are not counted, and give no hint.
 
-After any trouble nothing of this counts any more, and the worker looks again.
+So a run after which nothing is new costs no look and no joining, however many tags there are. After any trouble nothing
+is followed any more, and the worker looks again.
 
 Source: design, section 5.
 """
@@ -24,7 +27,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -47,7 +49,7 @@ logger = logging.getLogger(__name__)
 _WAITING_JOB_SEC = 0.002
 #: How long a pull waits for a job of which a hint told: as long as storing it takes on a slow disk.
 _HINTED_JOB_SEC = 0.05
-#: How old the counts may grow where no hint tells of jobs: so long a tag may wait until it has its turn.
+#: How long a tag that is not followed may wait for a look while there are other jobs, or MaxAckPending keeps it back.
 _LOOK_SEC = 0.1
 #: How long a tag may go without being asked.
 _ASK_SEC = 1.0
@@ -64,16 +66,27 @@ class _Known:
 
     :ivar waiting_count: jobs that waited at the last look, or behind the last delivery, where MaxAckPending may keep
         some back.
-    :ivar hint_count: hints that came since and were not followed.
+    :ivar hint_count: hints that came since, and after which it was not asked.
+    :ivar has_missed: whether it gave nothing after a hint, and jobs may wait all the same, of which nobody else was
+        told.
     :ivar is_due: whether it is asked even so.
+    :ivar is_followed: whether some idle worker was told of each job that this one does not know of.
+    :ivar is_held_back: whether the last look found jobs beyond MaxAckPending: nobody tells when they may be had.
     """
 
     waiting_count: int = 0
     hint_count: int = 0
+    has_missed: bool = False
     is_due: bool = False
+    is_followed: bool = False
+    is_held_back: bool = False
 
     def is_worth_asking(self) -> bool:
         return self.is_due or self.waiting_count > 0 or self.hint_count > 0
+
+    def is_uncertain(self) -> bool:
+        # Where jobs wait, a delivery says how many are behind it.
+        return not self.is_followed and self.waiting_count == 0
 
 
 class Consumer(Service):
@@ -106,14 +119,10 @@ class Consumer(Service):
         self._log_limit = RateLimit()
         self._changed = threading.Condition()
         self._free: deque[Slot] = deque()
-        #: Whether this worker is a member of the group.
-        self._is_idle = False
         #: The tag whose turn it is stands first.
         self._known = {tag: _Known() for tag in tags}
-        #: When to look at the counts, by the monotonic clock.
+        #: When to look at the counts of tags that are not followed, by the monotonic clock.
         self._look_at = 0.0
-        #: Whether the last look found jobs beyond MaxAckPending: nobody tells when they may be had.
-        self._is_held_back = False
         self._settled_count = 0
         #: Which tag is to be asked next whatever is known, and when.
         self._round = itertools.cycle(tags)
@@ -130,7 +139,7 @@ class Consumer(Service):
         """Note that a job has left a slot for good or for later, which may have made room for another one."""
         with self._changed:
             self._settled_count += 1
-            if self._is_held_back:
+            if any(known.is_held_back for known in self._known.values()):
                 self._look_at = 0.0
                 self._changed.notify_all()
 
@@ -168,14 +177,15 @@ class Consumer(Service):
                 self._give(work)
             if wanted is not None:
                 self._look_at_wait(wanted, work, trouble)
-        self._be_busy()
+        self._pass_on_hints()
+        self._hints.leave()
         if self._wanted is not None:
             self._wanted.end()
 
     def _wait_until_wanted(self) -> bool:
         """Wait until a job can be used here; ``False`` = it is time to stop."""
         if not self._is_wanted():
-            self._be_busy()
+            self._pass_on_hints()
         with self._changed:
             self.beat()
             while not self._changed.wait_for(lambda: self._is_wanted() or self.is_stopping, _REST_SEC):
@@ -197,38 +207,44 @@ class Consumer(Service):
         wanted.end()
 
     def _step(self) -> Work | None:
-        """Do the next thing that may bring a job: ask the next tag that is known to have one, else wait to hear."""
-        self._refresh()
+        """Do the next thing that may bring a job: look, ask the next tag that is known to have one, or wait to hear."""
+        now = time.monotonic()
+        self._take_turn(now)
+        uncertain = [tag for tag, known in self._known.items() if known.is_uncertain()]
         tag = next((tag for tag, known in self._known.items() if known.is_worth_asking()), None)
-        if tag is not None:
+        is_idle = tag is None and not all(self._known[other].is_held_back for other in uncertain)
+        if uncertain and (is_idle or now >= self._look_at):
+            self._look(uncertain)
+        elif tag is not None:
             return self._ask(tag)
-        if self._is_idle:
-            self._wait_to_hear()
         else:
-            self._be_idle()
+            self._wait_to_hear()
         return None
 
-    def _refresh(self) -> None:
-        """Look at the counts, where that is due, and give the next tag its turn."""
-        now = time.monotonic()
-        # No look tells more where each tag is known to have jobs: a delivery says how many are behind it.
-        if now >= self._look_at and not all(known.waiting_count for known in self._known.values()):
-            # An idle worker is told of what comes. Before the look, so that a reconnect during it is not forgotten.
-            self._look_at = math.inf
-            settled_count = self._settled_count
-            found = self._queue.waiting(list(self._known))
-            for tag, waiting in found.items():
-                self._known[tag].waiting_count = waiting.count
-            with self._changed:
-                self._is_held_back = any(waiting.is_held_back for waiting in found.values())
-                if self._is_held_back and self._settled_count != settled_count:
-                    self._look_at = 0.0
-                elif self._is_held_back or not self._is_idle:
-                    self._look_at = min(self._look_at, now + _LOOK_SEC)
+    def _take_turn(self, now: float) -> None:
+        """Give the next tag its turn, where that is due; one at a time, so that hints are not kept waiting."""
         if now >= self._ask_at:
-            # One at a time, so that hints are not kept waiting.
             self._ask_at = now + min(_ASK_SEC, self._poll_timeout_sec) / len(self._known)
             self._known[next(self._round)].is_due = True
+
+    def _look(self, tags: list[str]) -> None:
+        """Be told of all jobs of these tags from now on, and see which wait already."""
+        with self._changed:
+            # Before the look, so that what is missed during it is not forgotten.
+            self._look_at = time.monotonic() + _LOOK_SEC
+            for tag in tags:
+                self._known[tag].is_followed = True
+            settled_count = self._settled_count
+        self._hints.join(tags)
+        found = self._queue.waiting(tags)
+        with self._changed:
+            for tag, waiting in found.items():
+                known = self._known[tag]
+                known.waiting_count, known.is_held_back = waiting.count, waiting.is_held_back
+                known.is_followed = known.is_followed and not waiting.is_held_back
+                known.has_missed = known.has_missed and (waiting.count > 0 or waiting.is_held_back)
+            if self._settled_count != settled_count:
+                self._look_at = 0.0
 
     def _ask(self, tag: str) -> Work | None:
         with self._changed:
@@ -238,14 +254,16 @@ class Consumer(Service):
         delivery = self._queue.pull(tag, wait_sec=_HINTED_JOB_SEC if hint_count else _WAITING_JOB_SEC)
         with self._changed:
             if delivery is None:
-                # All that was known has been taken by others; what was heard meanwhile is news.
+                # All that was known has been taken by others, or MaxAckPending keeps it back; what was heard meanwhile
+                # is news.
+                if hint_count or known.waiting_count:
+                    known.is_followed = False
                 known.waiting_count, known.is_due = 0, False
+                known.has_missed = known.has_missed or hint_count > 0
                 known.hint_count -= hint_count
-                if hint_count:
-                    # Or MaxAckPending keeps it back.
-                    self._look_at = 0.0
             else:
                 known.waiting_count = pending_count(delivery.reply)
+                known.has_missed = known.has_missed and known.waiting_count > 0
                 known.hint_count -= bool(hint_count)
         # From here on, and not from the claim: that may have to wait for NATS, or for the end of the run before.
         return Work(self._new_lease(delivery), tag) if delivery is not None else None
@@ -258,46 +276,52 @@ class Consumer(Service):
                 return
         work.hand_back()
 
-    def _be_idle(self) -> None:
+    def _pass_on_hints(self) -> None:
+        """Pass on what was heard of and is of no use here now."""
+        unused = []
         with self._changed:
-            self._is_idle = True
-        self._hints.join()
-        # What was published between the last look and the joining gave no hint to this worker.
-        self._look_at = 0.0
-
-    def _be_busy(self) -> None:
-        with self._changed:
-            if not self._is_idle:
-                return
-            self._is_idle = False
-            unused = []
             for tag, known in self._known.items():
-                unused += [tag] * known.hint_count
-                known.hint_count = 0
-            self._look_at = time.monotonic() + _LOOK_SEC
-        self._hints.leave(unused)
+                # Of all that was missed one hint tells: there may be thousands, and no room for any of them.
+                count = known.hint_count + known.has_missed
+                if count:
+                    unused += [tag] * count
+                    known.hint_count, known.has_missed, known.is_followed = 0, False, False
+        if unused:
+            self._hints.pass_on(unused)
 
     def _hear(self, tag: str) -> bool:
-        """Take a hint; ``False`` = there is no use for it here."""
+        """Take a hint; ``False`` = there is no use for it here, and the group of the tag is left."""
         with self._changed:
-            if self._is_idle:
-                self._known[tag].hint_count += 1
-                self._changed.notify_all()
-            return self._is_idle
+            known = self._known[tag]
+            if not self._is_wanted() or self.is_stopping:
+                known.is_followed = False
+                return False
+            known.hint_count += 1
+            self._changed.notify_all()
+            return True
 
     def _wait_to_hear(self) -> None:
         with self._changed:
-            if not self.is_stopping and not any(known.hint_count for known in self._known.values()):
-                wait_sec = max(0.0, min(self._look_at, self._ask_at) - time.monotonic())
-                if self._wanted is not None:
-                    wait_sec = min(wait_sec, self._wanted.patience.remaining_sec)
-                self._changed.wait(wait_sec)
+            if self.is_stopping or any(known.hint_count for known in self._known.values()):
+                return
+            due = [self._ask_at]
+            if any(known.is_uncertain() for known in self._known.values()):
+                due.append(self._look_at)
+            wait_sec = max(0.0, min(due) - time.monotonic())
+            if self._wanted is not None:
+                wait_sec = min(wait_sec, self._wanted.patience.remaining_sec)
+            self._changed.wait(wait_sec)
 
     def _look_again(self) -> None:
         """After a reconnect, on the loop thread: hints have been lost."""
         with self._changed:
-            self._look_at = 0.0
+            self._follow_nothing()
             self._changed.notify_all()
+
+    def _follow_nothing(self) -> None:
+        self._look_at = 0.0
+        for known in self._known.values():
+            known.is_followed = False
 
     def _recover(self, trouble: PyocoServerError) -> None:
         """Create what somebody has deleted, and begin anew after a pause."""
@@ -309,4 +333,5 @@ class Consumer(Service):
                     self.beat()
                     self._queue.ensure(tag)
         self.pause(_TROUBLE_PAUSE_SEC)
-        self._look_at = 0.0
+        with self._changed:
+            self._follow_nothing()

@@ -31,18 +31,21 @@ from pyoco_server.logs import LogId, RateLimit
 from pyoco_server.operations.finish import Outcome
 from pyoco_server.states import RunStatus, TaskState
 from pyoco_server.stores.artifacts import ArtifactStore
-from pyoco_server.stores.runs import RunStore, StoredRun
+from pyoco_server.stores.runs import RunHints, RunStore, StoredRun
 from pyoco_server.worker.artifacts import ArtifactKeeper
+from pyoco_server.worker.cancel_hints import CancelHints
 from pyoco_server.worker.forced_end import Cause, ForcedEnd
 from pyoco_server.worker.printed import Printed, log_printed
 from pyoco_server.worker.run_log import RunLog
 from pyoco_server.worker.runner_link import Died, RunnerLink
-from pyoco_server.worker.trimmed_outputs import trimmed_outputs
+from pyoco_server.worker.trimmed_outputs import large_outputs, trimmed_outputs
 
 logger = logging.getLogger(__name__)
 
 #: Changes of tasks are written at most this often, so that a run of milliseconds costs two writes and not ten.
 _WRITE_SPACING_SEC = 0.05
+#: The first of them comes sooner: from then on the worker hears of a cancel. Most small runs have ended by then.
+_FIRST_WRITE_SEC = 0.01
 #: A sign of life that NATS does not take at once is left to the next one: the runner must not wait for it.
 _PROGRESS_BUDGET_SEC = 1.0
 #: How long a run that has ended waits for its files, or its log, while NATS takes its snapshot and nothing of them.
@@ -73,6 +76,7 @@ class Execution:
         child: RunnerLink,
         log: RunLog,
         runs: RunStore,
+        run_hints: RunHints,
         artifacts: ArtifactStore,
         config: Config,
         must_stop: threading.Event,
@@ -97,9 +101,7 @@ class Execution:
         self._written_at = time.monotonic()
         #: Since when every write was stored, ``time.monotonic()``; ``None`` when the last one was not.
         self._taken_since: float | None = self._written_at
-        self._is_cancel_sent = False
-        #: Set on the bridge's thread when the run may have been changed by somebody else.
-        self._is_news_hinted = threading.Event()
+        self._cancel_hints = CancelHints(run_hints, stored.snapshot.run_id, child.wake)
         self._limit_sec = config.time_limit_sec(job.timeout_sec)
         self._forced_end = ForcedEnd(child, grace_sec=config.cancel_grace_period_sec, time_limit_sec=self._limit_sec)
         self.is_child_reusable = False
@@ -130,6 +132,7 @@ class Execution:
             self._keep_rest(outcome)
             return outcome
         finally:
+            self._cancel_hints.close()
             self._keeper.close()
 
     def _drive(self, scratch: str) -> Outcome:
@@ -161,6 +164,8 @@ class Execution:
                 self.take_last_words()
                 return self._broken_off("was killed by this worker")
             if self._wait_sec() <= 0:
+                # Before the write, which meets what was stored until then.
+                self._cancel_hints.listen()
                 try:
                     self._write_progress()
                 except SnapshotTooLarge as exc:
@@ -181,7 +186,7 @@ class Execution:
         They wait for NATS only as long as the end of the run itself has to.
         """
         # The runner has no more to do with it.
-        self._is_cancel_sent = True
+        self._cancel_hints.close()
         self._keeper.run_ended()
         self._empty_keeper()
         # What is said of a file in a record may take the room of another record's output.
@@ -189,8 +194,12 @@ class Execution:
             self._empty_keeper()
 
     def _trimmed(self, outcome: Outcome) -> dict[str, Any]:
+        large = large_outputs(outcome.records)
+        if not large:
+            # Nothing is encoded once more.
+            return {}
         last = outcome.applied_to(self._stored.snapshot, time.time())
-        found = trimmed_outputs(last, self._config.max_run_snapshot_bytes)
+        found = trimmed_outputs(large, last, self._config.max_run_snapshot_bytes)
         return {task: output for task, output in found.items() if self._is_output_itself.get(task, True)}
 
     def _empty_keeper(self) -> None:
@@ -246,21 +255,13 @@ class Execution:
             logger.warning("a run cannot be released: %s", exc, extra=self.context)
             return False
 
-    def hear(self, written: bytes) -> None:
-        """Take the hint that somebody writes this run; empty when the connection was lost and such hints with it.
-
-        Only a cancel request needs haste. Whether it was stored, the next write tells, which is then made at once.
-        """
-        if self._is_cancel_sent or (written and not _is_cancel_request(written)):
-            return
-        self._is_news_hinted.set()
-        self._child.wake()
-
     def _wait_sec(self) -> float:
         """Seconds until the snapshot is to be written: soon after a change, else for the sign of life."""
-        if self._is_news_hinted.is_set():
+        if self._cancel_hints.is_heard:
             return 0.0
         spacing = _WRITE_SPACING_SEC if self._is_dirty else self._config.run_heartbeat_interval_sec
+        if self._cancel_hints.is_to_listen:
+            spacing = _FIRST_WRITE_SEC
         due = self._written_at + spacing - time.monotonic()
         # Looked at in between, because the request to stop comes without a message of the runner.
         return max(0.0, min(due, 0.2))
@@ -348,7 +349,7 @@ class Execution:
         """Write the sign of life and what is new; learn of a cancel request or of the run's loss."""
         self._written_at = time.monotonic()
         taken_since, self._taken_since = self._taken_since or self._written_at, None
-        self._is_news_hinted.clear()
+        self._cancel_hints.clear()
         try:
             written = self._runs.change(self._stored, self._progress, budget_sec=_PROGRESS_BUDGET_SEC)
         except SnapshotTooLarge:
@@ -366,9 +367,9 @@ class Execution:
         self._stored = written
         self._taken_since = taken_since
         self._is_dirty = False
-        if written.snapshot.status is RunStatus.CANCELLING and not self._is_cancel_sent:
+        if written.snapshot.status is RunStatus.CANCELLING and not self._cancel_hints.is_over:
             self._child.send(Cancel(written.snapshot.run_id))
-            self._is_cancel_sent = True
+            self._cancel_hints.close()
             self._forced_end.cancel_sent()
 
     def _progress(self, snapshot: Snapshot) -> Snapshot | None:
@@ -386,13 +387,3 @@ class Execution:
         """What a log line about this run carries."""
         snapshot = self._stored.snapshot
         return {"run_id": snapshot.run_id, "flow_name": snapshot.flow_name, "tag": snapshot.tag}
-
-
-def _is_cancel_request(written: bytes) -> bool:
-    # Nearly all that is heard are this worker's own writes, which need not be decoded.
-    if RunStatus.CANCELLING.value.encode() not in written:
-        return False
-    try:
-        return Snapshot.from_bytes(written).status is RunStatus.CANCELLING
-    except ValueError:
-        return False

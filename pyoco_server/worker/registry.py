@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 #: Changes are written at most this often: hundreds of small runs a second must not write hundreds of records.
 _WRITE_SPACING_SEC = 0.5
+#: How long a change waits for the next one: a run of milliseconds has ended by then, and was not held up by the write.
+_SETTLE_SEC = 0.05
 #: How long a write may take, beyond the interval, before the thread counts as stuck: NATS may be away meanwhile.
 _PATIENCE_SEC = 30.0
 #: How long a stop waits for NATS to take the last record.
@@ -201,4 +203,5 @@ class Registry(Service):
             spacing_sec = min(_WRITE_SPACING_SEC, self._interval_sec)
             if self.pause(spacing_sec):
                 break
-            self._changed.wait(self._interval_sec - spacing_sec)
+            if self._changed.wait(self._interval_sec - spacing_sec):
+                self.pause(_SETTLE_SEC)

@@ -200,12 +200,13 @@ class Slot(Service):
         folder = self._equipment.begin_run()
         ended: StoredRun | None = None
         with tools.output.log_of(job.run_id, stored.snapshot.attempt) as log:
-            execution = Execution(job, stored, child, log, tools.runs, tools.artifacts, tools.config, tools.must_stop)
+            execution = Execution(
+                job, stored, child, log, tools.runs, tools.run_hints, tools.artifacts, tools.config, tools.must_stop
+            )
             try:
                 # It may have waited for days, and somebody may clean the place where it lies.
                 os.makedirs(folder, mode=0o700, exist_ok=True)
-                with tools.run_hints.listen(job.run_id, execution.hear):
-                    outcome = execution.run(folder)
+                outcome = execution.run(folder)
                 log.close()
                 # First, so that who sees the end of the run finds all that it printed.
                 self._send_rest(log, execution)

@@ -6,6 +6,7 @@ Source: design, "Artifacts".
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pyoco_server.contract.runs import Snapshot
@@ -17,16 +18,19 @@ _LARGE_BYTES = 256
 _CHANGE_BYTES = 256
 
 
-def trimmed_outputs(last: Snapshot, max_bytes: int) -> dict[str, Any]:
-    """Give those of 256 bytes and more that will not be in it as they are, by task.
+def large_outputs(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Give the outputs of 256 bytes and more, by task; most runs have none."""
+    outputs = {task: record.get("output") for task, record in records.items()}
+    return {task: output for task, output in outputs.items() if _is_large(output)}
+
+
+def trimmed_outputs(large: dict[str, Any], last: Snapshot, max_bytes: int) -> dict[str, Any]:
+    """Give those of the large outputs that will not be in the last snapshot as they are.
 
     :param last: the run with its end, as it is about to be written.
     :param max_bytes: the cap of a snapshot.
     """
-    outputs = {task: record.get("output") for task, record in last.task_records.items()}
-    large = {task: output for task, output in outputs.items() if _is_large(output)}
-    # Most runs have none, and need not be encoded once more.
-    if not large or last.fits(max_bytes - _CHANGE_BYTES):
+    if last.fits(max_bytes - _CHANGE_BYTES):
         return {}
     try:
         written = Snapshot.from_bytes(last.to_bytes(max_bytes, reserved_bytes=_CHANGE_BYTES)).task_records

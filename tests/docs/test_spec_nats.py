@@ -12,6 +12,7 @@ from pyoco_server.bridge.messages import TTL_HEADER
 from pyoco_server.bridge.resources import ensure_bucket
 from pyoco_server.contract import names
 from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.told_snapshots import REVISION_HEADER, SNAPSHOT_HEADER
 from pyoco_server.contract.wheels import Actor, Source, WheelEvent, wheel_headers
 from tests.support.documents import DOCS, section, tables, words
 from tests.support.nats import NatsServer
@@ -84,6 +85,7 @@ def test_subjects_and_headers_are_those_of_the_code() -> None:
     assert f"subject `{names.hint_subject(subject)}`" in told
     assert f"queue group `{names.IDLE_GROUP}`" in told
     assert f"`{TTL_HEADER}`" in told
+    assert f"`{SNAPSHOT_HEADER}` and `{REVISION_HEADER}`" in told
     assert "`Nats-Msg-Id`" in told
     (jobs, letters, *_) = MESSAGES
     assert f"`{names.job_id('<run_id>', 0)}`" in jobs["meaning"]

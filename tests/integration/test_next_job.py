@@ -1,27 +1,32 @@
-"""A slot that asks for its next job while the end of its run is written."""
+"""Which job a slot asks for next, and what becomes of those that it has no room for."""
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pyoco_server.bridge.deliveries import Deliveries
-from pyoco_server.bridge.messages import Delivery
+from pyoco_server.bridge.messages import Delivery, Waiting
 from pyoco_server.bridge.streams import change_stream
+from pyoco_server.contract import names
 from pyoco_server.library.local_runner import LocalRunner
 from pyoco_server.runner.allowed import Allowed
+from pyoco_server.stores.queue import Queue
 from pyoco_server.worker import consumer
-from pyoco_server.worker.supervisor import Worker, WorkerOptions
+from pyoco_server.worker.options import WorkerOptions
+from pyoco_server.worker.supervisor import Worker
 from tests.support.library import Desk, Notes, desk
 from tests.support.nats import NatsServer
 from tests.support.waiting import eventually
 
 Serve = Callable[..., Worker]
+#: What waits, by tag, look by look.
+Found = list[dict[str, Waiting]]
 
 
 @pytest.fixture
@@ -36,9 +41,9 @@ def serve(alone: Desk, notes: Notes) -> Iterator[Serve]:
     """Starts workers with one slot in this process."""
     started: list[Worker] = []
 
-    def start(worker_id: str, **settings: Any) -> Worker:
+    def start(worker_id: str, *more_tags: str, **settings: Any) -> Worker:
         # It asks of its own accord so seldom that a test would notice.
-        options = WorkerOptions(worker_id, [alone.tag], poll_timeout_sec=600.0, is_embedded=True)
+        options = WorkerOptions(worker_id, [alone.tag, *more_tags], poll_timeout_sec=600.0, is_embedded=True)
         worker = Worker(
             replace(alone.config, **settings),
             options,
@@ -54,6 +59,38 @@ def serve(alone: Desk, notes: Notes) -> Iterator[Serve]:
     yield start
     for worker in started:
         worker.stop(0)
+
+
+@pytest.fixture
+def job_in_hand(alone: Desk) -> Delivery:
+    """A job that keeps all others of its tag back."""
+    queue = Queue(alone.parts.bus, replace(alone.parts.config, consumer_max_ack_pending=1))
+    queue.ensure(alone.tag)
+    alone.submit("f", 1)
+    delivery = queue.pull(alone.tag, wait_sec=30)
+    assert delivery is not None
+    return delivery
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Found:
+    """What workers of this process find when they look at what waits, in order."""
+    looks: Found = []
+    waiting = Queue.waiting
+
+    def look(queue: Queue, tags: Sequence[str]) -> dict[str, Waiting]:
+        looks.append(waiting(queue, tags))
+        return looks[-1]
+
+    monkeypatch.setattr(Queue, "waiting", look)
+    return looks
+
+
+def heard(alone: Desk, subject: str) -> list[Any]:
+    """Give a list to which all messages of this subject are added."""
+    messages: list[Any] = []
+    alone.parts.bus.call(alone.parts.bus.subscribe(subject, messages.append), timeout_sec=30)
+    return messages
 
 
 def all_completed(alone: Desk, run_ids: list[str]) -> bool:
@@ -90,3 +127,61 @@ def test_a_slot_that_cannot_write_the_end_of_its_run_keeps_no_other_job_to_itsel
     assert alone.run(good)["worker_id"] == "other"
     change_stream(alone.parts.bus, alone.config.dlq_stream, {"max_msg_size": -1})
     eventually(lambda: not alone.parts.queued_ids(), what="the acknowledgement of both")
+
+
+@pytest.mark.parametrize("look_sec", [0.1, 600.0], ids=["looked at", "not looked at"])
+def test_worker_that_could_not_get_the_job_that_it_was_told_of_tells_another_when_its_last_slot_fills(
+    alone: Desk,
+    serve: Serve,
+    job_in_hand: Delivery,
+    found: Found,
+    monkeypatch: pytest.MonkeyPatch,
+    look_sec: float,
+) -> None:
+    """Else whoever makes room for it knows nothing of it, and it waits for somebody's turn."""
+    monkeypatch.setattr(consumer, "_LOOK_SEC", look_sec)
+    monkeypatch.setattr(consumer, "_ASK_SEC", 600.0)
+    # So long that the other job has come by then.
+    monkeypatch.setattr(consumer, "_HINTED_JOB_SEC", 1.0)
+    pulls = heard(alone, f"$JS.API.CONSUMER.MSG.NEXT.{names.WORK_STREAM}.{names.durable(alone.tag)}")
+    passed_on = heard(alone, names.hint_subject(job_in_hand.subject))
+    serve("busy", "other", consumer_max_ack_pending=1)
+    eventually(lambda: found, what="the first look", timeout_sec=30)
+    pulls.clear()
+    kept_back = alone.submit("f", 2)
+    eventually(lambda: pulls, what="the pull that gives nothing", timeout_sec=30)
+    alone.submit("held", tag="other")
+    eventually(lambda: passed_on, what="the hint that is passed on", timeout_sec=30)
+    serve("room", consumer_max_ack_pending=1)
+    alone.parts.queue.deliveries.ack(job_in_hand)
+    eventually(lambda: all_completed(alone, [kept_back]), what="the end of the run that was kept back", timeout_sec=30)
+
+
+def test_worker_that_could_not_get_a_job_that_somebody_else_has_taken_tells_nobody_of_it(
+    alone: Desk, serve: Serve, job_in_hand: Delivery, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "_ASK_SEC", 600.0)
+    passed_on = heard(alone, names.hint_subject(job_in_hand.subject))
+    serve("busy", "other", consumer_max_ack_pending=1)
+    eventually(lambda: found, what="the first look", timeout_sec=30)
+    alone.submit("f", 2)
+    eventually(lambda: found[-1][alone.tag].is_held_back, what="a look at what is kept back", timeout_sec=30)
+    alone.parts.bus.api(f"STREAM.PURGE.{names.WORK_STREAM}", {"filter": job_in_hand.subject})
+    eventually(lambda: found[-1][alone.tag] == Waiting(0, False), what="a look that finds nothing", timeout_sec=30)
+    other = alone.submit("f", 3, tag="other")
+    eventually(lambda: all_completed(alone, [other]), what="the end of another run", timeout_sec=30)
+    assert not passed_on
+
+
+def test_worker_that_gets_the_job_that_was_kept_back_after_all_tells_nobody_of_it(
+    alone: Desk, serve: Serve, job_in_hand: Delivery, found: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "_ASK_SEC", 600.0)
+    passed_on = heard(alone, names.hint_subject(job_in_hand.subject))
+    serve("patient", consumer_max_ack_pending=1)
+    eventually(lambda: found, what="the first look", timeout_sec=30)
+    kept_back = alone.submit("f", 2)
+    eventually(lambda: found[-1][alone.tag].is_held_back, what="a look at what is kept back", timeout_sec=30)
+    alone.parts.queue.deliveries.ack(job_in_hand)
+    eventually(lambda: all_completed(alone, [kept_back]), what="the end of the run that was kept back", timeout_sec=30)
+    assert not passed_on

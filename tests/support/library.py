@@ -28,8 +28,8 @@ class Desk:
         self.parts = parts
         self._client = client
 
-    def submit(self, flow_name: str, x: int | None = None) -> str:
-        return self._client.submit_run(flow_name, {} if x is None else {"x": x}, tag=self.tag)
+    def submit(self, flow_name: str, x: int | None = None, *, tag: str | None = None) -> str:
+        return self._client.submit_run(flow_name, {} if x is None else {"x": x}, tag=tag or self.tag)
 
     def run(self, run_id: str) -> dict[str, object]:
         return self._client.get_run(run_id)
