@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -38,6 +39,40 @@ class _Turn:
         self.count = 0
 
 
+class _Places:
+    """A bound on how many work at once; who has waited longest is next.
+
+    With a ``Semaphore`` the next secret of a key that floods the gateway is often faster than a key that waits.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free_count = count
+        self._waiting: deque[threading.Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free_count:
+                self._free_count -= 1
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free_count += 1
+
+    @property
+    def waiting_count(self) -> int:
+        """How many wait for a place."""
+        return len(self._waiting)
+
+
 class SecretChecks:
     """Answers whether a secret fits a record; for many threads.
 
@@ -51,7 +86,7 @@ class SecretChecks:
         self._fits = fits
         self._process_key = secrets.token_bytes(32)
         self._lock = threading.Lock()
-        self._places = threading.Semaphore(_CHECKS_AT_ONCE)
+        self._places = _Places(_CHECKS_AT_ONCE)
         self._running: dict[bytes, Future[bool]] = {}
         self._turns: dict[str, _Turn] = {}
         #: One secret a record can be right, so this grows with the records alone.
