@@ -10,6 +10,7 @@ RFC 9110, section 15.5.9 (408).
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import time
@@ -20,8 +21,11 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, RequestEntityTooLarge
+from waitress.utilities import BadRequest, RequestEntityTooLarge, build_http_date
 
+from pyoco_server.errors import PyocoServerError
+from pyoco_server.gateway.answers import ANSWER_HEADERS
+from pyoco_server.gateway.fast_lane import BEGUN, Begun, FastLane
 from pyoco_server.gateway.problems import CONTENT_TYPE, body_too_large, problem_document
 from pyoco_server.gateway.streams import HAND_OVER, Stream
 
@@ -33,6 +37,8 @@ GRACE_SEC = 20.0
 MIN_BYTES_PER_SEC = 1_000
 #: Where every connection is taken, one of so many is closed at a time.
 _CLOSED_SHARE = 8
+#: Of an answer with JSON, but for its length and its moment.
+_JSON_HEADERS = (("Content-Type", "application/json"), *ANSWER_HEADERS)
 
 
 class RequestTimeout(BadRequest):
@@ -92,9 +98,26 @@ class AnswerTask(WSGITask):
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         environ[HAND_OVER] = self._handed_over.append
+        environ[BEGUN] = self.request.take_begun()
         return environ
 
+    def _answer(self, body: bytes) -> None:
+        """Answer with JSON, as the application would."""
+        self.complete = True
+        length = str(len(body))
+        if self.version == "1.1" and self.request.headers.get("CONNECTION", "").lower() != "close":
+            # Waitress makes the same of the headers, in as much time as all the rest of the answer takes.
+            self.wrote_header = True
+            self.channel.write_soon(_head(int(self.start_time), length) + body)
+            return
+        self.response_headers = [*_JSON_HEADERS, ("Content-Length", length)]
+        self.write(body)
+
     def execute(self) -> None:
+        begun: Begun | None = self.request.begun
+        if begun is not None and begun.is_at_hand:
+            self._answer(self.request.take_begun().body())
+            return
         try:
             super().execute()
         except BaseException:
@@ -147,6 +170,8 @@ class Channel(HTTPChannel):
     head = b""
     #: Set by the task that refused a request.
     has_unread_input = False
+    #: Whether a thread is at sending what it has written.
+    _is_sending = False
     _is_draining = False
     _drained_bytes = 0
     _draining_since = 0.0
@@ -186,13 +211,40 @@ class Channel(HTTPChannel):
         elapsed_sec = max(now - self._since, 0.001)
         return (self._coming_bytes / elapsed_sec if self._coming is not None else 0.0, -elapsed_sec)
 
+    def begin(self, lane: FastLane) -> bool:
+        """Have the fast lane begin the request that has come; on the thread that receives.
+
+        :return: whether it has; else a thread for requests has to.
+        """
+        request = self.requests[0]
+        # Who writes an answer waits for a client that has left too much untaken; what the lane adds is far less than
+        # the other half.
+        is_far_behind = self.total_outbufs_len > self.adj.outbuf_high_watermark // 2
+        if request.error is not None or is_far_behind:
+            return False
+        return lane.begin(request, functools.partial(self._go_on, request))
+
+    def _go_on(self, request: Any, begun: Begun) -> None:
+        """Answer the request that the lane has begun, or have a thread for requests find out why it cannot be."""
+        request.begun = begun
+        if begun.is_at_hand:
+            self.service()
+        else:
+            self.server.give_to_thread(self)
+
     def service(self) -> None:
         self.server.serving.channel = self
+        request = self.requests[0]
         try:
             super().service()
         except StreamGoesOn as going:
             # Its request stays with the connection, which therefore counts as busy.
             self.server.streams.add(going.stream, going.answer)
+        begun: Begun | None = request.take_begun()
+        if begun is not None:
+            # Its client has left, so waitress has not asked for an answer. What was refused has to be withdrawn.
+            with contextlib.suppress(PyocoServerError):
+                begun.body()
 
     @property
     def is_behind(self) -> bool:
@@ -218,7 +270,13 @@ class Channel(HTTPChannel):
     def write_soon(self, data: Any) -> Any:
         if self.head:
             data, self.head = self.head + data, b""
-        return super().write_soon(data)
+        self._is_sending = True
+        try:
+            return super().write_soon(data)
+        finally:
+            self._is_sending = False
+            if self.total_outbufs_len:
+                self.server.pull_trigger()
 
     def give_up(self) -> None:
         """Answer the request that is coming with 408, and close."""
@@ -243,10 +301,25 @@ class Channel(HTTPChannel):
         super().send_continue()
 
     def readable(self) -> Any:
-        return True if self._is_draining else super().readable()
+        if self._is_draining:
+            return True
+        if self._is_about_to_be_sent:
+            is_closing = self.will_close or self.close_when_flushed
+            return not is_closing and len(self.requests) <= self.adj.channel_request_lookahead
+        return super().readable()
 
     def writable(self) -> Any:
-        return self.will_close if self._is_draining else super().writable()
+        if self._is_draining or self._is_about_to_be_sent:
+            return self.will_close
+        return super().writable()
+
+    @property
+    def _is_about_to_be_sent(self) -> bool:
+        """Whether what is unsent is on its way to the kernel, and does not wait for the thread that receives.
+
+        That one would else wait for the kernel to take what it must not send, which is at once, again and again.
+        """
+        return self._is_sending and self.total_outbufs_len <= self.adj.outbuf_high_watermark
 
     def handle_read(self) -> None:
         if not self._is_draining:
@@ -270,6 +343,16 @@ class Channel(HTTPChannel):
                 self.shutdown_writing()
                 return
         super().handle_close()
+
+
+@functools.lru_cache(maxsize=64)
+def _head(moment: int, length: str) -> bytes:
+    """Give the head of an answer with JSON that leaves its connection open.
+
+    :param moment: unix seconds.
+    """
+    headers = (*_JSON_HEADERS, ("Content-Length", length), ("Date", build_http_date(moment)))
+    return "\r\n".join(["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers), "", ""]).encode()
 
 
 def dismiss_slow(channels: Collection[Channel], *, is_full: bool) -> None:
@@ -297,6 +380,14 @@ def channel_class(max_body_bytes: Callable[[str], int]) -> type[Channel]:
     """
 
     class Parser(HTTPRequestParser):
+        #: What the fast lane has made of it.
+        begun: Begun | None = None
+
+        def take_begun(self) -> Begun | None:
+            """Give what the fast lane has made of it, to whoever asks first: what it holds holds the request."""
+            begun, self.begun = self.begun, None
+            return begun
+
         def parse_header(self, header_plus: bytes) -> None:
             super().parse_header(header_plus)
             # Nothing but the limit is read of the settings from here on.

@@ -10,6 +10,7 @@ import functools
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from pyoco_server.gateway.app import create_app
-from pyoco_server.gateway.channel import channel_class, dismiss_slow
+from pyoco_server.gateway.channel import Channel, channel_class, dismiss_slow
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.fast_lane import FastLane
 from pyoco_server.gateway.limits import max_body_bytes
@@ -43,12 +44,37 @@ _PATIENCE_SEC = 10.0
 class _Server(TcpWSGIServer):
     """Waitress's server, which here knows which of its connections a thread serves."""
 
-    def __init__(self, sockets: Sockets, streams: Streams, **options: Any) -> None:
+    def __init__(self, sockets: Sockets, streams: Streams, lane: FastLane, **options: Any) -> None:
         self.sockets = sockets
         self.streams = streams
+        self._lane = lane
+        #: The thread that receives, once it runs.
+        self.receiver = 0
+        #: The connections of requests that have come and are not begun.
+        self._received: deque[Channel] = deque()
         #: The connection that the present thread serves.
         self.serving = threading.local()
         super().__init__(**options)
+
+    def add_task(self, task: Channel) -> None:
+        """Have the next request of a connection begun; from any thread.
+
+        The thread that receives calls it in the midst of reading, and others when they have served the one before.
+        """
+        self._received.append(task)
+        if threading.get_ident() != self.receiver:
+            self.wake()
+
+    def begin_received(self) -> None:
+        """Begin what has been received: in the fast lane, or on a thread for requests."""
+        while self._received:
+            channel = self._received.popleft()
+            if not channel.begin(self._lane):
+                self.give_to_thread(channel)
+
+    def give_to_thread(self, task: Any) -> None:
+        """Have a thread for requests call ``task.service()``."""
+        super().add_task(task)
 
     def pull_trigger(self) -> None:
         """Wake the thread that receives, if the connection that the present thread serves waits for something new.
@@ -60,7 +86,9 @@ class _Server(TcpWSGIServer):
 
     def wake(self) -> None:
         """Wake the thread that receives."""
-        self.trigger.pull_trigger()
+        with contextlib.suppress(OSError):
+            # It is closed when the server has ended before it was told to.
+            self.trigger.pull_trigger()
 
 
 class HttpServer(Service):
@@ -94,7 +122,8 @@ class HttpServer(Service):
         self._server = _Server(
             self._sockets,
             streams,
-            application=FastLane(create_app(gateway), gateway),
+            FastLane(gateway),
+            application=create_app(gateway),
             map=channels,
             _sock=listener,
             adj=adjustments,
@@ -111,11 +140,10 @@ class HttpServer(Service):
         return super().stop(deadline)
 
     def wake(self) -> None:
-        with contextlib.suppress(OSError):
-            # It is closed when the server has ended before it was told to.
-            self._server.wake()
+        self._server.wake()
 
     def run(self) -> None:
+        self._server.receiver = threading.get_ident()
         self._sockets.look_at_all()
         while not self.is_stopping:
             self._turn(1.0)
@@ -138,6 +166,7 @@ class HttpServer(Service):
             dismiss_slow(list(server.active_channels.values()), is_full=server.in_connection_overflow)
             self._next_look = time.monotonic() + _LOOK_SEC
             self._sockets.look_at_all()
+        server.begin_received()
 
     def _close_idle(self) -> bool:
         """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left."""

@@ -5,6 +5,7 @@ Source: contract, sections 1 and 3.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import sys
@@ -34,6 +35,7 @@ from pyoco_server.gateway.wording import PRINTABLE_PATTERN, TAG_PATTERN, message
 from pyoco_server.operations.authenticate import Caller
 from pyoco_server.operations.submit import RunRequest
 from pyoco_server.states import RunStatus, TaskState
+from pyoco_server.workflow.flow_yaml import Workflow
 
 MAX_BATCH_RUNS = 1_000
 MAX_POLLED_TAGS = 100
@@ -118,6 +120,10 @@ class WorkflowInput(PolicyInput):
     retry_delay_sec: Annotated[RetryDelay, Number] = DEFAULT_RETRY_DELAY_SEC
     timeout_sec: Annotated[TimeLimit, Number] | None = None
     resume: Boolean = True
+
+    def request(self, caller: Caller, default_tag: str, workflow: Workflow) -> RunRequest:
+        """Give it as the request of who sent it."""
+        return RunRequest.of(caller, default_tag, self.flow_name, self.tag, None, self.params, workflow, self.policy)
 
 
 @dataclass(frozen=True)
@@ -245,8 +251,8 @@ def read_json_object(payload: bytes, where: str) -> dict[str, Any]:
     too_deep = InvalidInput(faults=[Fault(where, f"is nested more than {MAX_NESTING} levels deep")])
     try:
         # Left to itself, json would also take UTF-16 and halves of surrogate pairs.
-        text = payload.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
+        text = payload.removeprefix(codecs.BOM_UTF8).decode()
+        value = _DECODER.decode(text)
     except _NumberRefused as exc:
         raise InvalidInput(faults=[Fault(where, str(exc))]) from None
     except RecursionError:
@@ -291,3 +297,6 @@ def _finite(text: str) -> float:
 
 def _refuse_number(word: str) -> float:
     raise _NumberRefused(f"is not JSON: {word} is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_number, parse_float=_finite)

@@ -6,7 +6,7 @@ Source: contract, section 3.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, request
@@ -29,6 +29,7 @@ from pyoco_server.gateway.queries import RunListQuery, RunReadQuery, SubmitHeade
 from pyoco_server.gateway.watch import wait_for_end
 from pyoco_server.operations.again import rerun_request
 from pyoco_server.operations.submit import RunRequest, Submitted
+from pyoco_server.stores.runs import StoredRun
 from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
 
 blueprint = Blueprint("runs", __name__)
@@ -49,13 +50,11 @@ def submit_run(headers: SubmitHeaders, body: RunInput) -> Answer:
 @described(form=Form(WorkflowInput, "workflow", alone_as="application/yaml"))
 def submit_workflow(headers: SubmitHeaders) -> Answer:
     """Submit a flow.yaml, as a form with a file or as the body itself."""
-    text, fields, where = _workflow_of_request()
-    given = read_model(WorkflowInput, fields, where)
+    text, sent, where = _workflow_of_request()
+    given = workflow_input(sent, where)
     workflow = parse_workflow(text, max_bytes=gateway().config.workflow_yaml_max_bytes)
-    wanted = run_request(given.flow_name, given.tag, None, given.params, workflow, policy=given.policy)
-    return _answer(
-        submit(gateway(), wanted, headers.idempotency_key), [warning.as_dict() for warning in workflow.warnings]
-    )
+    wanted = given.request(caller(), gateway().config.default_tag, workflow)
+    return _answer(submit(gateway(), wanted, headers.idempotency_key), workflow)
 
 
 @blueprint.post("/runs/<run_id>/rerun")
@@ -89,10 +88,7 @@ def get_run(run_id: str, query: RunReadQuery) -> RunAndWorker:
     if query.wait and not stored.snapshot.status.is_terminal:
         wait_for_end(parts, run_id, query.wait)
         stored = parts.runs.get(run_id)
-    document = stored.snapshot.to_document()
-    if not query.wants_all:
-        document = projections.without_records(document)
-    return {**document, **_worker_of(document)}
+    return run_document(parts, stored, with_records=query.wants_all)
 
 
 @blueprint.get("/runs/<run_id>/tasks")
@@ -138,20 +134,40 @@ def submit(parts: Gateway, wanted: RunRequest, key: str | None) -> Submitted:
     return submitted
 
 
-def accepted(submitted: Submitted) -> Accepted:
+def accepted(submitted: Submitted, workflow: Workflow | None = None) -> Accepted:
     """Give the document that answers a submission."""
-    return {"run_id": submitted.run_id, "status": "PENDING"}
+    document: Accepted = {"run_id": submitted.run_id, "status": "PENDING"}
+    if workflow is not None and workflow.warnings:
+        document["warnings"] = [warning.as_dict() for warning in workflow.warnings]
+    return document
 
 
-def _answer(submitted: Submitted, warnings: Sequence[dict[str, Any]] = ()) -> Answer:
+def workflow_input(sent: Mapping[str, str], where: str) -> WorkflowInput:
+    """Read the fields beside a workflow; an empty one counts as none.
+
+    :param where: whether they stand in the ``form`` or in the ``query``.
+    :raises InvalidInput: with every fault.
+    """
+    fields: dict[str, Any] = {name: sent[name] for name in WorkflowInput.model_fields if sent.get(name)}
+    if sent.get("params"):
+        fields["params"] = read_json_object(sent["params"].encode(), f"{where}.params")
+    return read_model(WorkflowInput, fields, where)
+
+
+def run_document(parts: Gateway, stored: StoredRun, *, with_records: bool) -> dict[str, Any]:
+    """Give what is answered of one run: its snapshot, and what is known of its worker. Waits for nobody."""
+    document = stored.snapshot.to_document()
+    if not with_records:
+        document = projections.without_records(document)
+    return {**document, **_worker_of(parts, document)}
+
+
+def _answer(submitted: Submitted, workflow: Workflow | None = None) -> Answer:
     """Give the answer to a submission; a repeated one gets that of the first, with a header that says so."""
-    document = accepted(submitted)
-    if warnings:
-        document["warnings"] = list(warnings)
-    return document, {"Idempotent-Replayed": "true"} if submitted.is_repeated else {}
+    return accepted(submitted, workflow), {"Idempotent-Replayed": "true"} if submitted.is_repeated else {}
 
 
-def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:
+def _workflow_of_request() -> tuple[bytes, Mapping[str, str], str]:
     """Find the workflow's text, the fields beside it and where these stand, in whichever way they were sent."""
     kind = request.mimetype
     if kind == "application/json" or kind.endswith("+json"):
@@ -168,19 +184,16 @@ def _workflow_of_request() -> tuple[bytes, dict[str, Any], str]:
         text = request.get_data(cache=False)
         sent = request.args
         where = "query"
-    fields: dict[str, Any] = {name: sent[name] for name in WorkflowInput.model_fields if sent.get(name)}
-    if sent.get("params"):
-        fields["params"] = read_json_object(sent["params"].encode(), f"{where}.params")
-    return text, fields, where
+    return text, sent, where
 
 
-def _worker_of(document: dict[str, Any]) -> dict[str, Any]:
+def _worker_of(parts: Gateway, document: dict[str, Any]) -> dict[str, Any]:
     worker_id = document.get("worker_id")
     # Other programs may have stored what is no id.
     if not isinstance(worker_id, str) or not names.is_key(worker_id):
         return {}
-    worker = gateway().model.worker(worker_id)
+    worker = parts.model.worker(worker_id)
     if worker is None:
         return {}
-    timeout_sec = gateway().config.worker_disconnect_timeout_sec
+    timeout_sec = parts.config.worker_disconnect_timeout_sec
     return projections.worker_view(worker, now=time.time(), timeout_sec=timeout_sec)

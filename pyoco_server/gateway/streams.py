@@ -165,7 +165,7 @@ class Streams(Service):
             self._close(opened)
         elif opened.stream.asks_nats:
             opened.is_busy = True
-            opened.answer.channel.server.add_task(opened)
+            opened.answer.channel.server.give_to_thread(opened)
         else:
             opened.go_on()
             if opened.is_over:

@@ -113,6 +113,10 @@ class SecretChecks:
             return check.result()
         return self._check(mark, mine, turn, key, known)
 
+    def is_known(self, key: ApiKey, known: KnownKey) -> bool:
+        """Say whether the key's secret has been found to be the one of the record."""
+        return self._mark(key, known) in self._verified
+
     def _mark(self, key: ApiKey, known: KnownKey) -> bytes:
         text = f"{known.edition} {key.key_id} {key.secret}"
         return hashlib.blake2b(text.encode(), key=self._process_key, digest_size=32).digest()

@@ -5,6 +5,7 @@ Source: design, section 4; contract, section 2, "Order of writes".
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.bridge.messages import Write
+from pyoco_server.bridge.messages import Outcome, Write
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.policy import RunPolicy
 from pyoco_server.contract.runs import Snapshot
@@ -34,6 +35,7 @@ from pyoco_server.errors import (
 )
 from pyoco_server.logs import LogId
 from pyoco_server.operations.authenticate import Caller
+from pyoco_server.operations.run_ids import new_run_id
 from pyoco_server.states import TaskState
 from pyoco_server.stores.idempotency import IdempotencyStore, KeyedRun
 from pyoco_server.stores.queue import Queue
@@ -179,6 +181,22 @@ class Submission:
             raise outcome
         return outcome
 
+    def begin(self, request: RunRequest, done: Callable[[Outcome[Submitted]], None]) -> None:
+        """Store and queue a run without waiting for it; its workflow, where it has one, must be kept already.
+
+        :param done: told on the bridge's thread, which it must not block. The result of a run that was accepted is
+            there at once; else it gives what :meth:`submit` would have raised, may ask NATS first, and must be called.
+        :raises PyocoServerError: as :meth:`submit`; nothing was begun.
+        """
+        prepared = self._prepare(request, new_run_id())
+        if isinstance(prepared, PyocoServerError):
+            raise prepared
+
+        def written(outcome: Outcome[list[int]]) -> None:
+            done(Outcome(outcome.has_failed, functools.partial(self._settle, prepared, outcome)))
+
+        self._bus.begin_write((prepared.creation, prepared.publication), written)
+
     def submit_once(self, request: RunRequest, key: str) -> Submitted:
         """Store and queue a run, or give the one that was submitted by the same request with the same key.
 
@@ -189,7 +207,7 @@ class Submission:
         :raises IdempotencyKeyReused: the key stands for another request.
         :raises PyocoServerError: as :meth:`submit`; always safe to submit again with the same key.
         """
-        prepared = self._prepare(request, str(uuid.uuid4()))
+        prepared = self._prepare(request, new_run_id())
         if isinstance(prepared, PyocoServerError):
             raise prepared
         keyed = self._keys.claim(request.caller.tenant_id, key, KeyedRun(prepared.run_id, request.digest))
@@ -222,7 +240,7 @@ class Submission:
         return outcomes + [untried] * (len(requests) - len(outcomes))
 
     def _submit_some(self, requests: Sequence[RunRequest]) -> list[Submitted | PyocoServerError]:
-        return self._write([self._prepare(request, str(uuid.uuid4())) for request in requests])
+        return self._write([self._prepare(request, new_run_id()) for request in requests])
 
     def _write(self, prepared: Sequence[_Prepared | PyocoServerError]) -> list[Submitted | PyocoServerError]:
         ready = [item for item in prepared if isinstance(item, _Prepared)]
@@ -267,6 +285,15 @@ class Submission:
                     "headers included. Pass large inputs as files or addresses."
                 )
         return _Prepared(job.run_id, workflow, creation, publication)
+
+    def _settle(self, prepared: _Prepared, written: Outcome[list[int]]) -> Submitted:
+        try:
+            outcome = self._outcome(prepared, written.result())
+        except (BusError, BusUnavailable) as exc:
+            outcome = self._outcome(prepared, exc.without_frames())
+        if isinstance(outcome, PyocoServerError):
+            raise outcome
+        return outcome
 
     def _outcome(
         self, prepared: _Prepared, written: list[int] | BusError | BusUnavailable

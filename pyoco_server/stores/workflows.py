@@ -42,9 +42,8 @@ class WorkflowStore:
 
         :raises BusUnavailable: not confirmed; safe to repeat.
         """
-        with self._lock:
-            if time.monotonic() < self._known.get(sha256, 0.0):
-                return
+        if self.is_kept(sha256):
+            return
         subject = names.key_subject(names.WORKFLOWS_BUCKET, sha256)
         try:
             self._bus.write(Write(subject, text.encode(), expected_revision=0))
@@ -56,6 +55,11 @@ class WorkflowStore:
             self._known.move_to_end(sha256)
             if len(self._known) > _KNOWN_LIMIT:
                 self._known.popitem(last=False)
+
+    def is_kept(self, sha256: str) -> bool:
+        """Say whether a text is known to be stored."""
+        with self._lock:
+            return time.monotonic() < self._known.get(sha256, 0.0)
 
     def _forget_all(self) -> None:
         with self._lock:

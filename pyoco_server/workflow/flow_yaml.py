@@ -22,7 +22,7 @@ from pyoco_server.workflow.flow_checks import FlowChecks, TaskSpec
 from pyoco_server.workflow.graph import Graph
 from pyoco_server.workflow.yaml_nodes import compose
 
-__all__ = ["TaskSpec", "Workflow", "parse_workflow"]
+__all__ = ["TaskSpec", "Workflow", "known_workflow", "parse_workflow"]
 
 #: Parsed files kept; a gateway sees the same few files again and again.
 CACHE_COUNT = 256
@@ -108,6 +108,11 @@ def parse_workflow(text: str | bytes, *, max_bytes: int | None = None) -> Workfl
         known = _check(decoded, sha256, len(data))
         _CACHE.put(known)
     return known
+
+
+def known_workflow(data: bytes) -> Workflow | None:
+    """Give a flow.yaml that was parsed before and is still remembered, at once; ``None`` says no more than this."""
+    return _CACHE.get(hashlib.sha256(data).hexdigest())
 
 
 def _too_large(size: int, max_bytes: int) -> WorkflowTooLarge:

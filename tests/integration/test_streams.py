@@ -24,15 +24,6 @@ WATCH = "/runs/{}/watch?timeout_sec=60"
 COUNT = 40
 
 
-def channel_of(gateway: LocalGateway, client: socket.socket) -> Any:
-    channels = list(gateway.http_server.active_channels.values())
-    return next((channel for channel in channels if channel.addr == client.getsockname()), None)
-
-
-def busy_threads(gateway: LocalGateway) -> int:
-    return int(gateway.http_server.task_dispatcher.active_count)
-
-
 def all_places_are_free(gateway: LocalGateway) -> None:
     eventually(lambda: gateway.free_places == gateway.config.max_watches, what="the places given back")
 
@@ -45,7 +36,7 @@ def has_read(reader: Recorder, revision: int) -> bool:
 def test_open_watches_hold_no_threads_and_all_are_told(shared: LocalGateway, shared_parts: Parts, include: str) -> None:
     run_id = shared.submit()
     recorders = [Recorder(EventStream(shared.port, WATCH.format(run_id) + include)) for _ in range(COUNT)]
-    eventually(lambda: busy_threads(shared) == 0, what="the threads being free again")
+    eventually(lambda: shared.busy_threads == 0, what="the threads being free again")
     shared_parts.end(run_id)
     for recorder in recorders:
         eventually(lambda recorder=recorder: recorder.ended_at is not None, what="the end of a stream")
@@ -92,7 +83,7 @@ def test_the_end_of_a_stream_that_its_client_does_not_read_holds_nobody_up(
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         lazy.settimeout(PATIENCE_SEC)
         lazy.connect(("127.0.0.1", shared.port))
-        channel = eventually(lambda: channel_of(shared, lazy), what="the connection")
+        channel = eventually(lambda: shared.channel_of(lazy), what="the connection")
         channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         lazy.sendall(f"GET /runs/{large}/watch?timeout_sec=1 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         eventually(lambda: channel.total_outbufs_len > 65_536, what="more than is kept, unsent")
@@ -128,7 +119,7 @@ def test_clients_that_leave_at_any_moment_give_their_places_back(shared: LocalGa
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.sendall(f"GET {WATCH.format(run_id)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     channels = shared.http_server.active_channels
-    eventually(lambda: len(channels) <= 1 and busy_threads(shared) == 0, what="the connections being gone")
+    eventually(lambda: len(channels) <= 1 and shared.busy_threads == 0, what="the connections being gone")
     all_places_are_free(shared)
 
 

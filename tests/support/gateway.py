@@ -58,6 +58,16 @@ class LocalGateway:
         """Its WSGI server, with the connections of clients."""
         return self.server._services[0]._server
 
+    @property
+    def busy_threads(self) -> int:
+        """How many of its threads for requests are at work."""
+        return int(self.http_server.task_dispatcher.active_count)
+
+    def channel_of(self, client: socket.socket) -> Any:
+        """Give its end of a client's connection; ``None`` where it has none yet."""
+        channels = list(self.http_server.active_channels.values())
+        return next((channel for channel in channels if channel.addr == client.getsockname()), None)
+
     def stop(self) -> None:
         self.session.close()
         self.server.stop(Deadline(10))

@@ -66,3 +66,28 @@ def test_where_no_keys_are_asked_for_everybody_is_let_in() -> None:
     assert authentication.caller(None) is ANYBODY
     assert authentication.caller("anything") is ANYBODY
     assert authentication.may_stay(ANYBODY) and authentication.is_current
+
+
+def test_a_key_is_known_at_once_from_its_first_check_to_its_next_record() -> None:
+    table = table_of(KeyRecord.of(KEY, "acme", pepper="", now=1000.0, expires_at=2000.0))
+    moment = 1500.0
+    authentication = Authentication(GUARDED, table, now=lambda: moment)
+    assert authentication.known_caller(KEY.text) is None
+    caller = authentication.caller(KEY.text)
+    assert authentication.known_caller(KEY.text) == caller
+    assert authentication.known_caller(KEY.text[:-1] + "x") is None
+    assert authentication.known_caller("none") is authentication.known_caller("") is authentication.known_caller(None)
+    moment = 2000.0
+    assert authentication.known_caller(KEY.text) is None
+    moment = 1500.0
+    table.set_complete(False)
+    assert authentication.known_caller(KEY.text) is None
+    table.set_complete(True)
+    assert authentication.known_caller(KEY.text) == caller
+    put(table, KeyRecord.of(KEY, "acme", pepper="", now=1000.0), 2)
+    assert authentication.known_caller(KEY.text) is None
+
+
+def test_everybody_is_known_where_no_keys_are_asked_for() -> None:
+    table = KeyTable("pyoco_auth", changed=lambda: None)
+    assert Authentication(Config(), table).known_caller(None) is ANYBODY
