@@ -123,7 +123,8 @@ def test_hidden_worker_is_out_of_the_list_at_once_and_keeps_the_rest_of_its_reco
 
 def test_hiding_and_signs_of_life_do_not_lose_each_other(local: LocalGateway, parts: Parts) -> None:
     store = WorkerStore(parts.bus, parts.config)
-    record = WorkerRecord("w", "life", WorkerState.IDLE, ["t"], NOW, NOW)
+    # Not seen at NOW, which by now may be too long ago for the list.
+    record = WorkerRecord("w", "life", WorkerState.IDLE, ["t"], NOW, NOW + 100_000)
     store.put(record)
     with ThreadPoolExecutor(2) as pool:
         for turn in range(30):
