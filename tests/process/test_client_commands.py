@@ -138,6 +138,7 @@ def test_get_shows_records_only_when_asked(town: Town) -> None:
     assert whole["task_records"]["add_one"]["output"] == 2
 
 
+@pytest.mark.long
 def test_lists_filter_page_and_draw_tables(town: Town) -> None:
     run_ids = {town.completed() for _ in range(3)}
     items = document(town.client("list", "--status", "COMPLETED", "--tag", "hello", "--limit", "200"))

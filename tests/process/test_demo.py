@@ -50,6 +50,7 @@ def test_in_a_pipe_it_prints_a_line_per_change_and_leaves_nothing_running(
         assert family.members() == []
 
 
+@pytest.mark.long
 def test_neither_a_strange_folder_nor_a_proxy_is_in_its_way(tmp_path: Path, ports: tuple[str, ...]) -> None:
     folder = tmp_path / 'größe "日本" $HOME'
     folder.mkdir()
@@ -73,6 +74,7 @@ def test_in_a_terminal_it_draws_over_what_it_has_drawn(tmp_path: Path, ports: tu
     assert family.members() == []
 
 
+@pytest.mark.long
 def test_ctrl_c_while_the_flow_is_shown_stops_everything(
     tmp_path: Path, ports: tuple[str, ...], family: Family
 ) -> None:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from pyoco_server.ports import answers
 from tests.support.clinic import Clinic
 from tests.support.commands import Daemon, reason, run
@@ -39,6 +41,7 @@ def test_a_nats_without_jetstream_is_a_fault(start: Callable[..., Daemon], tmp_p
     clinic.close()
 
 
+@pytest.mark.long
 def test_without_nats_one_sentence_says_so(tmp_path: Path) -> None:
     done = run("pyoco-nats", "doctor", "--nats-url", f"nats://127.0.0.1:{free_port()}", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")

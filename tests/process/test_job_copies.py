@@ -80,6 +80,7 @@ def test_job_whose_run_is_not_seen_at_once_is_executed_when_it_is(town_crew: Cre
     assert fleet.ended(job.run_id)["attempt"] == 1
 
 
+@pytest.mark.long
 def test_run_that_a_copy_which_cannot_be_read_fails_has_one_dead_letter(town_crew: Crew) -> None:
     crew, fleet = town_crew, town_crew.fleet
     crew.hire("first", **QUICK)

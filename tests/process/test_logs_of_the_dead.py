@@ -13,6 +13,8 @@ from tests.support.fleet import flow
 from tests.support.plant import Plant
 from tests.support.tools import need
 
+pytestmark = pytest.mark.long
+
 #: What is printed so shortly before its worker dies may be lost.
 _LOSS_SEC = 2.0
 

@@ -25,6 +25,7 @@ def _texts(fleet: Fleet, run_id: str) -> list[str]:
     return [entry["text"] for entry in fleet.log(run_id)]
 
 
+@pytest.mark.long
 def test_what_a_killed_worker_had_printed_is_kept_and_the_next_attempt_follows(crew: Crew) -> None:
     worker = crew.hire("first", **QUICK)
     run_id = crew.submit(flow("print_and_hold"), params={"name": crew.tag})

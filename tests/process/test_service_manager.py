@@ -108,7 +108,8 @@ def test_a_worker_that_drains_asks_for_the_time_and_no_process_of_a_run_knows_th
     assert fleet.ended(run_id)["attempt"] == 1
 
 
-@pytest.mark.parametrize("frozen_sec", [12, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("frozen_sec", [12, 60])
 def test_the_watchdog_is_fed_while_nats_answers_nothing(
     start: Callable[..., Daemon], nats: NatsServer, tmp_path: Path, frozen_sec: float
 ) -> None:

@@ -208,7 +208,14 @@ def test_everything_works_in_each_way_to_sign_in_and_the_secret_is_seen_nowhere(
     assert f"127.0.0.1:{site.nats.port}" in json.dumps(seen)
 
 
-@pytest.mark.parametrize("command", ["pyoco-server up --port {port}", "pyoco-worker --tags t", "pyoco-nats status"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("pyoco-server up --port {port}", marks=pytest.mark.long),
+        "pyoco-worker --tags t",
+        pytest.param("pyoco-nats status", marks=pytest.mark.long),
+    ],
+)
 def test_a_refused_sign_in_ends_each_command_with_what_to_do(tmp_path: Path, command: str) -> None:
     way = by_user_and_password(tmp_path)
     nats = NatsServer(tmp_path / "nats", way.conf).start()
@@ -228,6 +235,7 @@ def test_a_refused_sign_in_ends_each_command_with_what_to_do(tmp_path: Path, com
         assert gone.returncode == 1 and f"No NATS server answered at {nats.url}" in gone.stderr
 
 
+@pytest.mark.long
 def test_a_password_stands_in_an_address_as_it_is(tmp_path: Path) -> None:
     nats = NatsServer(tmp_path / "nats", by_user_and_password(tmp_path).conf).start()
     place = f"127.0.0.1:{nats.port}"

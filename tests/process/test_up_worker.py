@@ -54,6 +54,7 @@ def test_its_flags_reach_the_worker(up: Up, tmp_path: Path, family: Family) -> N
     assert family.members() == []
 
 
+@pytest.mark.long
 def test_the_resolver_of_a_worker_with_wheel_sync_may_stand_in_a_wheel(up: Up) -> None:
     env = {"PYOCO_WHEEL_SYNC_ENABLED": "1", "PYOCO_WHEEL_SYNC_INTERVAL_SEC": "0.1"}
     up.serve("--with-worker", "--worker-flow-resolver", "demo:resolve", **env)
@@ -114,6 +115,7 @@ def test_the_password_of_nats_is_in_no_command_line(up: Up, family: Family) -> N
     assert family.members("s3cret") == []
 
 
+@pytest.mark.long
 def test_a_stop_lets_the_run_that_goes_on_end(up: Up, tmp_path: Path, family: Family) -> None:
     (tmp_path / "slow.py").write_text("import time\n\ndef nap() -> str:\n    time.sleep(1.5)\n    return 'rested'\n")
     flow = "version: 1\nflow:\n  graph: nap\ntasks:\n  nap:\n    callable: slow:nap\n"
@@ -128,6 +130,7 @@ def test_a_stop_lets_the_run_that_goes_on_end(up: Up, tmp_path: Path, family: Fa
     assert (run["task_records"]["nap"]["output"], run["attempt"]) == ("rested", 1)
 
 
+@pytest.mark.long
 def test_a_second_signal_does_not_wait_for_the_run_that_goes_on(up: Up, tmp_path: Path, family: Family) -> None:
     (tmp_path / "slow.py").write_text("import time\n\ndef nap() -> None:\n    time.sleep(60)\n")
     flow = "version: 1\nflow:\n  graph: nap\ntasks:\n  nap:\n    callable: slow:nap\n"

@@ -86,6 +86,7 @@ def empty(works: Works) -> Iterator[None]:
         works.client("wheel-delete", "--name", entry["name"])
 
 
+@pytest.mark.long
 def test_a_user_uploads_runs_and_deletes_versions_and_each_run_sees_exactly_the_code_it_should(works: Works) -> None:
     assert "No module named 'demo'" in works.run()["error"]
     hashes = {}

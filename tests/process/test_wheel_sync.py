@@ -170,6 +170,7 @@ def test_only_wheels_of_the_workers_tags_and_the_newest_that_fit_are_installed(s
     assert status["last_synced_at"] and status["last_error"] is None
 
 
+@pytest.mark.long
 def test_for_a_wheel_that_cannot_be_installed_the_version_before_it_is_taken_and_the_rest_goes_on(shop: Shop) -> None:
     worker = shop.hire(PYOCO_WHEEL_SYNC_INTERVAL_SEC="0.5")
     shop.registry.upload("demo", "1.0")
@@ -279,6 +280,7 @@ def test_two_workers_that_share_a_folder_do_not_disturb_each_other_with_all_thei
         shop.wait_for_sync(worker, last_result="ok", selected_count=0)
 
 
+@pytest.mark.long
 def test_a_worker_killed_in_the_midst_of_a_sync_leaves_what_the_next_start_repairs(shop: Shop) -> None:
     files = {f"demo/data{number}": bytes([number % 256]) * 3000 for number in range(400)}
     for number in range(4):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.support.crew import Crew
 from tests.support.fleet import QUICK, flow, is_alive, kill
 
@@ -43,6 +45,7 @@ def test_worker_that_starts_again_after_a_kill_takes_its_own_run_over_without_a_
     assert fleet.ended(run_id)["attempt"] == 2
 
 
+@pytest.mark.long
 def test_worker_that_was_silent_neither_overwrites_nor_acknowledges(town_crew: Crew) -> None:
     crew, fleet = town_crew, town_crew.fleet
     first = crew.hire("first", **QUICK)

@@ -122,6 +122,7 @@ def test_every_page_is_valid_html(crawled: dict[str, dict[str, Page | None]], tm
     assert html_faults(pages, tmp_path) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lang", ["en", "ja"])
 def test_every_link_of_every_page_leads_somewhere(crawled: dict[str, dict[str, Page | None]], lang: str) -> None:
     seen = crawled[lang]

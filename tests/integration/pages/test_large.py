@@ -70,6 +70,7 @@ def _names(page: Page) -> list[str]:
     return [link.words for link in page.all("a", class_="flow")]
 
 
+@pytest.mark.long
 def test_each_worker_of_many_stands_on_one_page_of_their_list(crowded: LocalGateway) -> None:
     path, found = "/ui/workers?scope=", []
     while path:
