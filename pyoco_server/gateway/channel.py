@@ -294,8 +294,8 @@ class Channel(HTTPChannel):
 
     def send_continue(self) -> None:
         request = self.request
-        if request is not None and request.error is not None:
-            # It is not to be sent: the answer is there already.
+        if request is not None and (request.error is not None or request.completed):
+            # Nothing is to be sent: the answer is there already, or there is no body.
             request.expect_continue = False
             return
         super().send_continue()

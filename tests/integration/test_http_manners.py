@@ -180,6 +180,18 @@ def test_a_client_that_waits_for_100_continue_is_told_to_go_on(shared: LocalGate
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [(b"GET /health HTTP/1.1", b"200"), (b"POST /runs HTTP/1.1\r\nContent-Length: 0", b"422")],
+)
+def test_a_client_that_asks_first_and_has_no_body_is_answered_as_is_what_it_asks_next(
+    shared: LocalGateway, request_line: bytes, status: bytes
+) -> None:
+    first = request_line + b"\r\nHost: x\r\nExpect: 100-continue\r\n\r\n"
+    answers = shared.raw(first + b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answers) == [status, b"200"]
+
+
 def test_a_client_that_asks_first_is_told_at_once_that_its_body_is_too_large(shared: LocalGateway) -> None:
     head = b"POST /runs HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", shared.port), timeout=5) as connection:
