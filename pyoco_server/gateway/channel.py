@@ -319,7 +319,8 @@ class Channel(HTTPChannel):
 
         That one would else wait for the kernel to take what it must not send, which is at once, again and again.
         """
-        return self._is_sending and self.total_outbufs_len <= self.adj.outbuf_high_watermark
+        # At the watermark itself waitress has not told the thread that waits there.
+        return self._is_sending and self.total_outbufs_len < self.adj.outbuf_high_watermark
 
     def handle_read(self) -> None:
         if not self._is_draining:
