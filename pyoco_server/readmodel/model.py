@@ -336,6 +336,8 @@ class ReadModel:
 
         :raises ReadModelLoading: see :meth:`require_complete`.
         """
+        # Who is refused does not wait for an index that is being made.
+        self.require_complete()
         with self._lock:
             self.require_complete()
             yield self._database

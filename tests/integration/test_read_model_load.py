@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +128,20 @@ def test_nothing_is_answered_of_many_runs_while_a_list_is_filled_and_a_single_ru
         for question in questions:
             with pytest.raises(ReadModelLoading):
                 question()
+
+
+def test_who_is_refused_does_not_wait_for_an_index_that_is_being_made(parts: Parts) -> None:
+    model = ReadModel(parts.bus, parts.config)
+    refused = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(ReadModelLoading):
+            model.list_runs(RunQuery(None, 10))
+        refused.set()
+
+    with model.reading():
+        threading.Thread(target=ask, daemon=True).start()
+        assert refused.wait(30)
 
 
 def test_a_load_that_was_cut_short_goes_on_in_its_file(parts: Parts, tmp_path: Path) -> None:
