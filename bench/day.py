@@ -72,7 +72,7 @@ class Keeper(Service):
     def run(self) -> None:
         while not self.pause(_EXPIRY_SEC):
             with suppress(Unavailable):
-                self._retention.stamp()
+                self._retention.stamp(self.pause)
 
 
 def measure(run_count: int, keep_sec: float) -> Iterator[Sample]:

@@ -81,7 +81,7 @@ class Dispatcher(Service):
             _Duty(lambda: sweep.sweep(time.time(), lambda: self.is_stopping), MIN_AGE_SEC),
             _Duty(lambda: retirement.remove_old(time.time()), MIN_AGE_SEC),
             _Duty(janitor.clean, _CLEANING_SEC),
-            _Duty(retention.stamp, _LOOK_SEC),
+            _Duty(lambda: retention.stamp(self.pause), _LOOK_SEC),
             _Duty(retention.end_old, _CLEANING_SEC),
             _Duty(wheels.clean, _WHEELS_SEC),
             _Duty(storage.look, _STORAGE_SEC),

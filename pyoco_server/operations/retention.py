@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections.abc import Callable
 
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import RevisionConflict, RunNotFound
@@ -25,8 +26,11 @@ from pyoco_server.stores.runs import RunStore
 logger = logging.getLogger(__name__)
 
 #: Runs that are given their expiry in one turn: two turns a second take a few hundredths of one processor. Where more
-#: runs end than that, the rest has its turn later: an expiry counts from the end of its run whenever it is given.
+#: runs end for a while, the rest has its turn later: an expiry counts from the end of its run whenever it is given.
 _STAMPED_AT_A_TIME = 100
+#: When so many wait for theirs, all of these have it in one turn, piece by piece: more end than two small turns manage.
+_MANY = 500
+_BETWEEN_SEC = 0.05
 #: Jobs that are looked at in one turn.
 _JOBS_AT_A_TIME = 1_000
 #: How long a run is kept that was ended because it came from long ago.
@@ -47,17 +51,26 @@ class Retention:
         self._retention_sec = retention_sec
         self._has_complained = False
 
-    def stamp(self) -> int:
+    def stamp(self, pause: Callable[[float], bool]) -> int:
         """Give an expiry to some of the runs that have ended; to be called twice a second.
 
+        :param pause: waits for so many seconds; says whether this one is to stop.
         :return: to how many.
         :raises BusUnavailable: no answer; the next call goes on.
         """
         if not self._retention_sec:
             return 0
-        revisions = self._model.unstamped_runs(_STAMPED_AT_A_TIME)
-        now = self._server_time() if revisions else None
-        return 0 if now is None else self._runs.stamp(revisions, self._retention_sec, now)
+        waiting = self._model.unstamped_runs(_MANY)
+        now = self._server_time() if waiting else None
+        if now is None:
+            return 0
+        turn = list(waiting.items())[: _MANY if len(waiting) == _MANY else _STAMPED_AT_A_TIME]
+        count = 0
+        for start in range(0, len(turn), _STAMPED_AT_A_TIME):
+            if start and pause(_BETWEEN_SEC):
+                break
+            count += self._runs.stamp(dict(turn[start : start + _STAMPED_AT_A_TIME]), self._retention_sec, now)
+        return count
 
     def end_old(self) -> int:
         """End what came back, and remove the jobs that have no run any more; to be called every few seconds.

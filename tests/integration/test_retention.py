@@ -38,6 +38,11 @@ def keeping(parts: Parts, retention_sec: float) -> Iterator[tuple[Retention, Rea
         model.stop(Deadline(5))
 
 
+def no_pause(seconds: float) -> bool:
+    """Do not wait, and go on."""
+    return False
+
+
 def ttl(parts: Parts, run_id: str) -> str | None:
     stored = parts.bus.last("KV_pyoco_runs", f"$KV.pyoco_runs.{run_id}")
     return stored.headers.get(TTL)
@@ -73,10 +78,10 @@ def test_ended_run_expires_in_its_time_and_its_row_is_not_stamped_again(parts: P
     parts.put("done", stored_run("done", status="FAILED"))
     parts.put("goes-on", stored_run("goes-on", status="RUNNING"))
     with keeping(parts, 5.0) as (retention, model):
-        assert retention.stamp() == 1
+        assert retention.stamp(no_pause) == 1
         eventually(lambda: not model.unstamped_runs(10), what="the stamped run being seen")
         revision = parts.runs.get("done").revision
-        assert retention.stamp() == 0
+        assert retention.stamp(no_pause) == 0
         assert parts.runs.get("done").revision == revision
         eventually(lambda: parts.keys() == {"goes-on"}, what="the expiry")
         # Nothing was left in its place: readers of 0.5.1 stumble over markers.
@@ -95,16 +100,37 @@ def test_run_that_was_written_since_it_was_looked_up_is_left_alone(parts: Parts)
         assert parts.runs.stamp(revisions, 3600.0, parts.runs.server_time()) == 1
         assert ttl(parts, "changed") is None and ttl(parts, "same") is not None
         eventually(lambda: list(model.unstamped_runs(10)) == ["removed"], what="the changes being seen")
-        assert retention.stamp() == 0
+        assert retention.stamp(no_pause) == 0
 
 
 def test_many_runs_are_given_their_expiry_over_time(parts: Parts) -> None:
     parts.put_many([stored_run(f"r{number}", status="COMPLETED") for number in range(250)])
     with keeping(parts, 3600.0) as (retention, model):
         for count in (100, 100, 50, 0):
-            assert retention.stamp() == count
+            assert retention.stamp(no_pause) == count
             last = parts.info("KV_pyoco_runs")["state"]["last_seq"]
             assert model.wait_for(last, 30)
+
+
+def test_so_many_that_small_turns_never_end_have_theirs_in_one_piece_by_piece(parts: Parts) -> None:
+    parts.put_many([stored_run(f"r{number}", status="COMPLETED") for number in range(1150)])
+    paused: list[float] = []
+
+    def stop_in_the_second_turn(seconds: float) -> bool:
+        paused.append(seconds)
+        return len(paused) > 4
+
+    with keeping(parts, 3600.0) as (retention, model):
+        for pause, count in (
+            (stop_in_the_second_turn, 500),
+            (stop_in_the_second_turn, 100),
+            (no_pause, 500),
+            (no_pause, 50),
+        ):
+            assert retention.stamp(pause) == count
+            last = parts.info("KV_pyoco_runs")["state"]["last_seq"]
+            assert model.wait_for(last, 30)
+    assert len(paused) == 5
 
 
 def test_each_turn_asks_for_the_time_and_the_settings_of_the_bucket_in_one_request(parts: Parts) -> None:
@@ -117,7 +143,7 @@ def test_each_turn_asks_for_the_time_and_the_settings_of_the_bucket_in_one_reque
             "$JS.API.STREAM.INFO.KV_pyoco_runs", lambda request: asked.append(request.reply)
         )
         parts.bus.call(listening, timeout_sec=30)
-        for turn, count in ((retention.stamp, 1), (retention.end_old, 0)):
+        for turn, count in ((lambda: retention.stamp(no_pause), 1), (retention.end_old, 0)):
             asked.clear()
             assert turn() == count
             # What comes over this connection comes in order.
@@ -130,14 +156,14 @@ def test_run_that_ended_longer_ago_than_runs_are_kept_expires_at_once(parts: Par
     moment = parts.runs.get("done").stored_at
     eventually(lambda: parts.runs.server_time() > moment + 2.5, what="its time being over")
     with keeping(parts, 2.5) as (retention, _):
-        assert retention.stamp() == 1
+        assert retention.stamp(no_pause) == 1
         assert expires_at_once(parts, "done")
 
 
 def test_runs_are_kept_for_ever_where_the_operator_says_so(parts: Parts) -> None:
     parts.put("done", stored_run("done", status="COMPLETED"))
     with keeping(parts, 0.0) as (retention, _):
-        assert retention.stamp() == 0
+        assert retention.stamp(no_pause) == 0
     assert ttl(parts, "done") is None
 
 
@@ -149,11 +175,11 @@ def test_bucket_that_takes_no_expiry_is_reported_once_and_serves_on(
     parts.bus.api("STREAM.CREATE.KV_pyoco_runs", {**old, "allow_rollup_hdrs": True, "allow_direct": True})
     parts.put("done", stored_run("done", status="COMPLETED"))
     with keeping(parts, 3600.0) as (retention, model):
-        assert (retention.stamp(), retention.stamp()) == (0, 0)
+        assert (retention.stamp(no_pause), retention.stamp(no_pause)) == (0, 0)
         assert caplog.text.count("--allow-msg-ttl") == 1
         assert listed(model) == ["done"]
         parts.configure("KV_pyoco_runs", allow_msg_ttl=True)
-        assert retention.stamp() == 1
+        assert retention.stamp(no_pause) == 1
     assert ttl(parts, "done") is not None
 
 
@@ -168,7 +194,7 @@ def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended
     parts.runs.update(replace(ghost.snapshot, status=RunStatus.COMPLETED), ghost.revision, ttl_sec=1)
     parts.end("done")
     with keeping(parts, 6.0) as (retention, _):
-        retention.stamp()
+        retention.stamp(no_pause)
         eventually(lambda: parts.keys() == {"first"}, what="the expiry")
     nats.stop(signal.SIGKILL)
     nats.start()
@@ -181,7 +207,7 @@ def test_what_comes_back_from_long_ago_after_a_crash_of_nats_is_hidden_and_ended
     with keeping(parts, 6.0) as (retention, model):
         assert sorted(listed(model)) == ["alive", "done"]
         # Both from long ago, and the one that was there all along.
-        assert (retention.stamp(), retention.end_old()) == (1, 2)
+        assert (retention.stamp(no_pause), retention.end_old()) == (1, 2)
         assert expires_at_once(parts, "done") and ttl(parts, "alive") is None
         ended = parts.snapshot("ghost")
         assert ended["status"] == "FAILED" and ended["error"].startswith("expired: ")

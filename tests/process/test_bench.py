@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
@@ -98,9 +99,9 @@ def test_a_day_of_life_is_sampled_while_runs_pass_through(tmp_path: Path) -> Non
 class CountedRetention(Retention):
     turn_count = 0
 
-    def stamp(self) -> int:
+    def stamp(self, pause: Callable[[float], bool]) -> int:
         self.turn_count += 1
-        return super().stamp()
+        return super().stamp(pause)
 
 
 def test_runs_of_a_day_expire_also_where_the_list_is_not_complete_from_the_start(nats: NatsServer) -> None:
