@@ -68,7 +68,10 @@ def serve(control_fd: int) -> Ends:
         importlib.import_module(module)
     # Threads that Python knows nothing of count, too. Locks that they hold would be held in each runner for ever.
     if not os.path.isdir(_THREADS) or len(os.listdir(_THREADS)) > 1:
-        sys.exit(EXIT_HAS_THREADS)
+        # Not by sys.exit(), which waits for those of them that are no daemons.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_HAS_THREADS)
     # A collection in a runner would copy every page that holds an object of before the fork.
     gc.collect()
     gc.freeze()

@@ -157,10 +157,11 @@ def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     yield (tmp_path / "sitecustomize.py").write_text
 
 
+@pytest.mark.parametrize("is_daemon", [True, False])
 def test_a_process_with_a_second_thread_is_not_forked(
-    tmp_path: Path, loaded: Callable[[str], None], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, loaded: Callable[[str], None], caplog: pytest.LogCaptureFixture, is_daemon: bool
 ) -> None:
-    loaded("import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n")
+    loaded(f"import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon={is_daemon}).start()\n")
     with booted_runner() as child:
         assert _parent_of(child.pid) == os.getpid()
         assert _executes(child, tmp_path)
