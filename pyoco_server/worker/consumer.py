@@ -12,7 +12,7 @@ known to have jobs, in rotation. Four things tell of jobs:
   others, and then it leaves the group of that tag. When its last slot fills it does the same with what it has not asked
   for yet, and with what it did not get: MaxAckPending may keep that back until another worker makes room;
 - a look at the counts of tags, which takes no job: of those whose group it has left, after it has joined again, and of
-  those that MaxAckPending keeps back. A tag is *followed* from then on: no job of it can come without a hint;
+  those that are kept back. A tag is *followed* from then on: no job of it can come without a hint;
 - a turn: each tag is asked once a second whatever is known, and on until nothing comes. Jobs whose lease is over or
   whose delay has passed are not counted, and give no hint.
 
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 _WAITING_JOB_SEC = 0.002
 #: How long a pull waits for a job of which a hint told: as long as storing it takes on a slow disk.
 _HINTED_JOB_SEC = 0.05
-#: How long a tag that is not followed may wait for a look while there are other jobs, or MaxAckPending keeps it back.
+#: How long a tag that is not followed may wait for a look while there are other jobs, or its own are kept back.
 _LOOK_SEC = 0.1
 #: How long a tag may go without being asked.
 _ASK_SEC = 1.0
@@ -71,7 +71,9 @@ class _Known:
         told.
     :ivar is_due: whether it is asked even so.
     :ivar is_followed: whether some idle worker was told of each job that this one does not know of.
-    :ivar is_held_back: whether the last look found jobs beyond MaxAckPending: nobody tells when they may be had.
+    :ivar has_refused: whether it gave nothing at the last pull, although jobs waited.
+    :ivar is_held_back: whether the last look found jobs beyond MaxAckPending, or it has refused twice, as one that is
+        paused does, or a busy server: nobody tells when they may be had.
     """
 
     waiting_count: int = 0
@@ -79,6 +81,7 @@ class _Known:
     has_missed: bool = False
     is_due: bool = False
     is_followed: bool = False
+    has_refused: bool = False
     is_held_back: bool = False
 
     def is_worth_asking(self) -> bool:
@@ -198,6 +201,8 @@ class Consumer(Service):
     def _look_at_wait(self, wanted: OneRun, work: Work | None, trouble: PyocoServerError | None) -> None:
         """End the wait for one run when it has been executed, or the time is over."""
         if work is not None:
+            if not self._is_wanted():
+                self._pass_on_hints()
             work.is_done.wait()
             wanted.run_id = work.run_id
         if wanted.run_id is None and not wanted.patience.has_passed:
@@ -243,6 +248,7 @@ class Consumer(Service):
                 known.waiting_count, known.is_held_back = waiting.count, waiting.is_held_back
                 known.is_followed = known.is_followed and not waiting.is_held_back
                 known.has_missed = known.has_missed and (waiting.count > 0 or waiting.is_held_back)
+                known.has_refused = known.has_refused and waiting.count > 0
             if self._settled_count != settled_count:
                 self._look_at = 0.0
 
@@ -258,11 +264,14 @@ class Consumer(Service):
                 # is news.
                 if hint_count or known.waiting_count:
                     known.is_followed = False
+                if known.waiting_count:
+                    known.is_held_back, known.has_refused = known.has_refused, True
                 known.waiting_count, known.is_due = 0, False
                 known.has_missed = known.has_missed or hint_count > 0
                 known.hint_count -= hint_count
             else:
                 known.waiting_count = pending_count(delivery.reply)
+                known.has_refused = False
                 known.has_missed = known.has_missed and known.waiting_count > 0
                 known.hint_count -= bool(hint_count)
         # From here on, and not from the claim: that may have to wait for NATS, or for the end of the run before.

@@ -116,6 +116,25 @@ def test_where_jobs_are_held_back_the_acknowledgement_of_one_has_the_next_fetche
     eventually(lambda: all_completed(alone, run_ids), what="the end of all runs")
 
 
+def test_a_consumer_that_gives_nothing_though_jobs_wait_is_not_asked_again_and_again(
+    alone: Desk, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A paused one, for instance: worker and server went round as fast as they could."""
+    alone.parts.queue.ensure(alone.tag)
+    name = f"{names.WORK_STREAM}.{names.durable(alone.tag)}"
+    until = {"pause_until": "2100-01-01T00:00:00Z"}
+    alone.parts.bus.api(f"CONSUMER.PAUSE.{name}", until)
+    waits = [alone.submit("f", number) for number in range(3)]
+    pulls = heard(alone, f"$JS.API.CONSUMER.MSG.NEXT.{name}")
+    serve("w1")
+    begun_at = time.monotonic()
+    eventually(lambda: len(pulls) >= 10, what="some pulls", timeout_sec=30)
+    # Ten in a second; they were hundreds.
+    assert time.monotonic() - begun_at > 0.5
+    alone.parts.bus.api(f"CONSUMER.PAUSE.{name}", {})
+    eventually(lambda: all_completed(alone, waits), what="the end of all runs", timeout_sec=30)
+
+
 def test_a_slot_that_cannot_write_the_end_of_its_run_keeps_no_other_job_to_itself(alone: Desk, serve: Serve) -> None:
     # A run that fails has ended once its dead letter is stored.
     change_stream(alone.parts.bus, alone.config.dlq_stream, {"max_msg_size": 10})
