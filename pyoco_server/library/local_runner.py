@@ -6,6 +6,7 @@ Source: contract, section 5, "Python API"; design, section 6.
 from __future__ import annotations
 
 import contextlib
+import copy
 import queue
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +42,9 @@ class LocalRunner:
     def send(self, message: Message) -> None:
         if isinstance(message, Begin):
             self._run_id = message.run_id
-            _RunThread(self._executor, replace(message, scratch=None), self._messages.put).start()
+            # No pipe is in between: what a task changes in its inputs must not change what the worker stores.
+            begin = replace(copy.deepcopy(message), scratch=None)
+            _RunThread(self._executor, begin, self._messages.put).start()
         elif isinstance(message, Cancel):
             self._executor.cancel(message.run_id)
 

@@ -8,13 +8,17 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyoco import Flow, task
 
 from pyoco_server import NatsBackendConfig, PyocoNatsWorker
+from pyoco_server.bridge.messages import Delivery
+from pyoco_server.contract import names
 from pyoco_server.errors import (
     BusUnavailable,
     InvalidCommand,
@@ -24,6 +28,7 @@ from pyoco_server.errors import (
     ThreadDied,
 )
 from pyoco_server.library import nats_worker
+from pyoco_server.stores.queue import Queue
 from pyoco_server.worker import supervisor
 from pyoco_server.worker.consumer import Consumer
 from tests.support.library import Desk, Notes, desk
@@ -46,6 +51,53 @@ def test_a_closure_resolves_and_executes_runs_in_this_very_process(at: Desk, not
     # Nobody knows which files in the working directory are the task's.
     assert "is_resumable" not in run["task_records"]["note"]
     assert not set(runs) & set(at.parts.queued_ids())
+
+
+@pytest.mark.parametrize("added", [99, object()])
+def test_what_a_task_changes_in_its_parameters_is_not_stored(at: Desk, added: object) -> None:
+    """Something that is not JSON had the run executed again."""
+
+    @task
+    def change(x: list[object]) -> int:
+        x.append(added)
+        return len(x)
+
+    with PyocoNatsWorker.connect(config=at.config, flow_resolver=lambda name: Flow(name) >> change) as worker:
+        run_id = at.submit("changes", [1])
+        assert worker.run_once(timeout=PATIENCE_SEC) == run_id
+    run = at.run(run_id)
+    assert (run["status"], run["attempt"], run["params"]) == ("COMPLETED", 1, {"x": [1]})
+
+
+def test_while_its_run_goes_on_others_hear_of_the_jobs_that_it_was_told_of(
+    at: Desk, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_on: list[Any] = []
+    hint = names.hint_subject(names.work_subject(at.config.work_subject_prefix, at.tag))
+    at.parts.bus.call(at.parts.bus.subscribe(hint, passed_on.append), timeout_sec=PATIENCE_SEC)
+    pull = Queue.pull
+    submitted: list[str] = []
+
+    def pull_when_told_of_two(queue: Queue, tag: str, *, wait_sec: float) -> Delivery | None:
+        if not submitted:
+            submitted.extend(at.submit("held") for _ in range(2))
+            # What comes over this connection comes in order.
+            queue._bus.server_time(names.WORK_STREAM)
+        return pull(queue, tag, wait_sec=wait_sec)
+
+    monkeypatch.setattr(Queue, "pull", pull_when_told_of_two)
+    with (
+        PyocoNatsWorker.connect(config=at.config, flow_resolver=notes.resolve) as worker,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(worker.run_once, timeout=PATIENCE_SEC)
+        try:
+            assert notes.begun.wait(PATIENCE_SEC)
+            # The run itself goes on for as long as anybody is patient.
+            eventually(lambda: passed_on, what="a hint that is passed on", timeout_sec=PATIENCE_SEC / 2)
+        finally:
+            notes.may_end.set()
+        assert {first.result(), worker.run_once(timeout=PATIENCE_SEC)} == set(submitted)
 
 
 def test_a_worker_serves_any_of_its_tags(at: Desk, notes: Notes) -> None:

@@ -28,7 +28,7 @@ class Desk:
         self.parts = parts
         self._client = client
 
-    def submit(self, flow_name: str, x: int | None = None, *, tag: str | None = None) -> str:
+    def submit(self, flow_name: str, x: Any = None, *, tag: str | None = None) -> str:
         return self._client.submit_run(flow_name, {} if x is None else {"x": x}, tag=tag or self.tag)
 
     def run(self, run_id: str) -> dict[str, object]:
