@@ -9,8 +9,8 @@ The worker asks over a socket of packets (``worker/fork_server.py``), one questi
     {"output_token": <text>} and four descriptors     fork a runner         {"pid": <number>} or {"errno": <number>}
     {"pid": <number>}                                 reap it, it has ended {"status": <exit status>}
 
-A process is reaped only when the worker asks for it: until then nobody else can get its number. The end of the socket
-means that the worker has no runner left, or is gone.
+A process is reaped only when the worker asks for it: until then nobody else can get its number, unless this process is
+killed (``worker/process_group.py``). The end of the socket means that the worker has no runner left, or is gone.
 
 Source: design, section 6.
 """

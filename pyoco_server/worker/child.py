@@ -27,6 +27,7 @@ from pyoco_server.contract.runner_protocol import (
 )
 from pyoco_server.service import Deadline
 from pyoco_server.worker.printed import Printed, PrintedReader
+from pyoco_server.worker.process_group import ProcessGroup
 from pyoco_server.worker.runner_link import ChildBootFailed, ChildDied, Died
 from pyoco_server.worker.runner_process import Ends, RunnerProcess, in_words
 from pyoco_server.worker.wheel_set import WheelSet
@@ -47,13 +48,13 @@ class Child:
         self,
         start: Callable[[str, Ends], RunnerProcess],
         wheels: WheelSet,
-        group_ended: Callable[[int], None],
+        group_ended: Callable[[ProcessGroup], None],
     ) -> None:
         """Start the process.
 
         :param start: does so, with the token of its marks (``contract/output_marks.py``).
         :param wheels: what it can import beside the worker's own environment.
-        :param group_ended: called with the number of its process group when that has been killed.
+        :param group_ended: called with its process group when that has been killed.
         :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
         """
         output_token = secrets.token_hex(8)
@@ -67,6 +68,7 @@ class Child:
             (stdout, stdout_end), (stderr, stderr_end), (events, events_end) = (_pipe(held, lent) for _ in range(3))
             ends = Ends(stdin.fileno(), stdout_end.fileno(), stderr_end.fileno(), events_end.fileno())
             self._process = start(output_token, ends)
+            self.group = ProcessGroup(self._process.pid, self._process.session)
             self._held = held.pop_all()
         self._stdin_fd, self._events_fd = self._stdin.fileno(), events.fileno()
         self._printed = {
@@ -169,7 +171,7 @@ class Child:
         """Ask every process of the runner's group to end; the runner itself does not heed it."""
         if not self._is_reaped:
             with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGTERM)
+                self.group.signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the runner and its whole process group at once, and release what it held; works twice."""
@@ -186,8 +188,8 @@ class Child:
         """Once only: the number of a group that is gone may belong to somebody else by the next time."""
         if not self._is_reaped:
             with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._group_ended(self._process.pid)
+                self.group.signal(signal.SIGKILL)
+            self._group_ended(self.group)
             self._is_reaped = self._process.returncode is not None
 
     def _write(self) -> None:

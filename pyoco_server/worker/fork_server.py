@@ -69,6 +69,11 @@ class ForkServer:
                 self._printed.close()
                 raise
 
+    @property
+    def session(self) -> int:
+        """The session of the process and its runners, by number."""
+        return self._process.session
+
     def start_runner(self, output_token: str, ends: Ends) -> ForkedProcess:
         """Fork a runner; its ends of the pipes remain the caller's, too.
 
@@ -162,8 +167,9 @@ class ForkedProcess:
     def __init__(self, server: ForkServer, pid: int) -> None:
         self._server = server
         self.pid = pid
+        self.session = server.session
         self.returncode: int | None = None
-        # Nobody else can have the number: its server has not reaped it.
+        # Nobody else can have the number: its server has not reaped it, and has just answered.
         self._pidfd = os.pidfd_open(pid)
 
     def poll(self) -> int | None:

@@ -31,6 +31,10 @@ class RunnerProcess(Protocol):
     pid: int
     returncode: int | None
 
+    @property
+    def session(self) -> int:
+        """The number of its session."""
+
     def poll(self) -> int | None:
         """Give the exit status, negative for a signal; ``None`` while it runs."""
 
@@ -42,13 +46,21 @@ class RunnerProcess(Protocol):
         """
 
 
-def start_interpreter(flags: Sequence[str], **streams: Any) -> subprocess.Popen[bytes]:
+class Interpreter(subprocess.Popen[bytes]):
+    """A process that leads a session of its own."""
+
+    @property
+    def session(self) -> int:
+        return self.pid
+
+
+def start_interpreter(flags: Sequence[str], **streams: Any) -> Interpreter:
     """Start the runner's program; the calling thread must live as long as the process shall (PR_SET_PDEATHSIG).
 
     :param streams: what ``Popen`` is told of descriptors.
     :raises OSError: there are no processes left.
     """
-    return subprocess.Popen(
+    return Interpreter(
         [sys.executable, "-m", "pyoco_server.runner", f"--parent-pid={os.getpid()}", *flags],
         bufsize=0,
         start_new_session=True,

@@ -13,6 +13,7 @@ from pyoco_server.config import Config
 from pyoco_server.worker import fork_server
 from pyoco_server.worker.child import Child
 from pyoco_server.worker.fork_server import ForkingUnsafe, ForkServer
+from pyoco_server.worker.process_group import ProcessGroup
 from pyoco_server.worker.runner_link import ChildDied
 from pyoco_server.worker.runner_process import spawn
 from pyoco_server.worker.wheel_set import NO_WHEELS, WheelSet
@@ -49,11 +50,13 @@ class Runners:
         if self._can_fork:
             self._server = ForkServer(self._flags)
 
-    def start(self, wheels: WheelSet = NO_WHEELS, group_ended: Callable[[int], None] = lambda group: None) -> Child:
+    def start(
+        self, wheels: WheelSet = NO_WHEELS, group_ended: Callable[[ProcessGroup], None] = lambda group: None
+    ) -> Child:
         """Start a runner; the calling thread must live as long as all of them shall (PR_SET_PDEATHSIG).
 
         :param wheels: what it can import beside the worker's own environment.
-        :param group_ended: called with the number of its process group when that has been killed.
+        :param group_ended: called with its process group when that has been killed.
         :raises OSError: there are no processes or descriptors left; nothing of it stays behind.
         :raises ChildDied: the process that it was to be forked from cannot boot, or none is wanted any more.
         """

@@ -19,6 +19,7 @@ from typing import Any
 from pyoco_server.bridge.messages import Delivery
 from pyoco_server.config import Config
 from pyoco_server.service import Service
+from pyoco_server.worker.process_group import ProcessGroup
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Sentinel(Service):
         self._who = ["who", vars(config), worker_id, instance_id]
         self._output = subprocess.DEVNULL if is_silent else None
         self._lock = threading.Lock()
-        self._groups: set[int] = set()
+        self._groups: set[ProcessGroup] = set()
         self._leases: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         _sentinels.add(self)
@@ -64,17 +65,17 @@ class Sentinel(Service):
         self._spawn()
         super().start()
 
-    def watch_group(self, number: int) -> None:
+    def watch_group(self, group: ProcessGroup) -> None:
         """Have a process group ended with this worker."""
         with self._lock:
-            self._groups.add(number)
-            self._tell(["group", number, True])
+            self._groups.add(group)
+            self._tell(["group", group.number, group.session, True])
 
-    def forget_group(self, number: int) -> None:
+    def forget_group(self, group: ProcessGroup) -> None:
         """Take note that a process group is gone: its number may become somebody else's."""
         with self._lock:
-            self._groups.discard(number)
-            self._tell(["group", number, False])
+            self._groups.discard(group)
+            self._tell(["group", group.number, group.session, False])
 
     def watch_lease(self, delivery: Delivery) -> None:
         """Have a job handed back when this worker dies."""
@@ -127,7 +128,10 @@ class Sentinel(Service):
                 start_new_session=True,
             )
             assert self._process.stdin is not None
-            in_hand: list[list[Any]] = [self._who, *(["group", number, True] for number in self._groups)]
+            in_hand: list[list[Any]] = [
+                self._who,
+                *(["group", group.number, group.session, True] for group in self._groups),
+            ]
             in_hand += (["lease", reply, subject] for reply, subject in self._leases.items())
             with contextlib.suppress(BrokenPipeError):
                 # The pipe may not hold all of it, so this waits for its reader; what follows never does.

@@ -3,7 +3,7 @@
 The worker tells it on stdin, in JSON arrays of one line each, what it has in hand:
 
     ["who", <settings>, <worker id>, <instance id>]       first of all
-    ["group", <number>, <whether it is there>]            the process group of a runner
+    ["group", <number>, <session>, <whether it is there>] the process group of a runner
     ["lease", <reply subject>, <work subject or null>]    a job in hand; null = not any more
     ["end"]                                               the worker stops in order
 
@@ -17,13 +17,14 @@ from __future__ import annotations
 import contextlib
 import glob
 import json
-import os
 import signal
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import IO, Any
+
+from pyoco_server.worker.process_group import ProcessGroup
 
 #: How long killed processes may take to be gone before their jobs are handed back all the same.
 _GROUPS_SEC = 2.0
@@ -43,7 +44,7 @@ class InHand:
     settings: dict[str, Any] = field(default_factory=dict)
     worker_id: str = ""
     instance_id: str = ""
-    groups: set[int] = field(default_factory=set)
+    groups: set[ProcessGroup] = field(default_factory=set)
     leases: dict[str, str] = field(default_factory=dict)
     has_ended: bool = False
 
@@ -53,8 +54,8 @@ class InHand:
         if word == "who":
             self.settings, self.worker_id, self.instance_id = values
         elif word == "group":
-            number, is_there = values
-            (self.groups.add if is_there else self.groups.discard)(number)
+            number, session, is_there = values
+            (self.groups.add if is_there else self.groups.discard)(ProcessGroup(number, session))
         elif word == "lease":
             reply, subject = values
             self.leases.pop(reply, None)
@@ -74,7 +75,7 @@ def listen(lines: IO[bytes]) -> InHand:
     return in_hand
 
 
-def end_groups(groups: Iterable[int]) -> None:
+def end_groups(groups: Iterable[ProcessGroup]) -> None:
     """Kill process groups, and wait for a while until nothing of them is left."""
     deadline = time.monotonic() + _GROUPS_SEC
     left = set(groups)
@@ -82,11 +83,11 @@ def end_groups(groups: Iterable[int]) -> None:
     while left and time.monotonic() < deadline:
         for group in list(left):
             try:
-                os.killpg(group, number)
+                group.signal(number)
             except (ProcessLookupError, PermissionError):
-                # It is gone, or became another user's.
+                # It is gone, or its number became another's.
                 left.discard(group)
-        left = {group for group in left if _is_alive(group)}
+        left = {group for group in left if _is_alive(group.number)}
         # There is no event to wait for: these are children of nobody now.
         time.sleep(0.01)
 

@@ -283,7 +283,7 @@ class Worker:
         child, self._first_child = self._first_child, None
         if child is None:
             child = self._new_child(self._wheels.refresh())
-        self._sentinel.watch_group(child.pid)
+        self._sentinel.watch_group(child.group)
         return child
 
     def _new_child(self, wheels: WheelSet = NO_WHEELS) -> Child:

@@ -50,6 +50,7 @@ def test_each_runner_is_a_fork_of_one_process_and_leads_a_group_of_its_own(town_
     (runner,) = crew.wait_for_begin()
     assert _parent_of(runner) == server
     assert os.getpgid(runner) == runner
+    assert os.getsid(runner) == os.getsid(server) == server
     crew.let_go()
     fleet.ended(run_id)
     assert fleet.ended(crew.submit(flow("quick")))["task_records"]["quick"]["output"] != runner
@@ -145,6 +146,7 @@ def test_where_the_end_of_a_fork_cannot_be_seen_each_runner_boots_by_itself(
     monkeypatch.delattr(os, "pidfd_open")
     with booted_runner() as child:
         assert _parent_of(child.pid) == os.getpid()
+        assert child.group.session == os.getsid(child.pid)
         assert _executes(child, tmp_path)
         os.kill(child.pid, signal.SIGSEGV)
         eventually(lambda: "was killed by SIGSEGV" in str(child.receive(1)), what="its end")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pyoco_server.worker import sentinel_process
+from pyoco_server.worker.process_group import ProcessGroup
 from tests.support.waiting import PATIENCE_SEC, eventually
 
 #: Its first thread ends, another one goes on.
@@ -41,7 +42,9 @@ def state(pid: int) -> str:
 def test_dead_processes_of_which_nobody_takes_note_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentinel_process, "_GROUPS_SEC", 10 * PATIENCE_SEC)
     with group("import time; time.sleep(600)") as number:
-        ending = threading.Thread(target=sentinel_process.end_groups, args=([number],), daemon=True)
+        ending = threading.Thread(
+            target=sentinel_process.end_groups, args=([ProcessGroup(number, number)],), daemon=True
+        )
         ending.start()
         ending.join(PATIENCE_SEC)
         assert not ending.is_alive()
