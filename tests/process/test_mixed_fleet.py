@@ -56,12 +56,10 @@ def _run_all(mixed: MixedFleet, gateways: tuple[str, ...], workers: tuple[str, .
     assert {mixed.ended(run_id)["status"] for run_id in held} == {"COMPLETED"}
     mixed.assert_nothing_is_left()
     every = {*held, *(run_id for run_id, _ in submitted)}
-    for whose, url in zip(sorted(gateways, key=lambda whose: whose != first), urls, strict=True):
-        # A gateway hears of the last ends a moment after they are stored, and of no other runs.
-        eventually(lambda url=url: set(_completed(url)) >= every, what=f"every run in the list of {url}")
-        found = set(_completed(url))
-        # The list of 0.5.1 reads key by key, and leaves out what is written meanwhile: here the expiry that ours gives.
-        assert found == every if whose == OURS else found <= every
+    for url in urls:
+        # A gateway hears of the last ends a moment after they are stored. The list of 0.5.1, which reads key by key,
+        # may leave out what is written meanwhile, as the expiry that ours gives.
+        eventually(lambda url=url: set(_completed(url)) == every, what=f"every run and no other in the list of {url}")
 
 
 def _occupy(mixed: MixedFleet, gateway: str, workers: tuple[str, ...]) -> list[str]:
