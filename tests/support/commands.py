@@ -135,6 +135,10 @@ class Daemons:
         self._started.append(Daemon(*command, cwd=self._folder, log=log, **{**self._env, **env}))
         return self._started[-1]
 
+    def said(self) -> str:
+        """Give what each of them has printed, and its exit status if it has ended."""
+        return "\n".join(f"{each.log_path.name} ({each.process.poll()}):\n{each.log}" for each in self._started)
+
     def close(self) -> None:
         """Kill those that are there, the last one first, and what they leave.
 

@@ -20,7 +20,7 @@ from tests.support.commands import Daemon, Daemons, is_serving
 from tests.support.fleet import SAMPLES
 from tests.support.nats import NatsServer, free_port
 from tests.support.peer import Peer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 #: Whose program: this package's, or the published one.
 OURS, THEIRS = "ours", "theirs"
@@ -114,7 +114,16 @@ class MixedFleet:
 
     def running(self, run_id: str) -> dict[str, Any]:
         """Wait until somebody executes the run; give its snapshot."""
-        eventually(lambda: "RUNNING" in self.run(run_id)["tasks"].values(), what="the run's beginning")
+        try:
+            # Longer than a lease: a job that a worker of 0.5.1 has asked for and given up comes again after that.
+            eventually(
+                lambda: "RUNNING" in self.run(run_id)["tasks"].values(),
+                what=f"the beginning of {run_id}",
+                timeout_sec=PATIENCE_SEC,
+            )
+        except AssertionError as exc:
+            queue = self._bus.api(f"CONSUMER.INFO.{names.WORK_STREAM}.{names.durable(TAG)}")
+            raise AssertionError(f"{exc}\n{self.run(run_id)}\n{queue}\n{self._daemons.said()}") from exc
         return self.run(run_id)
 
     def ended(self, run_id: str, *, timeout_sec: float = 60.0) -> dict[str, Any]:
