@@ -131,17 +131,20 @@ def test_nothing_is_answered_of_many_runs_while_a_list_is_filled_and_a_single_ru
 
 
 def test_who_is_refused_does_not_wait_for_an_index_that_is_being_made(parts: Parts) -> None:
-    model = ReadModel(parts.bus, parts.config)
+    put_runs(parts, time.time())
     refused = threading.Event()
 
-    def ask() -> None:
+    def ask(model: ReadModel) -> None:
         with contextlib.suppress(ReadModelLoading):
             model.list_runs(RunQuery(None, 10))
         refused.set()
 
-    with model.reading():
-        threading.Thread(target=ask, daemon=True).start()
-        assert refused.wait(30)
+    with filled_half(parts, "run-0") as model:
+        asking = threading.Thread(target=ask, args=(model,))
+        with model.reading():
+            asking.start()
+            assert refused.wait(PATIENCE_SEC)
+        asking.join()
 
 
 def test_a_load_that_was_cut_short_goes_on_in_its_file(parts: Parts, tmp_path: Path) -> None:
