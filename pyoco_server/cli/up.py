@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import gc
 
 from pyoco_server.cli.exits import EXIT_DONE
@@ -37,7 +39,7 @@ def run_up(args: argparse.Namespace) -> int:
     try:
         with signals.interrupting():
             stack.start()
-        _collect_less()
+        _settle_memory()
         signals.wait()
     except KeyboardInterrupt:
         # Told to stop while it started: that is no failure either.
@@ -49,10 +51,15 @@ def run_up(args: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _collect_less() -> None:
-    """Have Python look for cycles among fewer objects and less often: what is there by now stays for good, and requests
-    leave hardly any. By default it takes a tenth of the time of a busy gateway."""
+def _settle_memory() -> None:
+    """Give back what the start alone has used, and have Python look for cycles among fewer objects and less often.
+
+    What is there by now stays for good, and requests leave hardly any: by default the looking takes a tenth of the time
+    of a busy gateway. And the C library keeps what is freed, some megabytes; others than glibc have no such call.
+    """
     gc.collect()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
 
