@@ -27,6 +27,8 @@ CHECKS = [
     checks.response_headers_conformance,
     checks.response_schema_conformance,
 ]
+#: Requests of each operation and kind.
+_EXAMPLES = 100
 #: Parameters by which a client asks that the answer lasts as long as a run does.
 LASTING = {"wait", "timeout_sec"}
 
@@ -89,7 +91,7 @@ def guarded_target(guarded: Guarded) -> Target:
     return target(guarded.gateway, guarded.parts, "acme", guarded.known_key("acme"))
 
 
-def fuzz(target: Target, operation: Any, mode: GenerationMode, examples: int) -> set[int]:
+def fuzz(target: Target, operation: Any, mode: GenerationMode) -> set[int]:
     """Send requests of one operation; gives the statuses that came back."""
     statuses: set[int] = set()
     cases = operation.as_strategy(generation_mode=mode)
@@ -100,7 +102,7 @@ def fuzz(target: Target, operation: Any, mode: GenerationMode, examples: int) ->
     @seed(f"{mode.value} {operation.method} {operation.path}")
     @given(case=cases, in_path=target.path_values(operation), file=workflows)
     @settings(
-        max_examples=examples,
+        max_examples=_EXAMPLES,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -126,21 +128,15 @@ def can_be_wrong(operation: Any) -> bool:
     return bool(operation.query or operation.body or operation.headers)
 
 
-@pytest.mark.parametrize(
-    ("mode", "examples"),
-    [
-        (GenerationMode.NEGATIVE, 12),
-        *(pytest.param(mode, 100, marks=pytest.mark.long) for mode in GenerationMode),
-    ],
-    ids=lambda value: getattr(value, "value", value),
-)
-@pytest.mark.parametrize("kind", ["open", pytest.param("guarded", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("mode", GenerationMode, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("kind", ["open", "guarded"])
 def test_no_request_brings_an_answer_that_is_not_documented(
-    request: pytest.FixtureRequest, kind: str, mode: GenerationMode, examples: int
+    request: pytest.FixtureRequest, kind: str, mode: GenerationMode
 ) -> None:
     asked: Target = request.getfixturevalue(f"{kind}_target")
     found = {
-        f"{operation.method} {operation.path}": fuzz(asked, operation, mode, examples)
+        f"{operation.method} {operation.path}": fuzz(asked, operation, mode)
         for operation in asked.operations()
         if mode is GenerationMode.POSITIVE or can_be_wrong(operation)
     }

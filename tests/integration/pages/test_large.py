@@ -20,6 +20,8 @@ from tests.support.parts import Parts
 from tests.support.waiting import eventually
 from tests.support.wheels import file_name, wheel
 
+pytestmark = pytest.mark.long
+
 
 def _cpu_sec(gateway: LocalGateway, path: str) -> float:
     """Give how long the best of three answers took, and check its size."""
