@@ -260,8 +260,7 @@ class Consumer(Service):
         delivery = self._queue.pull(tag, wait_sec=_HINTED_JOB_SEC if hint_count else _WAITING_JOB_SEC)
         with self._changed:
             if delivery is None:
-                # All that was known has been taken by others, or MaxAckPending keeps it back; what was heard meanwhile
-                # is news.
+                # All that was known has been taken by others, or is kept back; what was heard meanwhile is news.
                 if hint_count or known.waiting_count:
                     known.is_followed = False
                 if known.waiting_count:

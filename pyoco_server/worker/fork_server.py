@@ -19,6 +19,7 @@ from typing import Any
 
 from pyoco_server.contract.runner_protocol import EXIT_HAS_THREADS
 from pyoco_server.worker.printed import log_printed
+from pyoco_server.worker.process_group import ProcessGroup
 from pyoco_server.worker.runner_link import ChildDied
 from pyoco_server.worker.runner_process import Ends, in_words, start_interpreter
 
@@ -95,7 +96,9 @@ class ForkServer:
         try:
             return ForkedProcess(self, pid)
         except OSError:
-            os.kill(pid, signal.SIGKILL)
+            # It may be gone, if this process was killed meanwhile.
+            with contextlib.suppress(OSError):
+                ProcessGroup(pid, self.session).signal(signal.SIGKILL)
             self.reap(pid)
             raise
 

@@ -120,6 +120,33 @@ def test_other_wheels_have_another_server_and_the_first_one_stays_until_its_runs
     assert len(fork_servers_of(worker)) == 1
 
 
+def test_the_number_of_a_runner_whose_server_is_killed_while_it_forks_is_not_signalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is free by then, and may be a stranger's."""
+    gone: list[int] = []
+    signalled: list[int] = []
+    pidfd_open, kill_process = os.pidfd_open, os.kill
+
+    def open_too_late(pid: int) -> int:
+        if pid != os.getpid() and not gone:
+            kill_process(_parent_of(pid), signal.SIGKILL)
+            eventually(lambda: not is_alive(pid), what="the end of the runner", timeout_sec=PATIENCE_SEC)
+            gone.append(pid)
+            raise ProcessLookupError
+        return pidfd_open(pid)
+
+    monkeypatch.setattr(os, "pidfd_open", open_too_late)
+    monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append(pid))
+    with contextlib.closing(Runners(None, Config.from_env({}))) as runners:
+        with pytest.raises(ProcessLookupError):
+            runners.start()
+        assert gone[0] not in signalled
+        child = runners.start()
+        child.wait_ready(Deadline(PATIENCE_SEC))
+        child.kill()
+
+
 def test_what_keeps_it_from_booting_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pyoco.py").write_text("raise RuntimeError('a broken installation')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
