@@ -376,10 +376,16 @@ class BusDenied(BusUnavailable):
 
 
 class SubmissionUncertain(BusUnavailable):
-    """The run may have been accepted; ask for it by its id before you submit it again."""
+    """The run may have been accepted; ask for it by its id before you submit it again.
+
+    A question that comes after a write may pass it by in nats-server, so that the run is not there yet.
+    """
 
     def __init__(self, run_id: str, cause: str) -> None:
-        super().__init__(f"{cause} Run {run_id} may have been accepted: ask for it before you submit again.")
+        super().__init__(
+            f"{cause} Run {run_id} may have been accepted: ask for it before you submit again. "
+            "Where it is not found, ask once more some seconds after NATS is back."
+        )
         self.run_id = run_id
 
 

@@ -13,6 +13,7 @@ from tests.conftest import HELLO_FLOW
 from tests.support.gateway import LocalGateway, problem
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
+from tests.support.waiting import eventually
 
 WORK = "PYOCO_WORK"
 
@@ -78,7 +79,9 @@ def test_a_run_that_nats_took_while_it_hung_has_one_job_in_the_end(
     nats.send(signal.SIGSTOP)
     document = problem(local.ask("POST", "/runs", json={"flow_name": "main"}), 503)
     nats.send(signal.SIGCONT)
-    assert local.get(f"/runs/{document['run_id']}").json()["status"] == "PENDING"
+    # nats-server may answer this question before it has stored what it was sent earlier.
+    path = f"/runs/{document['run_id']}"
+    eventually(lambda: local.ask("GET", path).json()["status"] == "PENDING", what="the run that nobody confirmed")
     queue_what_is_missing(parts)
     assert parts.queued_ids() == [document["run_id"]]
 
