@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.client import HTTPConnection
 from typing import Any
-
-import requests
+from urllib.parse import urlsplit
 
 from bench.load import request
 from bench.site import Station
@@ -35,6 +37,11 @@ def one_task(name: str, **params: object) -> str:
 
 def yaml_request(url: str, workflow: str, tag: str = TAG) -> bytes:
     """Write the request that submits a flow.yaml, as curl sends a form."""
+    kind, body = _form(workflow, tag)
+    return request(url, "/runs/yaml", body, kind=kind)
+
+
+def _form(workflow: str, tag: str) -> tuple[str, bytes]:
     fields = "".join(
         f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in (("flow_name", "main"), ("tag", tag))
@@ -42,29 +49,23 @@ def yaml_request(url: str, workflow: str, tag: str = TAG) -> bytes:
     file = (
         f'--x\r\nContent-Disposition: form-data; name="workflow"; filename="flow.yaml"\r\n\r\n{workflow}\r\n--x--\r\n'
     )
-    return request(url, "/runs/yaml", (fields + file).encode(), kind="multipart/form-data; boundary=x")
+    return "multipart/form-data; boundary=x", (fields + file).encode()
 
 
 class Client:
-    """One user of a station."""
+    """One user of a station, on a connection that is kept: what it costs itself is in every time that it takes."""
 
     def __init__(self, station: Station) -> None:
-        self._url = station.url
-        self._session = requests.Session()
+        parts = urlsplit(station.url)
+        self._connection = HTTPConnection(str(parts.hostname), parts.port, timeout=30)
 
     def submit(self, workflow: str, tag: str = TAG) -> str:
         """Submit a flow.yaml; gives the run's id."""
-        fields = {"flow_name": "main", "tag": tag}
-        files = {"workflow": ("flow.yaml", workflow)}
-        answer = self._session.post(f"{self._url}/runs/yaml", data=fields, files=files, timeout=30)
-        answer.raise_for_status()
-        return str(answer.json()["run_id"])
+        kind, body = _form(workflow, tag)
+        return str(self._ask("POST", "/runs/yaml", body, {"Content-Type": kind})["run_id"])
 
     def run(self, run_id: str) -> dict[str, Any]:
-        answer = self._session.get(f"{self._url}/runs/{run_id}", timeout=30)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+        return self._ask("GET", f"/runs/{run_id}")
 
     def wait(self, run_id: str, *statuses: str, look_sec: float = LOOK_SEC) -> dict[str, Any]:
         """Ask for a run until it has one of these states, by default until it has ended."""
@@ -77,7 +78,18 @@ class Client:
         raise RuntimeError(f"run {run_id} is {found['status']} after {_TIMEOUT_SEC:g} s")
 
     def cancel(self, run_id: str) -> None:
-        self._session.post(f"{self._url}/runs/{run_id}/cancel", timeout=30).raise_for_status()
+        self._ask("POST", f"/runs/{run_id}/cancel")
 
     def close(self) -> None:
-        self._session.close()
+        self._connection.close()
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        self._connection.request(method, path, body, headers or {})
+        answer = self._connection.getresponse()
+        text = answer.read()
+        if answer.status != HTTPStatus.OK:
+            raise RuntimeError(f"{method} {path} was refused with {answer.status}: {text[:400]!r}")
+        found: dict[str, Any] = json.loads(text)
+        return found
