@@ -6,6 +6,7 @@ import selectors
 import socket
 import time
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from bench.figures import OURS, PEER, Figure
@@ -22,39 +23,55 @@ _IDLE = Figure("health-idle", "GET /health with nobody watching, p50", "ms")
 _WATCHED = Figure("health-watched", f"GET /health with {_WHAT}, p50", "ms")
 #: Whoever has not heard by then counts as not served.
 _PATIENCE_SEC = 30.0
+#: A side that looks every so often, 0.5.1 every half second, tells of an end by where in between it came: so of several
+#: runs each ends later after its watchers have come, by these seconds.
+_MOMENTS_SEC = (0.0, 0.125, 0.25, 0.375)
 
 
 def measure(bench: Bench) -> None:
-    """Have a run wait until all who watch it are connected, then let it end."""
+    """Have a run wait until all who watch it are connected, then let it end; several times a round."""
     with bench.stations((OURS, PEER)) as stations:
         for station in stations:
             station.start_gateway()
             station.start_idle_worker("w", TAG)
         for turn in range(bench.rounds):
             for station in stations:
-                _watch(bench, station, turn)
+                health = _health(bench, station)
+                bench.book.note(_IDLE, station.side, health)
+                told = [_watch(bench, station, station.folder / f"end-{turn}-{at}", at) for at in _MOMENTS_SEC]
+                found = Load(latencies_sec=[latency for latencies in told for latency in latencies])
+                bench.book.note(_SERVED, station.side, min(len(latencies) for latencies in told))
+                if found.count:
+                    bench.book.note(_HALF, station.side, found.median_ms)
+                    bench.book.note(_LAST, station.side, found.quantile_ms(0.99))
 
 
-def _watch(bench: Bench, station: Station, turn: int) -> None:
-    health = request(station.url, "/health", method="GET")
-    bench.book.note(_IDLE, station.side, load(station.url, health, clients=1, seconds=bench.seconds / 3).median_ms)
-    word = station.folder / f"end-{turn}"
+def _health(bench: Bench, station: Station) -> float:
+    """Give how long an answer takes that needs nothing, in ms."""
+    return load(
+        station.url, request(station.url, "/health", method="GET"), clients=1, seconds=bench.seconds / 3
+    ).median_ms
+
+
+def _watch(bench: Bench, station: Station, word: Path, later_sec: float) -> list[float]:
+    """Have a run watched to its end; gives the seconds after which each watcher was told of that.
+
+    :param word: the file that ends the run.
+    :param later_sec: how much later than at once.
+    """
     with closing(Client(station)) as client:
         run_id = client.submit(one_task("until_told", path=str(word)))
         client.wait(run_id, "RUNNING")
         with closing(_Crowd(station.url, f"/runs/{run_id}/watch?timeout_sec=300", WATCHER_COUNT)) as crowd:
             crowd.wait_for(b"event: snapshot")
-            watched = load(station.url, health, clients=1, seconds=bench.seconds / 3)
-            bench.book.note(_WATCHED, station.side, watched.median_ms)
+            if not later_sec:
+                bench.book.note(_WATCHED, station.side, _health(bench, station))
+            time.sleep(later_sec)
             word.touch()
             seen_at = crowd.wait_for(b"COMPLETED")
         # By the worker's clock, which is that of this machine.
         end_time = client.wait(run_id)["end_time"]
-    found = Load(latencies_sec=[at - end_time for at in seen_at])
-    bench.book.note(_SERVED, station.side, found.count)
-    if found.count:
-        bench.book.note(_HALF, station.side, found.median_ms)
-        bench.book.note(_LAST, station.side, found.quantile_ms(0.99))
+    return [at - end_time for at in seen_at]
 
 
 class _Crowd:
