@@ -23,7 +23,7 @@ from pyoco_server.bridge.refusals import Client, denied_subject, refusal
 from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, translate
 from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError, SignInRefused
 from pyoco_server.logs import RateLimit
-from pyoco_server.service import Deadline, Service
+from pyoco_server.service import Deadline
 from pyoco_server.sign_in import SignIn, addresses
 
 logger = logging.getLogger(__name__)
@@ -95,8 +95,8 @@ class Connection:
         self._loop.stop(deadline)
 
     @property
-    def thread(self) -> Service:
-        """The loop thread, for whoever looks whether it comes round."""
+    def thread(self) -> LoopThread:
+        """The loop thread, for whoever looks whether it comes round, or has something else done there."""
         return self._loop
 
     @property

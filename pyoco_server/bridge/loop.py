@@ -6,10 +6,11 @@ Source: design, sections 1 and 2.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
 from pyoco_server.bridge.messages import Outcome
@@ -155,6 +156,47 @@ class LoopThread(Service):
             return
         self._send(_Call(work))
 
+    def do(self, step: Callable[[], T]) -> T:
+        """Have a function called on the loop thread, and wait for its result.
+
+        :param step: must not block.
+        :raises BusUnavailable: as :meth:`call`.
+        """
+
+        async def once() -> T:
+            return step()
+
+        return self.call(once(), timeout_sec=_PATIENCE_SEC)
+
+    @contextlib.contextmanager
+    def watching(self, fd: int, ready: Callable[[], None], *, every_sec: float) -> Iterator[None]:
+        """As long as this is open, have a function called on the loop thread whenever a descriptor can be read.
+
+        :param ready: must neither block nor raise.
+        :param every_sec: it is called at least so often.
+        :raises BusUnavailable: the bridge is closed.
+        """
+        timer: asyncio.TimerHandle
+
+        def come_round() -> None:
+            nonlocal timer
+            timer = self._loop.call_later(every_sec, come_round)
+            ready()
+
+        def begin() -> None:
+            self._loop.add_reader(fd, ready)
+            come_round()
+
+        def end() -> None:
+            timer.cancel()
+            self._loop.remove_reader(fd)
+
+        self.do(begin)
+        try:
+            yield
+        finally:
+            self.do(end)
+
     def begin(self, work: Coroutine[Any, Any, T], done: Callable[[Outcome[T]], None]) -> None:
         """Run a coroutine on the loop, and return at once.
 
@@ -172,6 +214,10 @@ class LoopThread(Service):
 
     def _send(self, call: _Call[Any]) -> None:
         self._calls.append(call)
+        if self.is_current:
+            # A loop that turns need not be woken.
+            self._begin()
+            return
         # Set by several threads at once it costs a wake-up too many, never one too few: see _begin().
         if not self._is_woken:
             self._is_woken = True

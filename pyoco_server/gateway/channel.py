@@ -212,7 +212,7 @@ class Channel(HTTPChannel):
         return (self._coming_bytes / elapsed_sec if self._coming is not None else 0.0, -elapsed_sec)
 
     def begin(self, lane: FastLane) -> bool:
-        """Have the fast lane begin the request that has come; on the thread that receives.
+        """Have the fast lane begin the request that has come; on the thread that receives, the bridge's.
 
         :return: whether it has; else a thread for requests has to.
         """

@@ -1,8 +1,8 @@
 """The fast lane: the requests that come most often by far, without Flask and without a thread of their own.
 
 Flask takes as long for one of them as all the rest does, and so do the hand-overs between threads: to one of the pool,
-to the bridge's, and back. Here a request is read on the thread that receives, goes over the bridge, and is answered on
-the bridge's thread, where its result arrives. So nothing here may wait, for anybody.
+to the bridge's, and back. Here a request is read, carried out and answered on the bridge's thread alone, which receives
+it and talks to NATS. So nothing here may wait, for anybody.
 
 Nothing is decided in another way than by the routes: the same parts let the caller in, read the body and submit.
 Whatever is refused, is large or has to wait is left to them: before anything is done the request itself, and afterwards
@@ -33,11 +33,11 @@ from pyoco_server.operations.submit import RunRequest, Submitted
 from pyoco_server.stores.runs import StoredRun
 from pyoco_server.workflow.flow_yaml import known_workflow
 
-#: Larger bodies go to a thread: so long the thread that receives, which all wait for, reads one of them.
+#: Larger bodies go to a thread: so long the bridge's, which all wait for, reads one of them.
 MAX_BODY_BYTES = 8 * 1024
 #: Requests that are in work here at the same time; more of them go to threads, and wait for one where all have work.
 MAX_IN_WORK = 256
-#: Larger snapshots are read by a thread, too, since the bridge's would read nothing else meanwhile.
+#: Larger snapshots are read by a thread, too, for the same reason.
 MAX_SNAPSHOT_BYTES = 16 * 1024
 #: In the environment of a request that Flask is to go on with: a :class:`Begun`.
 BEGUN = "pyoco_server.begun"
@@ -81,14 +81,14 @@ class FastLane:
     def __init__(self, parts: Gateway) -> None:
         self._parts = parts
         self._key_name = parts.config.http_api_key_header.upper().replace("-", "_")
-        #: What is in work, by the requests themselves. Several threads change it, by single steps.
+        #: What is in work, by the requests themselves.
         self._in_work: set[Any] = set()
 
     def begin(self, received: Any, done: Callable[[Begun], None]) -> bool:
-        """Begin a request; on the thread that receives.
+        """Begin a request; on the bridge's thread.
 
         :param received: waitress's request, whole.
-        :param done: called once, on the bridge's thread; it must not block.
+        :param done: called once, on that thread, too; it must not block.
         :return: whether it was begun; else nothing has happened.
         """
         start = self._start_of(received)

@@ -1,4 +1,8 @@
-"""The HTTP server: waitress, on a thread of its own.
+"""The HTTP server: waitress, whose connections are served by the bridge's thread.
+
+Requests come in and answers go out where the messages of NATS do, so that most requests are begun, carried out and
+answered on one thread: two of them would spend a third of their time on who may go on (bench/README.md). It waits for
+nothing but its sockets; whatever takes long is done by waitress's pool.
 
 Source: design, section 8.
 """
@@ -17,6 +21,7 @@ from typing import Any
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
+from pyoco_server.bridge.loop import LoopThread
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.channel import Channel, channel_class, dismiss_slow
 from pyoco_server.gateway.context import Gateway
@@ -37,19 +42,20 @@ _ANSWER_BUFFER_BYTES = 1024 * 1024
 BACKLOG = 1024
 #: How often it is looked for clients that do not let their requests come.
 _LOOK_SEC = 0.5
-#: How long one turn may take before the thread that receives counts as stuck.
-_PATIENCE_SEC = 10.0
+#: How often it is looked, at a stop, whether the last answers have ended.
+_DRAIN_LOOK_SEC = 0.05
 
 
 class _Server(TcpWSGIServer):
     """Waitress's server, which here knows which of its connections a thread serves."""
 
-    def __init__(self, sockets: Sockets, streams: Streams, lane: FastLane, **options: Any) -> None:
+    def __init__(self, loop: LoopThread, sockets: Sockets, streams: Streams, lane: FastLane, **options: Any) -> None:
+        self._loop = loop
         self.sockets = sockets
         self.streams = streams
         self._lane = lane
-        #: The thread that receives, once it runs.
-        self.receiver = 0
+        #: Whether the loop is at a turn of this server.
+        self._is_turning = False
         #: The connections of requests that have come and are not begun.
         self._received: deque[Channel] = deque()
         #: The connection that the present thread serves.
@@ -59,46 +65,62 @@ class _Server(TcpWSGIServer):
     def add_task(self, task: Channel) -> None:
         """Have the next request of a connection begun; from any thread.
 
-        The thread that receives calls it in the midst of reading, and others when they have served the one before.
+        Called in a turn, in the midst of reading, and by whoever has served the request before.
         """
         self._received.append(task)
-        if threading.get_ident() != self.receiver:
-            self.wake()
+        if not (self._loop.is_current and self._is_turning):
+            self._wake()
 
-    def begin_received(self) -> None:
-        """Begin what has been received: in the fast lane, or on a thread for requests."""
+    def turn(self, *, looks: bool) -> None:
+        """Receive what has come, and begin it: in the fast lane, or on a thread for requests.
+
+        :param looks: whether to look for clients that are slow, too.
+        """
+        self._is_turning = True
+        self.sockets.turn()
+        # It counts its connections, and ends those that have been idle for long, whenever it is asked.
+        self.sockets.look_again(self)
+        if looks or self.in_connection_overflow:
+            dismiss_slow(list(self.active_channels.values()), is_full=self.in_connection_overflow)
+            self.sockets.look_at_all()
         while self._received:
             channel = self._received.popleft()
             if not channel.begin(self._lane):
                 self.give_to_thread(channel)
+        self._is_turning = False
+        self.sockets.tell()
 
     def give_to_thread(self, task: Any) -> None:
         """Have a thread for requests call ``task.service()``."""
         super().add_task(task)
 
     def pull_trigger(self) -> None:
-        """Wake the thread that receives, if the connection that the present thread serves waits for something new.
+        """Have the kernel told, if the connection that the present thread serves waits for something new.
 
         waitress calls it after each request.
         """
-        if self.sockets.look_again(self.serving.channel):
-            self.wake()
+        if not self.sockets.look_again(self.serving.channel):
+            return
+        if self._loop.is_current:
+            self.sockets.tell()
+        else:
+            self._wake()
 
-    def wake(self) -> None:
-        """Wake the thread that receives."""
+    def _wake(self) -> None:
+        """Have the loop turn this server."""
         with contextlib.suppress(OSError):
             # It is closed when the server has ended before it was told to.
             self.trigger.pull_trigger()
 
 
 class HttpServer(Service):
-    """Waitress on a thread of its own, stopped without cutting off answers.
+    """Waitress behind the loop, and the thread that opens it and closes it without cutting off answers.
+
+    That thread sleeps in between; the bridge's does the work, in turns.
 
     :param listener: bound and listening already, so that a port in use is known before anything else starts.
     :param streams: goes on with the answers that are streams; to be started before, and stopped after.
     """
-
-    patience_sec = _PATIENCE_SEC
 
     def __init__(
         self, listener: socket.socket, gateway: Gateway, streams: Streams, on_failure: Callable[[Service], None]
@@ -106,7 +128,8 @@ class HttpServer(Service):
         super().__init__("pyoco-http", on_failure)
         threads = _REQUEST_THREADS + gateway.config.max_watches
         channels: dict[int, Any] = {}
-        self._sockets = Sockets(channels)
+        self._loop = gateway.bus.thread
+        sockets = Sockets(channels)
         adjustments = Adjustments(
             threads=threads,
             connection_limit=threads + _SPARE_CONNECTIONS,
@@ -120,7 +143,8 @@ class HttpServer(Service):
             ident=None,
         )
         self._server = _Server(
-            self._sockets,
+            self._loop,
+            sockets,
             streams,
             FastLane(gateway),
             application=create_app(gateway),
@@ -133,6 +157,9 @@ class HttpServer(Service):
         self._server.channel_class = channel_class(functools.partial(max_body_bytes, gateway.config))
         self._drained = Deadline(0)
         self._next_look = 0.0
+        #: Set when the work of the loop is over: by a stop, or by what has gone wrong there.
+        self._is_over = threading.Event()
+        self._trouble: Exception | None = None
 
     def stop(self, deadline: Deadline) -> bool:
         """Accept nothing more, let answers that have begun end within the deadline, then close."""
@@ -140,33 +167,35 @@ class HttpServer(Service):
         return super().stop(deadline)
 
     def wake(self) -> None:
-        self._server.wake()
+        self._is_over.set()
 
     def run(self) -> None:
-        self._server.receiver = threading.get_ident()
-        self._sockets.look_at_all()
-        while not self.is_stopping:
-            self._turn(1.0)
-        # The listener alone: who comes now is refused and may ask another gateway, and does not wait for the end here.
-        self._server.asyncore.dispatcher.close(self._server)
-        while self._close_idle() and not self._drained.has_passed:
-            self._turn(0.05)
-        self._server.task_dispatcher.shutdown(timeout=1)
-        self._server.close()
-        self._server.asyncore.close_all(self._server._map, ignore_all=True)
-        self._sockets.close()
-
-    def _turn(self, timeout_sec: float) -> None:
-        self.beat()
         server = self._server
-        self._sockets.turn(timeout_sec)
-        # It counts its connections, and ends those that have been idle for long, whenever it is asked.
-        self._sockets.look_again(server)
-        if server.in_connection_overflow or time.monotonic() >= self._next_look:
-            dismiss_slow(list(server.active_channels.values()), is_full=server.in_connection_overflow)
-            self._next_look = time.monotonic() + _LOOK_SEC
-            self._sockets.look_at_all()
-        server.begin_received()
+        with self._loop.watching(server.sockets.fileno(), self._turn, every_sec=_LOOK_SEC):
+            self._is_over.wait()
+            if self._trouble is not None:
+                raise self._trouble
+            # The listener alone: who comes now is refused and may ask another gateway, and does not wait for the end.
+            self._loop.do(functools.partial(server.asyncore.dispatcher.close, server))
+            while self._loop.do(self._close_idle) and not self._drained.has_passed:
+                time.sleep(_DRAIN_LOOK_SEC)
+        server.task_dispatcher.shutdown(timeout=1)
+        server.close()
+        server.asyncore.close_all(server._map, ignore_all=True)
+        server.sockets.close()
+
+    def _turn(self) -> None:
+        """Do what there is to do; on the loop."""
+        now = time.monotonic()
+        looks = now >= self._next_look
+        if looks:
+            self._next_look = now + _LOOK_SEC
+        try:
+            self._server.turn(looks=looks)
+        except Exception as exc:
+            # The loop would go on as if nothing had been.
+            self._trouble = exc
+            self._is_over.set()
 
     def _close_idle(self) -> bool:
         """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left."""
@@ -176,5 +205,6 @@ class HttpServer(Service):
                 channel.handle_close()
             else:
                 is_busy = True
-        self._sockets.look_at_all()
+        self._server.sockets.look_at_all()
+        self._server.sockets.tell()
         return is_busy

@@ -1,4 +1,4 @@
-"""Waiting for all connections of the HTTP server at once.
+"""All connections of the HTTP server behind one descriptor.
 
 Left to itself waitress asks every connection what it waits for, and tells the kernel anew, whenever it waits: with
 hundreds of open watches that costs more than to answer a request. Here the kernel is told what has changed.
@@ -22,6 +22,8 @@ _POLL_FLAGS = (
 class Sockets:
     """The sockets of one server; all but :meth:`look_again` is for the thread that receives.
 
+    That one waits for :meth:`fileno`, which can be read when one of them can go on, and calls :meth:`turn` then.
+
     :param channels: waitress's own map, by file descriptor: the listener, the trigger and every connection.
     """
 
@@ -33,10 +35,14 @@ class Sockets:
         #: Sockets that may have begun to wait for something else.
         self._changed: deque[int] = deque()
 
+    def fileno(self) -> int:
+        """Give the descriptor by which the kernel says that one of them can go on."""
+        return self._selector.fileno()
+
     def look_again(self, channel: Any) -> bool:
         """Take note that a connection may wait for something else by now; from any thread.
 
-        :return: whether it does, so that whoever waits in :meth:`turn` has to be woken.
+        :return: whether it does, so that the kernel has to be told.
         """
         fd = channel._fileno
         if fd is None or self._told.get(fd) == (channel, _wish(channel)):
@@ -48,15 +54,20 @@ class Sockets:
         """Take note that any of them may wait for something else by now."""
         self._changed.extend({**self._channels, **self._told})
 
-    def turn(self, timeout_sec: float) -> None:
-        """Wait until one of them can go on, and let it."""
-        while self._changed:
-            self._tell(self._changed.popleft())
-        for key, events in self._selector.select(timeout_sec):
+    def turn(self) -> None:
+        """Let those go on that can."""
+        self.tell()
+        for key, events in self._selector.select(0):
             # It may have been closed on behalf of one before it.
             if self._channels.get(key.fd) is key.data:
                 wasyncore.readwrite(key.data, sum(flag for event, flag in _POLL_FLAGS if events & event))
             self._changed.append(key.fd)
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the kernel what has changed."""
+        while self._changed:
+            self._tell(self._changed.popleft())
 
     def close(self) -> None:
         self._selector.close()

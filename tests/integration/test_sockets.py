@@ -13,6 +13,7 @@ from pyoco_server.gateway import http_server
 from pyoco_server.gateway.sockets import Sockets
 from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
+from tests.support.waiting import eventually
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST_REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -65,11 +66,11 @@ def sockets(channels: dict[int, Channel]) -> Iterator[Sockets]:
 def test_a_silent_socket_is_not_asked_again(channels: dict[int, Channel], sockets: Sockets) -> None:
     busy, *silent = [Channel(channels) for _ in range(20)]
     sockets.look_at_all()
-    sockets.turn(0)
+    sockets.turn()
     asked = [channel.asked_count for channel in silent]
     for number in range(1, 6):
         busy.far.sendall(b"x")
-        sockets.turn(10)
+        sockets.turn()
         assert busy.received == b"x" * number
     assert [channel.asked_count for channel in silent] == asked
 
@@ -77,21 +78,21 @@ def test_a_silent_socket_is_not_asked_again(channels: dict[int, Channel], socket
 def test_a_socket_is_waited_for_as_it_wishes_now(channels: dict[int, Channel], sockets: Sockets) -> None:
     channel = Channel(channels)
     sockets.look_at_all()
-    sockets.turn(0)
+    sockets.turn()
     channel.is_writing = True
     assert sockets.look_again(channel)
-    sockets.turn(10)
+    sockets.turn()
     assert (channel.written_count, channel.is_writing) == (1, False)
-    sockets.turn(0)
+    sockets.turn()
     assert not sockets.look_again(channel), "nothing has changed since"
     channel.is_reading = False
     assert sockets.look_again(channel)
     channel.far.sendall(b"x")
-    sockets.turn(0)
+    sockets.turn()
     assert (channel.written_count, channel.received) == (1, b"")
     channel.is_reading = True
     assert sockets.look_again(channel)
-    sockets.turn(10)
+    sockets.turn()
     assert channel.received == b"x"
 
 
@@ -107,7 +108,7 @@ def test_what_changes_while_the_kernel_is_told_is_not_lost(channels: dict[int, C
     channel.is_reading = False
     channel.far.sendall(b"x")
     sockets.look_at_all()
-    sockets.turn(10)
+    sockets.turn()
     assert channel.received == b"x"
 
 
@@ -116,13 +117,13 @@ def test_a_number_that_stands_for_another_connection_by_now_is_told_anew(
 ) -> None:
     first = Channel(channels)
     sockets.look_at_all()
-    sockets.turn(0)
+    sockets.turn()
     first.near.close()
     second = Channel(channels)
     assert second._fileno == first._fileno
     assert sockets.look_again(second)
     second.far.sendall(b"x")
-    sockets.turn(10)
+    sockets.turn()
     assert (first.received, second.received) == (b"", b"x")
     first.far.close()
 
@@ -135,6 +136,20 @@ def test_the_end_of_an_answer_is_noticed_at_once(nats: NatsServer, monkeypatch: 
         for _ in range(20):
             assert gateway.raw(REQUEST * 20 + LAST_REQUEST).count(b"HTTP/1.1 200 OK") == 21
             assert session.get(f"{gateway.url}/health", timeout=10).ok
+    gateway.stop()
+
+
+def test_a_gateway_that_cannot_receive_any_more_says_so(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = LocalGateway(nats)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(http_server, "dismiss_slow", fail)
+    eventually(lambda: gateway.failures, what="the failure")
+    (failed,) = gateway.failures
+    assert (failed.name, type(failed.failure)) == ("pyoco-http", ZeroDivisionError)
+    gateway.failures.clear()
     gateway.stop()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,14 +18,14 @@ from tests.support.notify import BLOCKING, Manager, listening
 from tests.support.waiting import PATIENCE_SEC, eventually
 
 #: Threads without which a process must not count as alive, and the command in which they run.
-FAST = {"pyoco-bridge": "pyoco-worker", "pyoco-http": "pyoco-server"}
+FAST = (("pyoco-bridge", "pyoco-worker"), ("pyoco-bridge", "pyoco-server"))
 #: These may wait for NATS for half a minute and more.
-SLOW = {
-    "pyoco-streams": "pyoco-server",
-    "pyoco-follow-KV_pyoco_runs": "pyoco-server",
-    "pyoco-registry": "pyoco-worker",
-    "pyoco-consumer": "pyoco-worker",
-}
+SLOW = (
+    ("pyoco-streams", "pyoco-server"),
+    ("pyoco-follow-KV_pyoco_runs", "pyoco-server"),
+    ("pyoco-registry", "pyoco-worker"),
+    ("pyoco-consumer", "pyoco-worker"),
+)
 
 
 @pytest.fixture
@@ -140,12 +140,12 @@ def test_the_watchdog_ends_also_what_may_be_silent_for_long(
 
 
 def check_that_they_are_given_up(
-    threads: dict[str, str], start: Callable[..., Daemon], nats: NatsServer, folder: Path
+    threads: Sequence[tuple[str, str]], start: Callable[..., Daemon], nats: NatsServer, folder: Path
 ) -> None:
     with contextlib.ExitStack() as stack:
         begun = []
-        for name, command in threads.items():
-            manager = stack.enter_context(listening(str(folder / name), watchdog_sec=8.0))
+        for name, command in threads:
+            manager = stack.enter_context(listening(str(folder / f"{command}-{name}"), watchdog_sec=8.0))
             env = {"PYTHONPATH": str(BLOCKING), "BLOCKED_THREAD": name}
             begun.append((name, manager, begin(command, start, nats, manager, **env)))
         for _, manager, _ in begun:

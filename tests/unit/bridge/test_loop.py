@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import queue
+import socket
 import threading
 import weakref
 from collections.abc import Iterator
@@ -85,3 +87,51 @@ def test_what_failed_is_let_go_of_without_a_look_for_cycles_whether_somebody_wai
         loop.call(fail(called), timeout_sec=5)
     del called, spawned, begun
     eventually(lambda: [held() for held in gone] == [None] * 3, what="all let go of")
+
+
+def test_a_step_is_done_on_the_loop_s_own_thread_and_its_error_is_raised(loop: LoopThread) -> None:
+    assert loop.do(lambda: threading.current_thread().name) == loop.name
+    with pytest.raises(ZeroDivisionError):
+        loop.do(lambda: 1 // 0)
+
+
+def test_work_that_is_begun_on_the_loop_s_own_thread_goes_on_when_that_turns(loop: LoopThread) -> None:
+    told: queue.SimpleQueue[Outcome[Any]] = queue.SimpleQueue()
+    loop.do(lambda: loop.begin(answer("yes"), told.put))
+    assert told.get(timeout=PATIENCE_SEC).result() == "yes"
+
+
+def test_a_descriptor_is_watched_on_the_loop_s_own_thread_until_nobody_wants_it(loop: LoopThread) -> None:
+    near, far = socket.socketpair()
+    seen: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+
+    def ready() -> None:
+        with contextlib.suppress(BlockingIOError):
+            seen.put((threading.current_thread().name, near.recv(10)))
+
+    near.setblocking(False)
+    with near, far:
+        with loop.watching(near.fileno(), ready, every_sec=3600):
+            far.sendall(b"x")
+            assert seen.get(timeout=PATIENCE_SEC) == (loop.name, b"x")
+        far.sendall(b"y")
+        loop.call(asyncio.sleep(0.05), timeout_sec=PATIENCE_SEC)
+        assert seen.empty()
+        with pytest.raises(ZeroDivisionError), loop.watching(near.fileno(), ready, every_sec=3600):
+            assert seen.get(timeout=PATIENCE_SEC) == (loop.name, b"y")
+            raise ZeroDivisionError
+        far.sendall(b"z")
+        loop.call(asyncio.sleep(0.05), timeout_sec=PATIENCE_SEC)
+        assert seen.empty()
+
+
+def test_a_silent_descriptor_is_looked_at_every_so_often(loop: LoopThread) -> None:
+    near, far = socket.socketpair()
+    looks: queue.SimpleQueue[None] = queue.SimpleQueue()
+    with near, far, loop.watching(near.fileno(), lambda: looks.put(None), every_sec=0.01):
+        for _ in range(5):
+            looks.get(timeout=PATIENCE_SEC)
+    while not looks.empty():
+        looks.get()
+    loop.call(asyncio.sleep(0.1), timeout_sec=PATIENCE_SEC)
+    assert looks.empty()
