@@ -1,4 +1,4 @@
-"""The one asyncio loop of a process, on a thread of its own, behind a blocking call.
+"""The one asyncio loop of a process, on a thread of its own, behind a blocking call; it watches descriptors, too.
 
 Source: design, sections 1 and 2.
 """
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 #: Seconds that the thread needs at most to start its loop.
 _START_TIMEOUT_SEC = 10.0
-#: How often the loop shows that it turns, and for how long it may not before it counts as stuck: nothing on it blocks.
+#: How often the loop shows that it turns, and for how long it may not before it counts as stuck: nothing on it waits.
 _BEAT_SEC = 1.0
 _PATIENCE_SEC = 10.0
 #: Seconds in which cancelled coroutines may tell their callers before the loop stops.
@@ -195,7 +195,9 @@ class LoopThread(Service):
         try:
             yield
         finally:
-            self.do(end)
+            # A loop that has ended watches nothing.
+            with contextlib.suppress(BusUnavailable):
+                self.do(end)
 
     def begin(self, work: Coroutine[Any, Any, T], done: Callable[[Outcome[T]], None]) -> None:
         """Run a coroutine on the loop, and return at once.

@@ -2,7 +2,7 @@
 
 Requests come in and answers go out where the messages of NATS do, so that most requests are begun, carried out and
 answered on one thread: two of them would spend a third of their time on who may go on (bench/README.md). It waits for
-nothing but its sockets; whatever takes long is done by waitress's pool.
+nothing but its sockets, and for the disk where a large body goes to a file; all else is done by waitress's pool.
 
 Source: design, section 8.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from pyoco_server.bridge.loop import LoopThread
+from pyoco_server.errors import BusUnavailable
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.channel import Channel, channel_class, dismiss_slow
 from pyoco_server.gateway.context import Gateway
@@ -44,6 +46,9 @@ BACKLOG = 1024
 _LOOK_SEC = 0.5
 #: How often it is looked, at a stop, whether the last answers have ended.
 _DRAIN_LOOK_SEC = 0.05
+#: What is left of a stop's time for closing, in which the threads for requests may take a second.
+_POOL_SEC = 1.0
+_CLOSING_SEC = 1.5
 
 
 class _Server(TcpWSGIServer):
@@ -61,6 +66,8 @@ class _Server(TcpWSGIServer):
         #: The connection that the present thread serves.
         self.serving = threading.local()
         super().__init__(**options)
+        # Full it wakes the loop as well, and the loop itself writes there.
+        os.set_blocking(self.trigger.trigger, False)
 
     def add_task(self, task: Channel) -> None:
         """Have the next request of a connection begun; from any thread.
@@ -77,17 +84,19 @@ class _Server(TcpWSGIServer):
         :param looks: whether to look for clients that are slow, too.
         """
         self._is_turning = True
-        self.sockets.turn()
-        # It counts its connections, and ends those that have been idle for long, whenever it is asked.
-        self.sockets.look_again(self)
-        if looks or self.in_connection_overflow:
-            dismiss_slow(list(self.active_channels.values()), is_full=self.in_connection_overflow)
-            self.sockets.look_at_all()
-        while self._received:
-            channel = self._received.popleft()
-            if not channel.begin(self._lane):
-                self.give_to_thread(channel)
-        self._is_turning = False
+        try:
+            self.sockets.turn()
+            # It counts its connections, and ends those that have been idle for long, whenever it is asked.
+            self.sockets.look_again(self)
+            if looks or self.in_connection_overflow:
+                dismiss_slow(list(self.active_channels.values()), is_full=self.in_connection_overflow)
+                self.sockets.look_at_all()
+            while self._received:
+                channel = self._received.popleft()
+                if not channel.begin(self._lane):
+                    self.give_to_thread(channel)
+        finally:
+            self._is_turning = False
         self.sockets.tell()
 
     def give_to_thread(self, task: Any) -> None:
@@ -163,26 +172,30 @@ class HttpServer(Service):
 
     def stop(self, deadline: Deadline) -> bool:
         """Accept nothing more, let answers that have begun end within the deadline, then close."""
-        self._drained = deadline
+        self._drained = Deadline(max(0.0, deadline.remaining_sec - _CLOSING_SEC))
         return super().stop(deadline)
 
     def wake(self) -> None:
         self._is_over.set()
 
     def run(self) -> None:
-        server = self._server
-        with self._loop.watching(server.sockets.fileno(), self._turn, every_sec=_LOOK_SEC):
-            self._is_over.wait()
+        try:
+            with self._loop.watching(self._server.sockets.fileno(), self._turn, every_sec=_LOOK_SEC):
+                self._is_over.wait()
+                # A loop that is stuck, or has ended, serves nobody any more.
+                with contextlib.suppress(BusUnavailable):
+                    self._drain()
             if self._trouble is not None:
                 raise self._trouble
-            # The listener alone: who comes now is refused and may ask another gateway, and does not wait for the end.
-            self._loop.do(functools.partial(server.asyncore.dispatcher.close, server))
-            while self._loop.do(self._close_idle) and not self._drained.has_passed:
-                time.sleep(_DRAIN_LOOK_SEC)
-        server.task_dispatcher.shutdown(timeout=1)
-        server.close()
-        server.asyncore.close_all(server._map, ignore_all=True)
-        server.sockets.close()
+        finally:
+            self._close()
+
+    def _drain(self) -> None:
+        """Accept nobody any more, and wait until what was asked is answered, or the time for that is over."""
+        # The listener alone: who comes now is refused and may ask another gateway, and does not wait for the end.
+        self._loop.do(functools.partial(self._server.asyncore.dispatcher.close, self._server))
+        while self._trouble is None and self._loop.do(self._close_idle) and not self._drained.has_passed:
+            time.sleep(_DRAIN_LOOK_SEC)
 
     def _turn(self) -> None:
         """Do what there is to do; on the loop."""
@@ -196,6 +209,14 @@ class HttpServer(Service):
             # The loop would go on as if nothing had been.
             self._trouble = exc
             self._is_over.set()
+
+    def _close(self) -> None:
+        """Close all that there is, when the loop does not look at it any more."""
+        server = self._server
+        server.task_dispatcher.shutdown(timeout=_POOL_SEC)
+        server.close()
+        server.asyncore.close_all(server._map, ignore_all=True)
+        server.sockets.close()
 
     def _close_idle(self) -> bool:
         """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left."""

@@ -20,9 +20,10 @@ _POLL_FLAGS = (
 
 
 class Sockets:
-    """The sockets of one server; all but :meth:`look_again` is for the thread that receives.
+    """The sockets of one server.
 
-    That one waits for :meth:`fileno`, which can be read when one of them can go on, and calls :meth:`turn` then.
+    One thread receives: it waits for :meth:`fileno`, which can be read when one of them can go on, and calls
+    :meth:`turn` then. It alone calls the rest, too, as long as it receives, but for :meth:`look_again`.
 
     :param channels: waitress's own map, by file descriptor: the listener, the trigger and every connection.
     """

@@ -1,7 +1,7 @@
 """Ids of new runs: random UUIDs, made many at a time.
 
 Whoever asks the kernel for random bytes lets go of the interpreter, and waits for it behind all other threads: in a
-busy gateway this was a fifth of the time of the thread that receives.
+busy gateway this was a fifth of the time of the thread that receives requests.
 
 Source: RFC 9562, section 5.4 (version 4).
 """

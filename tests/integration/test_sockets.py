@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 import requests
 
 from pyoco_server.gateway import http_server
 from pyoco_server.gateway.sockets import Sockets
+from pyoco_server.ports import answers
+from pyoco_server.service import Deadline
 from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST_REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -146,10 +149,33 @@ def test_a_gateway_that_cannot_receive_any_more_says_so(nats: NatsServer, monkey
         raise ZeroDivisionError
 
     monkeypatch.setattr(http_server, "dismiss_slow", fail)
-    eventually(lambda: gateway.failures, what="the failure")
-    (failed,) = gateway.failures
-    assert (failed.name, type(failed.failure)) == ("pyoco-http", ZeroDivisionError)
-    gateway.failures.clear()
+    check_that_it_has_failed(gateway)
+    gateway.stop()
+
+
+def test_a_gateway_that_cannot_receive_any_more_while_it_stops_says_so(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = LocalGateway(nats)
+    with asked_for_long(gateway) as end:
+        stopping = threading.Thread(target=gateway.server.stop, args=(Deadline(PATIENCE_SEC),))
+        stopping.start()
+        eventually(lambda: not answers("127.0.0.1", gateway.port), what="the closed door")
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(gateway.http_server.sockets, "turn", fail)
+        check_that_it_has_failed(gateway)
+        end.set()
+        stopping.join()
+
+
+def test_a_stop_whose_time_is_over_before_an_answer_closes_what_there_is(nats: NatsServer) -> None:
+    gateway = LocalGateway(nats)
+    with asked_for_long(gateway):
+        gateway.server.stop(Deadline(2))
+        assert not gateway.http_server.active_channels
     gateway.stop()
 
 
@@ -158,3 +184,31 @@ def test_head_and_body_of_an_answer_come_together(shared: LocalGateway) -> None:
         for _ in range(20):
             connection.sendall(REQUEST)
             assert connection.recv(65536).endswith(b'{"status": "ok"}\n')
+
+
+@contextlib.contextmanager
+def asked_for_long(gateway: LocalGateway) -> Iterator[threading.Event]:
+    """Have a client wait for an answer that comes when the event is set, or at the end of this."""
+    begun, end = threading.Event(), threading.Event()
+
+    def application(environ: object, start_response: Callable[..., object]) -> list[bytes]:
+        begun.set()
+        end.wait()
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    gateway.http_server.application = application
+    with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+        client.sendall(REQUEST)
+        assert begun.wait(PATIENCE_SEC)
+        try:
+            yield end
+        finally:
+            end.set()
+
+
+def check_that_it_has_failed(gateway: LocalGateway) -> None:
+    eventually(lambda: gateway.failures, what="the failure")
+    (failed,) = gateway.failures
+    assert (failed.name, type(failed.failure)) == ("pyoco-http", ZeroDivisionError)
+    gateway.failures.clear()

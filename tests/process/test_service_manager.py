@@ -144,8 +144,9 @@ def check_that_they_are_given_up(
 ) -> None:
     with contextlib.ExitStack() as stack:
         begun = []
-        for name, command in threads:
-            manager = stack.enter_context(listening(str(folder / f"{command}-{name}"), watchdog_sec=8.0))
+        for number, (name, command) in enumerate(threads):
+            # A longer name may be too long for a socket.
+            manager = stack.enter_context(listening(str(folder / str(number)), watchdog_sec=8.0))
             env = {"PYTHONPATH": str(BLOCKING), "BLOCKED_THREAD": name}
             begun.append((name, manager, begin(command, start, nats, manager, **env)))
         for _, manager, _ in begun:
