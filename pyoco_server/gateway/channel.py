@@ -335,6 +335,11 @@ class Channel(HTTPChannel):
             self.handle_close()
 
     def handle_close(self) -> None:
+        if not self.server.is_receiving:
+            # That thread may be counting its connections.
+            self.will_close = True
+            self.server.pull_trigger()
+            return
         if self.has_unread_input and self.connected and not self._is_draining:
             self._is_draining = True
             self._draining_since = time.monotonic()

@@ -75,7 +75,7 @@ class _Server(TcpWSGIServer):
         Called in a turn, in the midst of reading, and by whoever has served the request before.
         """
         self._received.append(task)
-        if not (self._loop.is_current and self._is_turning):
+        if not (self.is_receiving and self._is_turning):
             self._wake()
 
     def turn(self, *, looks: bool) -> None:
@@ -103,6 +103,11 @@ class _Server(TcpWSGIServer):
         """Have a thread for requests call ``task.service()``."""
         super().add_task(task)
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether the present thread is the one that receives, which alone closes connections."""
+        return self._loop.is_current
+
     def pull_trigger(self) -> None:
         """Have the kernel told, if the connection that the present thread serves waits for something new.
 
@@ -110,7 +115,7 @@ class _Server(TcpWSGIServer):
         """
         if not self.sockets.look_again(self.serving.channel):
             return
-        if self._loop.is_current:
+        if self.is_receiving:
             self.sockets.tell()
         else:
             self._wake()

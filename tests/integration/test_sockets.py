@@ -179,6 +179,32 @@ def test_a_stop_whose_time_is_over_before_an_answer_closes_what_there_is(nats: N
     gateway.stop()
 
 
+def test_a_connection_is_closed_by_the_thread_that_receives_alone(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes through all of them meanwhile."""
+    monkeypatch.setattr(http_server, "_LOOK_SEC", 300.0)
+    gateway = LocalGateway(nats)
+    closing_threads = []
+
+    class Watched(dict[int, object]):
+        def __delitem__(self, fd: int) -> None:
+            closing_threads.append(threading.current_thread().name)
+            super().__delitem__(fd)
+
+    def application(environ: object, start_response: Callable[..., object]) -> list[bytes]:
+        # As waitress does where a client has left that is to be told to go on with its body.
+        gateway.http_server.serving.channel.handle_close()
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    monkeypatch.setattr(gateway.http_server, "active_channels", Watched())
+    gateway.http_server.application = application
+    gateway.raw(REQUEST)
+    assert closing_threads == ["pyoco-bridge"]
+    gateway.stop()
+
+
 def test_head_and_body_of_an_answer_come_together(shared: LocalGateway) -> None:
     with socket.create_connection(("127.0.0.1", shared.port), timeout=10) as connection:
         for _ in range(20):
