@@ -179,6 +179,60 @@ def test_a_stop_whose_time_is_over_before_an_answer_closes_what_there_is(nats: N
     gateway.stop()
 
 
+def test_threads_for_requests_begin_as_they_are_needed_and_are_bounded(nats: NatsServer) -> None:
+    gateway = LocalGateway(nats, PYOCO_MAX_WATCHES="8")
+    pool, bound = gateway.http_server.task_dispatcher, 40
+    assert len(pool.threads) < 8
+    begun, end = threading.Semaphore(0), threading.Event()
+
+    def application(environ: object, start_response: Callable[..., object]) -> list[bytes]:
+        begun.release()
+        end.wait()
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    gateway.http_server.application = application
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port))) for _ in range(bound + 5)]
+        for client in clients:
+            client.sendall(LAST_REQUEST)
+        for _ in range(bound):
+            assert begun.acquire(timeout=PATIENCE_SEC), f"{len(pool.threads)} threads"
+        eventually(lambda: len(pool.queue) == 5, what="requests that wait")
+        assert len(pool.threads) == bound
+        end.set()
+        for client in clients:
+            client.settimeout(PATIENCE_SEC)
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+    gateway.stop()
+    assert not pool.threads
+
+
+def test_where_no_thread_can_be_started_requests_wait_for_those_that_there_are(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = LocalGateway(nats)
+    assert gateway.ask("GET", "/health").ok
+    pool = gateway.http_server.task_dispatcher
+    count = len(pool.threads)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pool, "start_new_thread", refuse)
+    assert gateway.raw(REQUEST * 20 + LAST_REQUEST).count(b"HTTP/1.1 200 OK") == 21
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port))) for _ in range(20)]
+        for client in clients:
+            client.sendall(LAST_REQUEST)
+        for client in clients:
+            client.settimeout(PATIENCE_SEC)
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert len(pool.threads) == count
+    assert "this machine allows no more: can't start new thread" in caplog.text
+    gateway.stop()
+
+
 def test_a_connection_is_closed_by_the_thread_that_receives_alone(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
