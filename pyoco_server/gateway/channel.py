@@ -1,17 +1,15 @@
-"""Connections: requests that never reach the application, and clients that do not let theirs come.
+"""Connections, and clients that do not let their requests come.
 
-What waitress answers by itself has the form of all our errors. Left to itself it would keep a connection for ever on
-which a byte comes now and then, and accept no other one when there are many of them.
+Left to itself waitress would keep a connection for ever on which a byte comes now and then, and accept no other one
+when there are many of them.
 
-Source: RFC 9457; contract, section 3; RFC 9112, section 9.6 (how to close a connection without losing the answer);
-RFC 9110, section 15.5.9 (408).
+Source: RFC 9112, section 9.6 (how to close a connection without losing the answer); RFC 9110, section 15.5.9 (408).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import socket
 import time
 from collections.abc import Callable, Collection
@@ -20,14 +18,11 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, RequestEntityTooLarge, build_http_date
+from waitress.utilities import BadRequest
 
 from pyoco_server.errors import PyocoServerError
-from pyoco_server.gateway.answers import ANSWER_HEADERS
-from pyoco_server.gateway.fast_lane import BEGUN, Begun, FastLane
-from pyoco_server.gateway.problems import CONTENT_TYPE, body_too_large, problem_document
-from pyoco_server.gateway.streams import HAND_OVER, Stream
+from pyoco_server.gateway.answer_tasks import AnswerTask, ProblemTask, StreamGoesOn
+from pyoco_server.gateway.fast_lane import Begun, FastLane
 
 #: How much of a refused body is still read and thrown away, and for how long; whoever sends more may lose the answer.
 _MAX_DRAINED_BYTES = 64 * 1024 * 1024
@@ -37,8 +32,6 @@ GRACE_SEC = 20.0
 MIN_BYTES_PER_SEC = 1_000
 #: Where every connection is taken, one of so many is closed at a time.
 _CLOSED_SHARE = 8
-#: Of an answer with JSON, but for its length and its moment.
-_JSON_HEADERS = (("Content-Type", "application/json"), *ANSWER_HEADERS)
 
 
 class RequestTimeout(BadRequest):
@@ -46,115 +39,6 @@ class RequestTimeout(BadRequest):
 
     code = 408
     reason = "Request Timeout"
-
-
-class ProblemTask(ErrorTask):
-    """Answers a request that cannot be passed on with a problem document."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        err_id: str | None = None
-        # A request whose first line made no sense has none.
-        path = getattr(self.request, "path", None) or "/"
-        status, title, detail = error.code, error.reason, str(error.body)
-        if isinstance(error, RequestEntityTooLarge):
-            ours = body_too_large(path, self.request.adj.max_request_body_size)
-            title, detail, err_id = type(ours).title(), ours.detail, ours.err_id
-        # The rest of a body, of a head or of what is no HTTP at all.
-        self.channel.has_unread_input = True
-        body = json.dumps(problem_document(status, title, detail, path, err_id)).encode()
-        self.status = f"{status} {error.reason}"
-        self.response_headers = [
-            ("Content-Type", CONTENT_TYPE),
-            ("Content-Length", str(len(body))),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        self.set_close_on_finish()
-        self.write(b"" if getattr(self.request, "command", None) == "HEAD" else body)
-
-
-class StreamGoesOn(BaseException):
-    """An answer has begun that others go on with: waitress is not to end it.
-
-    No :class:`Exception`, which waitress would take for a failure.
-    """
-
-    def __init__(self, stream: Stream, answer: AnswerTask) -> None:
-        super().__init__()
-        self.stream = stream
-        self.answer = answer
-
-
-class AnswerTask(WSGITask):
-    """Sends the head of an answer together with its first piece; waitress would call the kernel for each.
-
-    Where the application hands a stream over, the answer goes on with it after the application's own pieces.
-    """
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._handed_over: list[Stream] = []
-
-    def get_environment(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environment()
-        environ[HAND_OVER] = self._handed_over.append
-        environ[BEGUN] = self.request.take_begun()
-        return environ
-
-    def _answer(self, body: bytes) -> None:
-        """Answer with JSON, as the application would."""
-        self.complete = True
-        length = str(len(body))
-        if self.version == "1.1" and self.request.headers.get("CONNECTION", "").lower() != "close":
-            # Waitress makes the same of the headers, in as much time as all the rest of the answer takes.
-            self.wrote_header = True
-            self.channel.write_soon(_head(int(self.start_time), length) + body)
-            return
-        self.response_headers = [*_JSON_HEADERS, ("Content-Length", length)]
-        self.write(body)
-
-    def execute(self) -> None:
-        begun: Begun | None = self.request.begun
-        if begun is not None and begun.is_at_hand:
-            self._answer(self.request.take_begun().body())
-            return
-        try:
-            super().execute()
-        except BaseException:
-            for stream in self._handed_over:
-                stream.close()
-            raise
-
-    def finish(self) -> None:
-        for stream in self._handed_over:
-            raise StreamGoesOn(stream, self)
-        super().finish()
-
-    def send(self, data: bytes) -> None:
-        """Send a piece of a stream, from the thread that goes on with it.
-
-        :raises ClientDisconnected: nobody is there any more.
-        """
-        self.channel.server.serving.channel = self.channel
-        # Into a new buffer: waitress keeps in each what was sent, too, up to a megabyte for as long as a watch is open.
-        self.channel.current_outbuf_count = self.channel.adj.outbuf_high_watermark
-        self.write(data)
-
-    def end(self) -> None:
-        """End a stream, and close its connection as the head has said; does not wait for the client."""
-        self.channel.server.serving.channel = self.channel
-        if self.chunked_response:
-            self.channel.add_last(b"0\r\n\r\n")
-        self.channel.close_when_sent()
-
-    def write(self, data: bytes) -> None:
-        if data and self.complete and self.has_body and not self.wrote_header:
-            self.channel.head = self.build_response_header()
-            self.wrote_header = True
-        super().write(data)
-        if self.channel.head:
-            # None of the data is part of the answer.
-            self.channel.write_soon(b"")
 
 
 class Channel(HTTPChannel):
@@ -349,16 +233,6 @@ class Channel(HTTPChannel):
                 self.shutdown_writing()
                 return
         super().handle_close()
-
-
-@functools.lru_cache(maxsize=64)
-def _head(moment: int, length: str) -> bytes:
-    """Give the head of an answer with JSON that leaves its connection open.
-
-    :param moment: unix seconds.
-    """
-    headers = (*_JSON_HEADERS, ("Content-Length", length), ("Date", build_http_date(moment)))
-    return "\r\n".join(["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers), "", ""]).encode()
 
 
 def dismiss_slow(channels: Collection[Channel], *, is_full: bool) -> None:

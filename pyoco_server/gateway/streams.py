@@ -20,7 +20,7 @@ from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.service import Service
 
 if TYPE_CHECKING:
-    from pyoco_server.gateway.channel import AnswerTask
+    from pyoco_server.gateway.answer_tasks import AnswerTask
 
 logger = logging.getLogger(__name__)
 
