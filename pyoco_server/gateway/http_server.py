@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 import socket
 import threading
@@ -22,7 +21,6 @@ from typing import Any
 
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
-from waitress.task import ThreadedTaskDispatcher
 
 from pyoco_server.bridge.loop import LoopThread
 from pyoco_server.errors import BusUnavailable
@@ -31,12 +29,10 @@ from pyoco_server.gateway.channel import Channel, channel_class, dismiss_slow
 from pyoco_server.gateway.context import Gateway
 from pyoco_server.gateway.fast_lane import FastLane
 from pyoco_server.gateway.limits import max_body_bytes
+from pyoco_server.gateway.pool import Pool
 from pyoco_server.gateway.sockets import Sockets
 from pyoco_server.gateway.streams import Streams
-from pyoco_server.logs import RateLimit
 from pyoco_server.service import Deadline, Service
-
-logger = logging.getLogger(__name__)
 
 #: Threads for requests; each that follows a log or waits for the end of a run takes one more.
 _REQUEST_THREADS = 32
@@ -54,48 +50,6 @@ _DRAIN_LOOK_SEC = 0.05
 #: What is left of a stop's time for closing, in which the threads for requests may take a second.
 _POOL_SEC = 1.0
 _CLOSING_SEC = 1.5
-
-
-class _Pool(ThreadedTaskDispatcher):
-    """Waitress's threads for requests, each of which begins when all others have work: few gateways ever need them all.
-
-    :param max_threads: so many at most; what comes beyond that waits.
-    """
-
-    def __init__(self, max_threads: int) -> None:
-        super().__init__()
-        self._max_threads = max_threads
-        self._adding = threading.Lock()
-        self._log_limit = RateLimit()
-
-    def add_task(self, task: Any) -> None:
-        with self._adding:
-            waiting_count, count = len(self.queue), len(self.threads)
-            # In this order: a thread counts as active before it takes a task out of the queue.
-            if waiting_count >= count - self.active_count and count < self._max_threads:
-                self._grow()
-            super().add_task(task)
-
-    def _grow(self) -> None:
-        known = set(self.threads)
-        try:
-            self.set_thread_count(len(known) + 1)
-        except RuntimeError as exc:
-            if not known:
-                raise
-            # Waitress has counted it already.
-            self.threads.intersection_update(known)
-            if self._log_limit.allows("threads"):
-                logger.warning(
-                    "a request waits for one of %d threads, because this machine allows no more: %s. "
-                    "Raise the limit of processes or of threads (ulimit -u, or pids of the container).",
-                    len(known),
-                    exc,
-                )
-
-    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> Any:
-        self._max_threads = 0
-        return super().shutdown(cancel_pending, timeout)
 
 
 class _Server(TcpWSGIServer):
@@ -209,7 +163,7 @@ class HttpServer(Service):
             streams,
             FastLane(gateway),
             application=create_app(gateway),
-            dispatcher=_Pool(threads),
+            dispatcher=Pool(threads),
             map=channels,
             _sock=listener,
             adj=adjustments,

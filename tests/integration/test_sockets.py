@@ -15,6 +15,7 @@ from pyoco_server.gateway.sockets import Sockets
 from pyoco_server.ports import answers
 from pyoco_server.service import Deadline
 from tests.support.gateway import LocalGateway
+from tests.support.held_answers import HeldAnswers
 from tests.support.nats import NatsServer
 from tests.support.waiting import PATIENCE_SEC, eventually
 
@@ -157,7 +158,7 @@ def test_a_gateway_that_cannot_receive_any_more_while_it_stops_says_so(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = LocalGateway(nats)
-    with asked_for_long(gateway) as end:
+    with asked_for_long(gateway) as held:
         stopping = threading.Thread(target=gateway.server.stop, args=(Deadline(PATIENCE_SEC),))
         stopping.start()
         eventually(lambda: not answers("127.0.0.1", gateway.port), what="the closed door")
@@ -167,7 +168,7 @@ def test_a_gateway_that_cannot_receive_any_more_while_it_stops_says_so(
 
         monkeypatch.setattr(gateway.http_server.sockets, "turn", fail)
         check_that_it_has_failed(gateway)
-        end.set()
+        held.release()
         stopping.join()
 
 
@@ -176,60 +177,6 @@ def test_a_stop_whose_time_is_over_before_an_answer_closes_what_there_is(nats: N
     with asked_for_long(gateway):
         gateway.server.stop(Deadline(2))
         assert not gateway.http_server.active_channels
-    gateway.stop()
-
-
-def test_threads_for_requests_begin_as_they_are_needed_and_are_bounded(nats: NatsServer) -> None:
-    gateway = LocalGateway(nats, PYOCO_MAX_WATCHES="8")
-    pool, bound = gateway.http_server.task_dispatcher, 40
-    assert len(pool.threads) < 8
-    begun, end = threading.Semaphore(0), threading.Event()
-
-    def application(environ: object, start_response: Callable[..., object]) -> list[bytes]:
-        begun.release()
-        end.wait()
-        start_response("200 OK", [("Content-Length", "0")])
-        return []
-
-    gateway.http_server.application = application
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port))) for _ in range(bound + 5)]
-        for client in clients:
-            client.sendall(LAST_REQUEST)
-        for _ in range(bound):
-            assert begun.acquire(timeout=PATIENCE_SEC), f"{len(pool.threads)} threads"
-        eventually(lambda: len(pool.queue) == 5, what="requests that wait")
-        assert len(pool.threads) == bound
-        end.set()
-        for client in clients:
-            client.settimeout(PATIENCE_SEC)
-            assert client.recv(100).startswith(b"HTTP/1.1 200")
-    gateway.stop()
-    assert not pool.threads
-
-
-def test_where_no_thread_can_be_started_requests_wait_for_those_that_there_are(
-    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    gateway = LocalGateway(nats)
-    assert gateway.ask("GET", "/health").ok
-    pool = gateway.http_server.task_dispatcher
-    count = len(pool.threads)
-
-    def refuse(*_: object) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(pool, "start_new_thread", refuse)
-    assert gateway.raw(REQUEST * 20 + LAST_REQUEST).count(b"HTTP/1.1 200 OK") == 21
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port))) for _ in range(20)]
-        for client in clients:
-            client.sendall(LAST_REQUEST)
-        for client in clients:
-            client.settimeout(PATIENCE_SEC)
-            assert client.recv(100).startswith(b"HTTP/1.1 200")
-    assert len(pool.threads) == count
-    assert "this machine allows no more: can't start new thread" in caplog.text
     gateway.stop()
 
 
@@ -267,24 +214,16 @@ def test_head_and_body_of_an_answer_come_together(shared: LocalGateway) -> None:
 
 
 @contextlib.contextmanager
-def asked_for_long(gateway: LocalGateway) -> Iterator[threading.Event]:
-    """Have a client wait for an answer that comes when the event is set, or at the end of this."""
-    begun, end = threading.Event(), threading.Event()
-
-    def application(environ: object, start_response: Callable[..., object]) -> list[bytes]:
-        begun.set()
-        end.wait()
-        start_response("200 OK", [("Content-Length", "0")])
-        return []
-
-    gateway.http_server.application = application
+def asked_for_long(gateway: LocalGateway) -> Iterator[HeldAnswers]:
+    """Have a client wait for an answer that comes when it is released, or at the end of this."""
+    gateway.http_server.application = held = HeldAnswers()
     with socket.create_connection(("127.0.0.1", gateway.port)) as client:
         client.sendall(REQUEST)
-        assert begun.wait(PATIENCE_SEC)
+        held.wait()
         try:
-            yield end
+            yield held
         finally:
-            end.set()
+            held.release()
 
 
 def check_that_it_has_failed(gateway: LocalGateway) -> None:
