@@ -36,6 +36,7 @@ from pyoco_server.stores.runs import RunStore, StoredRun
 #: was made for the first job of its tag takes longer.
 _PULL_SEC = 0.005
 _FIRST_PULL_SEC = 0.5
+_FIRST_PAUSE_SEC = 0.01
 #: Queues are asked one poll after the other. A poll that has to wait longer than this for its turn gives up.
 _TURN_SEC = 1.0
 #: Jobs that one poll takes at most which are not for it: each costs one of its deliveries.
@@ -137,9 +138,21 @@ class Polling:
         except ResourceMissing:
             # There are runs for it: else anybody could make as many consumers as the server allows.
             self._queue.ensure(tag)
-            return self._queue.pull(tag, wait_sec=_FIRST_PULL_SEC)
+            return self._first_pull(tag)
         finally:
             self._turn.release()
+
+    def _first_pull(self, tag: str) -> Delivery | None:
+        """Ask a queue that was just made, by whomever: the server knows of a consumer before that answers."""
+        end = time.monotonic() + _FIRST_PULL_SEC
+        while True:
+            left_sec = end - time.monotonic()
+            try:
+                return self._queue.pull(tag, wait_sec=max(left_sec, _PULL_SEC))
+            except ResourceMissing:
+                if left_sec <= 0:
+                    raise
+            time.sleep(_FIRST_PAUSE_SEC)
 
     def _consider(self, delivery: Delivery, tag: str, caller: Caller, worker_id: str) -> StoredRun | None:
         """Claim the run of a delivered job, or send the job where it belongs."""

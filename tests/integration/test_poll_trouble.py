@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,24 @@ def test_two_gateways_hand_each_run_out_once(serve: Callable[..., LocalGateway])
     # Any of them takes what is told of any run.
     for number, run_id in enumerate(given):
         assert beat(gateways[number % 2], run_id, "COMPLETED") is False
+
+
+def test_a_queue_that_another_gateway_is_just_making_is_asked_again(
+    local: LocalGateway, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.wait_until_complete()
+    run_id = local.submit("f")
+    makers = []
+
+    def ensure(tag: str) -> None:
+        # Now and then a server that has said that a consumer is there has nobody yet who answers for it.
+        makers.append(threading.Timer(0.05, parts.queue.ensure, [tag]))
+        makers[-1].start()
+
+    monkeypatch.setattr(local.parts.polling._queue, "ensure", ensure)
+    assert eventually(lambda: poll(local)["run_id"], what="the run") == run_id
+    (maker,) = makers
+    maker.join()
 
 
 def test_a_heartbeat_that_could_not_be_taken_may_be_sent_again(local: LocalGateway, nats: NatsServer) -> None:
