@@ -22,9 +22,9 @@ def worker(plant: Plant) -> None:
     plant.hire("--worker-id", "w1")
 
 
-def _listed(plant: Plant, run_id: str) -> dict[str, Any] | None:
+def _listed(plant: Plant, run_id: str) -> dict[str, Any]:
     found = plant.client.list_runs(status="PENDING")
-    return next((item for item in found if item["run_id"] == run_id), None)
+    return next((item for item in found if item["run_id"] == run_id), {})
 
 
 def waiting(plant: Plant, run_id: str) -> dict[str, Any]:
@@ -79,8 +79,8 @@ def test_a_run_that_waits_is_pending_without_a_job_and_shows_what_failed(plant: 
     assert run["tasks"] == {"quick": "SUCCEEDED", "fail": "FAILED"}
     assert abs(run["retry_at"] - run["errors"][0]["ended_at"] - 3600) < 1
     plant.fleet.wait_until(lambda: not plant.fleet.has_job(run_id), "the acknowledgement")
-    listed = eventually(lambda: _listed(plant, run_id), what="the run in the list")
-    assert listed["attempt"] == 1
+    # Read past the gateway, which may hear of it later.
+    eventually(lambda: _listed(plant, run_id).get("attempt") == 1, what="the spent attempt in the list")
 
 
 def test_the_spent_job_of_a_waiting_run_executes_nothing(plant: Plant) -> None:

@@ -16,8 +16,9 @@ from pyoco_server.worker.process_group import ProcessGroup
 from pyoco_server.worker.wheel_set import NO_WHEELS
 from tests.support.waiting import PATIENCE_SEC, eventually
 
-#: Leads a group, in which another process stays, and says when that is there.
-_LEADER = "import os, time; print(os.fork() and os.getpid(), flush=True); time.sleep(600)"
+#: Leads a group, in which another process stays. Each says when it is there, in one piece: neither in the midst of the
+#: other's line.
+_LEADER = "import os, time; os.write(1, b'%d\\n' % (os.fork() and os.getpid())); time.sleep(600)"
 
 
 @contextlib.contextmanager
