@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -81,7 +82,8 @@ def test_a_bucket_that_was_made_anew_is_read_anew_though_it_has_more_in_it(local
 
 
 def test_a_worker_that_is_removed_is_not_named_any_more(local: LocalGateway, parts: Parts) -> None:
-    record = WorkerRecord("w1", "life", WorkerState.IDLE, [], updated_at=1.0, last_seen_at=1.0)
+    now = time.time()
+    record = WorkerRecord("w1", "life", WorkerState.IDLE, [], updated_at=now, last_seen_at=now)
     parts.put("w1", record.to_bytes(), bucket="pyoco_workers")
     parts.put("run", stored_run("run", worker_id="w1"))
     eventually(lambda: "worker_state" in local.get("/runs/run").json(), what="the worker")

@@ -14,6 +14,9 @@ from tests.support.gateway import LocalGateway, problem
 from tests.support.parts import Parts, stored_run
 from tests.support.waiting import eventually
 
+#: Silent for longer than a worker may be, and not for so long that its record is dropped.
+_LONG_AGO = time.time() - 1000
+
 SNAPSHOT = {
     "run_id",
     "flow_name",
@@ -104,11 +107,11 @@ def test_tasks_say_that_records_were_cut(shared: LocalGateway, shared_parts: Par
         ({}, {"worker_alive": True, "worker_state": "RUNNING", "worker_hidden": False}),
         ({"state": WorkerState.IDLE}, {"worker_alive": True, "worker_state": "IDLE"}),
         (
-            {"last_seen_at": 1000.0},
-            {"worker_alive": False, "worker_state": "DISCONNECTED", "worker_heartbeat_at": 1000.0},
+            {"last_seen_at": _LONG_AGO},
+            {"worker_alive": False, "worker_state": "DISCONNECTED", "worker_heartbeat_at": _LONG_AGO},
         ),
         (
-            {"state": WorkerState.STOPPED_GRACEFUL, "last_seen_at": 1000.0},
+            {"state": WorkerState.STOPPED_GRACEFUL, "last_seen_at": _LONG_AGO},
             {"worker_alive": False, "worker_state": "STOPPED_GRACEFUL"},
         ),
         ({"hidden": True, "tags": ["a", "b"]}, {"worker_hidden": True, "worker_tags": ["a", "b"]}),

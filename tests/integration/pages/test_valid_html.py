@@ -67,8 +67,9 @@ def _furnish(gateway: LocalGateway, nats: NatsServer) -> None:
     with Parts(nats.url) as parts:
         parts.put("broke", stored_run("broke", status="FAILED", error=SCRIPT, flow_name=SCRIPT[:20]))
         revision = parts.put("live", stored_run("live", status="RUNNING"))
-        gone = {"worker_id": "gone", "instance_id": "i", "state": "IDLE", "tags": ["a"], "last_seen_at": 1.0}
-        parts.put("gone", {**gone, "updated_at": time.time()}, bucket="pyoco_workers")
+        now = time.time()
+        gone = {"worker_id": "gone", "instance_id": "i", "state": "IDLE", "tags": ["a"], "last_seen_at": now - 1000}
+        parts.put("gone", {**gone, "updated_at": now}, bucket="pyoco_workers")
         office = Office(gateway, parts)
         office.fail(flow_name=SCRIPT[:20])
         office.fail(is_kept=False)

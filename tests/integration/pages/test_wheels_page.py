@@ -51,7 +51,7 @@ def test_an_uploaded_wheel_is_listed_with_who_has_it_and_what_was_done(
     for worker_id, fields in {
         "has": {"wheel_sync": has},
         "has-not": {"wheel_sync": {"enabled": True, "installed_wheels": "none"}},
-        "is-gone": {"wheel_sync": {"enabled": True}, "last_seen_at": 1.0},
+        "is-gone": {"wheel_sync": {"enabled": True}, "last_seen_at": time.time() - 1000},
         "has-no-sync": {"wheel_sync": 7},
         "serves-another-tag": {"wheel_sync": {"enabled": True}, "tags": ["other"]},
     }.items():
