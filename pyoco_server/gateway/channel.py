@@ -1,7 +1,7 @@
-"""Connections, and clients that do not let their requests come.
+"""Connections, and clients that neither let their requests come nor take their answers.
 
-Left to itself waitress would keep a connection for ever on which a byte comes now and then, and accept no other one
-when there are many of them.
+Left to itself waitress would keep a connection for ever on which a byte comes now and then, or whose client reads
+nothing, and accept no other one when there are many of them.
 
 Source: RFC 9112, section 9.6 (how to close a connection without losing the answer); RFC 9110, section 15.5.9 (408).
 """
@@ -30,6 +30,8 @@ _MAX_DRAINING_SEC = 20.0
 #: A request may take so long to come, and then as long as it brings so much a second.
 GRACE_SEC = 20.0
 MIN_BYTES_PER_SEC = 1_000
+#: So long a client may take nothing of what waits for it; and after so long it must have taken as much a second.
+STALL_SEC = 60.0
 #: Where every connection is taken, one of so many is closed at a time.
 _CLOSED_SHARE = 8
 
@@ -62,6 +64,11 @@ class Channel(HTTPChannel):
     #: The request that is coming, and how much of it has come.
     _coming: Any = None
     _coming_bytes = 0
+    #: Since when something has waited for the client, at every look; ``time.monotonic()``.
+    _behind_since: float | None = None
+    #: How much it has taken since, and when it did so last.
+    _taken_bytes = 0
+    _taken_at = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,19 +88,44 @@ class Channel(HTTPChannel):
         """Whether nothing is answered here: the client is to send."""
         return not self.requests and not self.total_outbufs_len
 
-    def restart_clock(self, now: float) -> None:
-        """Count time from now on: until now the client could not send, or had nothing to."""
-        self._since, self._coming_bytes = now, 0
+    @property
+    def waits_for_client(self) -> bool:
+        """Whether nothing goes on here until the client sends, or takes what was sent."""
+        return self.is_waiting or self._behind_since is not None
+
+    def look(self, now: float) -> None:
+        """Take note of what is waited for; time counts from the first look at which it was the same."""
+        if not self.is_waiting:
+            # Until now the client could not send, or had nothing to.
+            self._since, self._coming_bytes = now, 0
+        if not self.is_behind:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = self._taken_at = now
+            self._taken_bytes = 0
 
     def is_too_slow(self, now: float) -> bool:
         """Say whether the request that is coming takes too long."""
         in_time_sec = GRACE_SEC + self._coming_bytes / MIN_BYTES_PER_SEC
         return self._coming is not None and not self._is_draining and now - self._since > in_time_sec
 
-    def use(self, now: float) -> tuple[float, float]:
-        """Give what to compare connections by: the bytes a second that come, and among idle ones who is so for less."""
-        elapsed_sec = max(now - self._since, 0.001)
-        return (self._coming_bytes / elapsed_sec if self._coming is not None else 0.0, -elapsed_sec)
+    def has_stalled(self, now: float) -> bool:
+        """Say whether the client takes nothing of what waits for it, or takes it too slowly."""
+        if self._behind_since is None:
+            return False
+        in_time_sec = STALL_SEC + self._taken_bytes / MIN_BYTES_PER_SEC
+        return now - self._taken_at > STALL_SEC or now - self._behind_since > in_time_sec
+
+    def use(self, now: float) -> float:
+        """Give what to compare connections by: the bytes a second that come or are taken.
+
+        As if each had begun with as many as are asked for: who has just come counts for more than who brings little,
+        and idle ones count for less and less.
+        """
+        since, moved_bytes = self._since, self._coming_bytes if self._coming is not None else 0
+        if self._behind_since is not None:
+            since, moved_bytes = self._behind_since, self._taken_bytes
+        return (MIN_BYTES_PER_SEC + moved_bytes) / (1 + now - since)
 
     def begin(self, lane: FastLane) -> bool:
         """Have the fast lane begin the request that has come; on the thread that receives, the bridge's.
@@ -161,6 +193,17 @@ class Channel(HTTPChannel):
             self._is_sending = False
             if self.total_outbufs_len:
                 self.server.pull_trigger()
+
+    def send(self, data: bytes, do_close: bool = True) -> int:
+        sent: int = super().send(data, do_close)
+        if sent:
+            self._taken_bytes += sent
+            self._taken_at = time.monotonic()
+        return sent
+
+    def drop(self) -> None:
+        """Close at once, whatever is unsent or unread; a thread that waits for the client to read goes on."""
+        super().handle_close()
 
     def give_up(self) -> None:
         """Answer the request that is coming with 408, and close."""
@@ -236,20 +279,24 @@ class Channel(HTTPChannel):
 
 
 def dismiss_slow(channels: Collection[Channel], *, is_full: bool) -> None:
-    """Give up requests that come too slowly, and where no connection is left, those of the clients that send least.
+    """Give up requests that come and answers that are taken too slowly, and where no connection is left, those of the
+    clients that send and take least.
 
     To be called on the thread that receives.
     """
     now = time.monotonic()
-    waiting = [channel for channel in channels if channel.is_waiting]
     for channel in channels:
-        if not channel.is_waiting:
-            channel.restart_clock(now)
+        channel.look(now)
     if is_full:
-        for channel in sorted(waiting, key=lambda each: each.use(now))[: max(1, len(channels) // _CLOSED_SHARE)]:
-            channel.handle_close()
-    for channel in waiting:
-        if channel.connected and channel.is_too_slow(now):
+        waiting = sorted((each for each in channels if each.waits_for_client), key=lambda each: each.use(now))
+        for channel in waiting[: max(1, len(waiting) // _CLOSED_SHARE)]:
+            channel.drop()
+    for channel in channels:
+        if not channel.connected:
+            continue
+        if channel.has_stalled(now):
+            channel.drop()
+        elif channel.is_waiting and channel.is_too_slow(now):
             channel.give_up()
 
 

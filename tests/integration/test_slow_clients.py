@@ -1,11 +1,12 @@
-"""Clients that do not let their requests come, or do it byte by byte."""
+"""Clients that do not let their requests come, or do not take their answers, or do either byte by byte."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 import pytest
@@ -13,9 +14,42 @@ import requests
 
 from pyoco_server.gateway import channel
 from tests.support.gateway import LocalGateway
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 HEAD = b"POST /runs HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n\r\n"
+#: More than the kernel keeps for a client that reads nothing: as an answer that waitress keeps, too, and one of which
+#: it does not take the rest before the client has read.
+UNREAD = {"kept": 500_000, "not kept": 5_000_000}
+
+
+def answer_with(gateway: LocalGateway, size: int) -> None:
+    """Have whatever is asked answered with so many bytes, of which the kernel keeps few."""
+
+    def application(environ: object, start_response: Callable[..., object]) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", str(size))])
+        return (b"x" * 10_000 for _ in range(size // 10_000))
+
+    gateway.http_server.application = application
+    gateway.http_server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+
+def ask_and_not_read(gateway: LocalGateway) -> socket.socket:
+    """Connect, with room for few bytes, and ask for something."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", gateway.port))
+    connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+    return connection
+
+
+def wait_until_behind(gateway: LocalGateway, client: socket.socket) -> None:
+    """Wait until something that a client has not taken is kept for it."""
+
+    def is_behind() -> bool:
+        end = gateway.channel_of(client)
+        return end is not None and end.is_behind
+
+    eventually(is_behind, what="an answer that is not taken")
 
 
 def drip(gateway: LocalGateway, begin: bytes, piece: bytes, pause_sec: float, count: int) -> bytes:
@@ -112,3 +146,59 @@ def test_an_upload_that_goes_on_is_not_closed_for_those_that_bring_nothing(serve
         )
         upload.sendall(b" " * (4_000 - len(body)))
         assert upload.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("size", UNREAD.values(), ids=UNREAD)
+def test_an_answer_that_nobody_reads_is_given_up(
+    local: LocalGateway, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(channel, "STALL_SEC", 1.0)
+    answer_with(local, size)
+    with contextlib.closing(ask_and_not_read(local)) as client:
+        wait_until_behind(local, client)
+        eventually(lambda: local.channel_of(client) is None, what="the end of its connection")
+        eventually(lambda: not local.busy_threads, what="the end of its thread's work")
+
+
+def test_an_answer_that_is_read_byte_by_byte_is_given_up(local: LocalGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "STALL_SEC", 0.5)
+    monkeypatch.setattr(channel, "MIN_BYTES_PER_SEC", 1_000_000)
+    answer_with(local, UNREAD["not kept"])
+    with contextlib.closing(ask_and_not_read(local)) as client:
+        client.settimeout(PATIENCE_SEC)
+        wait_until_behind(local, client)
+
+        def is_closed() -> bool:
+            with contextlib.suppress(ConnectionResetError):
+                client.recv(5_000)
+            return local.channel_of(client) is None
+
+        eventually(is_closed, what="the end of its connection")
+
+
+@pytest.mark.long
+def test_an_answer_that_is_read_slowly_comes_whole(local: LocalGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "STALL_SEC", 3.0)
+    answer_with(local, UNREAD["kept"])
+    began_at, size = time.monotonic(), 0
+    with contextlib.closing(ask_and_not_read(local)) as client:
+        client.settimeout(PATIENCE_SEC)
+        while size < UNREAD["kept"]:
+            # So that the whole takes longer than nothing at all may be taken.
+            time.sleep(max(0.0, began_at + 5 * size / UNREAD["kept"] - time.monotonic()))
+            more = client.recv(20_000)
+            assert more, f"cut after {size} bytes"
+            size += len(more)
+
+
+def test_answers_that_nobody_reads_keep_nobody_out(
+    serve: Callable[..., LocalGateway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "STALL_SEC", 600.0)
+    gateway = serve(PYOCO_MAX_WATCHES="0")
+    answer_with(gateway, UNREAD["kept"])
+    with ExitStack() as open_ones:
+        for _ in range(300):
+            open_ones.enter_context(contextlib.closing(ask_and_not_read(gateway)))
+        answer = requests.get(f"{gateway.url}/large", timeout=30)
+        assert len(answer.content) == UNREAD["kept"]
