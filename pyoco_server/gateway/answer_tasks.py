@@ -29,8 +29,7 @@ class ProblemTask(ErrorTask):
     def execute(self) -> None:
         error = self.request.error
         err_id: str | None = None
-        # A request whose first line made no sense has none.
-        path = getattr(self.request, "path", None) or "/"
+        path = self.request.path or "/"
         status, title, detail = error.code, error.reason, str(error.body)
         if isinstance(error, RequestEntityTooLarge):
             ours = body_too_large(path, self.request.adj.max_request_body_size)

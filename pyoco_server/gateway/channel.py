@@ -58,7 +58,8 @@ class Channel(HTTPChannel):
     has_unread_input = False
     #: Whether a thread is at sending what it has written.
     _is_sending = False
-    _is_draining = False
+    #: Whether the answer is whole, and what still comes is thrown away.
+    is_draining = False
     _drained_bytes = 0
     _draining_since = 0.0
     #: The request that is coming, and how much of it has come.
@@ -107,7 +108,7 @@ class Channel(HTTPChannel):
     def is_too_slow(self, now: float) -> bool:
         """Say whether the request that is coming takes too long."""
         in_time_sec = GRACE_SEC + self._coming_bytes / MIN_BYTES_PER_SEC
-        return self._coming is not None and not self._is_draining and now - self._since > in_time_sec
+        return self._coming is not None and not self.is_draining and now - self._since > in_time_sec
 
     def has_stalled(self, now: float) -> bool:
         """Say whether the client takes nothing of what waits for it, or takes it too slowly."""
@@ -136,7 +137,7 @@ class Channel(HTTPChannel):
         # Who writes an answer waits for a client that has left too much untaken; what the lane adds is far less than
         # the other half.
         is_far_behind = self.total_outbufs_len > self.adj.outbuf_high_watermark // 2
-        if request.error is not None or is_far_behind:
+        if request.error is not None or request.begun is not None or is_far_behind:
             return False
         return lane.begin(request, functools.partial(self._go_on, request))
 
@@ -146,7 +147,7 @@ class Channel(HTTPChannel):
         if begun.is_at_hand:
             self.service()
         else:
-            self.server.give_to_thread(self)
+            self.server.add_task(self)
 
     def service(self) -> None:
         self.server.serving.channel = self
@@ -228,7 +229,7 @@ class Channel(HTTPChannel):
         super().send_continue()
 
     def readable(self) -> Any:
-        if self._is_draining:
+        if self.is_draining:
             return True
         if self._is_about_to_be_sent:
             is_closing = self.will_close or self.close_when_flushed
@@ -236,7 +237,7 @@ class Channel(HTTPChannel):
         return super().readable()
 
     def writable(self) -> Any:
-        if self._is_draining or self._is_about_to_be_sent:
+        if self.is_draining or self._is_about_to_be_sent:
             return self.will_close
         return super().writable()
 
@@ -250,7 +251,7 @@ class Channel(HTTPChannel):
         return self._is_sending and self.total_outbufs_len < self.adj.outbuf_high_watermark
 
     def handle_read(self) -> None:
-        if not self._is_draining:
+        if not self.is_draining:
             super().handle_read()
             return
         data = b""
@@ -267,8 +268,8 @@ class Channel(HTTPChannel):
             self.will_close = True
             self.server.pull_trigger()
             return
-        if self.has_unread_input and self.connected and not self._is_draining:
-            self._is_draining = True
+        if self.has_unread_input and self.connected and not self.is_draining:
+            self.is_draining = True
             self._draining_since = time.monotonic()
             # The maintenance of waitress sets it again when nothing comes for long.
             self.will_close = False
@@ -278,11 +279,13 @@ class Channel(HTTPChannel):
         super().handle_close()
 
 
-def dismiss_slow(channels: Collection[Channel], *, is_full: bool) -> None:
+def dismiss_slow(channels: Collection[Channel], *, is_full: bool) -> int:
     """Give up requests that come and answers that are taken too slowly, and where no connection is left, those of the
     clients that send and take least.
 
     To be called on the thread that receives.
+
+    :return: how many were closed.
     """
     now = time.monotonic()
     for channel in channels:
@@ -298,6 +301,7 @@ def dismiss_slow(channels: Collection[Channel], *, is_full: bool) -> None:
             channel.drop()
         elif channel.is_waiting and channel.is_too_slow(now):
             channel.give_up()
+    return sum(not channel.connected for channel in channels)
 
 
 def channel_class(max_body_bytes: Callable[[str], int]) -> type[Channel]:
@@ -309,6 +313,8 @@ def channel_class(max_body_bytes: Callable[[str], int]) -> type[Channel]:
     class Parser(HTTPRequestParser):
         #: What the fast lane has made of it.
         begun: Begun | None = None
+        #: Waitress names it in its messages, also where the first line made no sense.
+        path = "/"
 
         def take_begun(self) -> Begun | None:
             """Give what the fast lane has made of it, to whoever asks first: what it holds holds the request."""

@@ -10,8 +10,11 @@ Source: design, section 8.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import logging
 import os
+import resource
 import socket
 import threading
 import time
@@ -32,12 +35,19 @@ from pyoco_server.gateway.limits import max_body_bytes
 from pyoco_server.gateway.pool import Pool
 from pyoco_server.gateway.sockets import Sockets
 from pyoco_server.gateway.streams import Streams
+from pyoco_server.logs import RateLimit
 from pyoco_server.service import Deadline, Service
+
+logger = logging.getLogger(__name__)
 
 #: Threads for requests; each that follows a log or waits for the end of a run takes one more.
 _REQUEST_THREADS = 32
 #: Connections beyond the threads: kept-alive ones, and those that wait for a thread.
 _SPARE_CONNECTIONS = 200
+#: Files that one connection may hold: its socket, a large body and a large answer.
+_FILES_PER_CONNECTION = 3
+#: Files that a gateway has open besides: NATS, the read model, what libraries read.
+_OTHER_FILES = 256
 _CHANNEL_TIMEOUT_SEC = 60
 #: So much of an answer is in memory before its thread waits for the client. waitress keeps what was sent, too, up to
 #: this size, and what a thread once took stays its own: with the 16 MiB of waitress 18 MB for each that sent a wheel.
@@ -50,6 +60,8 @@ _DRAIN_LOOK_SEC = 0.05
 #: What is left of a stop's time for closing, in which the threads for requests may take a second.
 _POOL_SEC = 1.0
 _CLOSING_SEC = 1.5
+#: What the kernel says when it has nothing left for another connection.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class _Server(TcpWSGIServer):
@@ -62,6 +74,9 @@ class _Server(TcpWSGIServer):
         self._lane = lane
         #: Whether the loop is at a turn of this server.
         self._is_turning = False
+        #: Whether the kernel had nothing for another connection since it was looked last.
+        self._is_exhausted = False
+        self._log_limit = RateLimit()
         #: The connections of requests that have come and are not begun.
         self._received: deque[Channel] = deque()
         #: The connection that the present thread serves.
@@ -87,10 +102,12 @@ class _Server(TcpWSGIServer):
         self._is_turning = True
         try:
             self.sockets.turn()
-            # It counts its connections, and ends those that have been idle for long, whenever it is asked.
             self.sockets.look_again(self)
-            if looks or self.in_connection_overflow:
-                dismiss_slow(list(self.active_channels.values()), is_full=self.in_connection_overflow)
+            is_full = self.in_connection_overflow or self._is_exhausted
+            if looks or is_full:
+                closed_count = dismiss_slow(list(self.active_channels.values()), is_full=is_full)
+                # Where there is no room, whoever wants in would be tried again and again.
+                self._is_exhausted = self._is_exhausted and not (closed_count or looks)
                 self.sockets.look_at_all()
             while self._received:
                 channel = self._received.popleft()
@@ -99,6 +116,26 @@ class _Server(TcpWSGIServer):
         finally:
             self._is_turning = False
         self.sockets.tell()
+
+    def accept(self) -> Any:
+        try:
+            return super().accept()
+        except OSError as exc:
+            if exc.errno not in _EXHAUSTED:
+                raise
+            self._is_exhausted = True
+            if self._log_limit.allows("accept"):
+                logger.warning(
+                    "a client waits to be accepted, because this machine allows no more than the %d connections that "
+                    "there are: %s. Raise the limit of open files (ulimit -n, or LimitNOFILE= of the unit).",
+                    len(self.active_channels),
+                    exc,
+                )
+            return None
+
+    def readable(self) -> Any:
+        # It counts its connections, and ends those that have been idle for long, whenever it is asked.
+        return super().readable() and not self._is_exhausted
 
     def give_to_thread(self, task: Any) -> None:
         """Have a thread for requests call ``task.service()``."""
@@ -142,12 +179,13 @@ class HttpServer(Service):
     ) -> None:
         super().__init__("pyoco-http", on_failure)
         threads = _REQUEST_THREADS + gateway.config.max_watches
+        connections = threads + _SPARE_CONNECTIONS
+        _allow_files(_FILES_PER_CONNECTION * connections + _OTHER_FILES)
         channels: dict[int, Any] = {}
         self._loop = gateway.bus.thread
         sockets = Sockets(channels)
         adjustments = Adjustments(
-            threads=threads,
-            connection_limit=threads + _SPARE_CONNECTIONS,
+            connection_limit=connections,
             # Without it nobody notices that the client of a silent stream has left (nats-facts, I).
             channel_request_lookahead=1,
             channel_timeout=_CHANNEL_TIMEOUT_SEC,
@@ -220,19 +258,32 @@ class HttpServer(Service):
     def _close(self) -> None:
         """Close all that there is, when the loop does not look at it any more."""
         server = self._server
+        # Who waits for a client to read has nobody to wait for any more.
+        for channel in list(server.active_channels.values()):
+            channel.drop()
         server.task_dispatcher.shutdown(timeout=_POOL_SEC)
         server.close()
         server.asyncore.close_all(server._map, ignore_all=True)
         server.sockets.close()
 
     def _close_idle(self) -> bool:
-        """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left."""
-        is_busy = False
+        """Close the connections on which nothing is answered, kept-alive ones above all; say whether any is left.
+
+        One whose client has not sent all of a request that was refused is left, until it has had time to read why.
+        """
         for channel in list(self._server.active_channels.values()):
-            if channel.is_waiting:
+            if channel.is_waiting and not channel.is_draining:
                 channel.handle_close()
-            else:
-                is_busy = True
         self._server.sockets.look_at_all()
         self._server.sockets.tell()
-        return is_busy
+        return bool(self._server.active_channels)
+
+
+def _allow_files(count: int) -> None:
+    """Have this process allowed so many open files, or as many as may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # A unit's filter of system calls may refuse it; its own limit counts then.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -13,7 +13,9 @@ import pytest
 import requests
 
 from pyoco_server.gateway import channel
+from pyoco_server.service import Deadline
 from tests.support.gateway import LocalGateway
+from tests.support.nats import NatsServer
 from tests.support.waiting import PATIENCE_SEC, eventually
 
 HEAD = b"POST /runs HTTP/1.1\r\nHost: x\r\nContent-Length: 8000\r\n\r\n"
@@ -158,6 +160,16 @@ def test_an_answer_that_nobody_reads_is_given_up(
         wait_until_behind(local, client)
         eventually(lambda: local.channel_of(client) is None, what="the end of its connection")
         eventually(lambda: not local.busy_threads, what="the end of its thread's work")
+
+
+def test_a_thread_that_waits_for_a_client_to_read_does_not_outlive_the_gateway(nats: NatsServer) -> None:
+    gateway = LocalGateway(nats)
+    answer_with(gateway, UNREAD["not kept"])
+    with contextlib.closing(ask_and_not_read(gateway)) as client:
+        wait_until_behind(gateway, client)
+        gateway.server.stop(Deadline(2))
+        eventually(lambda: not gateway.http_server.task_dispatcher.threads, what="the end of the threads")
+    gateway.stop()
 
 
 def test_an_answer_that_is_read_byte_by_byte_is_given_up(local: LocalGateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ import pytest
 import requests
 
 from pyoco_server.gateway import http_server
+from pyoco_server.gateway.answer_tasks import ProblemTask
 from pyoco_server.gateway.sockets import Sockets
-from pyoco_server.ports import answers
 from pyoco_server.service import Deadline
 from tests.support.gateway import LocalGateway
 from tests.support.held_answers import HeldAnswers
@@ -122,13 +123,16 @@ def test_a_number_that_stands_for_another_connection_by_now_is_told_anew(
     first = Channel(channels)
     sockets.look_at_all()
     sockets.turn()
-    first.near.close()
     second = Channel(channels)
-    assert second._fileno == first._fileno
+    del channels[second._fileno]
+    os.dup2(second.near.fileno(), first._fileno)
+    second._fileno = first.near.fileno()
+    channels[second._fileno] = second
     assert sockets.look_again(second)
     second.far.sendall(b"x")
     sockets.turn()
     assert (first.received, second.received) == (b"", b"x")
+    first.near.close()
     first.far.close()
 
 
@@ -161,7 +165,7 @@ def test_a_gateway_that_cannot_receive_any_more_while_it_stops_says_so(
     with asked_for_long(gateway) as held:
         stopping = threading.Thread(target=gateway.server.stop, args=(Deadline(PATIENCE_SEC),))
         stopping.start()
-        eventually(lambda: not answers("127.0.0.1", gateway.port), what="the closed door")
+        eventually(lambda: not gateway.http_server.accepting, what="the closed door")
 
         def fail(*_: object) -> None:
             raise ZeroDivisionError
@@ -172,11 +176,62 @@ def test_a_gateway_that_cannot_receive_any_more_while_it_stops_says_so(
         stopping.join()
 
 
+def test_a_stop_leaves_a_client_the_time_to_read_why_it_was_refused(nats: NatsServer) -> None:
+    gateway = LocalGateway(nats)
+    size, piece = 20_000_000, b"x" * 1_000_000
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=PATIENCE_SEC) as client:
+        client.sendall(f"POST /runs HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+        channel = eventually(lambda: gateway.channel_of(client), what="the connection")
+        eventually(lambda: channel.is_draining, what="the refusal, sent")
+        stopping = threading.Thread(target=gateway.server.stop, args=(Deadline(PATIENCE_SEC),))
+        stopping.start()
+        eventually(lambda: not gateway.http_server.accepting, what="the closed door")
+        for _ in range(size // len(piece)):
+            client.sendall(piece)
+        assert client.recv(65536).startswith(b"HTTP/1.1 413 ")
+    stopping.join(PATIENCE_SEC)
+    assert not stopping.is_alive()
+
+
+def test_a_client_that_leaves_before_it_is_refused_is_no_failure(
+    local: LocalGateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_answer, answer = threading.Event(), ProblemTask.execute
+
+    def execute(task: ProblemTask) -> None:
+        assert may_answer.wait(PATIENCE_SEC)
+        answer(task)
+
+    monkeypatch.setattr(ProblemTask, "execute", execute)
+    with socket.create_connection(("127.0.0.1", local.port)) as client:
+        channel = eventually(lambda: local.channel_of(client), what="the connection")
+        client.sendall(b"NONSENSE\r\n\r\n")
+        eventually(lambda: local.busy_threads == 1, what="the refusal, begun")
+    eventually(lambda: not channel.connected, what="the client gone")
+    may_answer.set()
+    eventually(lambda: not local.busy_threads, what="the end of the refusal")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_a_gateway_that_can_start_no_thread_at_all_says_so(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = LocalGateway(nats)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(gateway.http_server.task_dispatcher, "start_new_thread", refuse)
+    with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+        # It is looked for in NATS before a thread is needed.
+        client.sendall(b"GET /runs/unknown HTTP/1.1\r\nHost: x\r\n\r\n")
+        check_that_it_has_failed(gateway, RuntimeError)
+    gateway.stop()
+
+
 def test_a_stop_whose_time_is_over_before_an_answer_closes_what_there_is(nats: NatsServer) -> None:
     gateway = LocalGateway(nats)
     with asked_for_long(gateway):
         gateway.server.stop(Deadline(2))
-        assert not gateway.http_server.active_channels
+        eventually(lambda: not gateway.http_server.active_channels, what="the end of all connections")
     gateway.stop()
 
 
@@ -226,8 +281,8 @@ def asked_for_long(gateway: LocalGateway) -> Iterator[HeldAnswers]:
             held.release()
 
 
-def check_that_it_has_failed(gateway: LocalGateway) -> None:
+def check_that_it_has_failed(gateway: LocalGateway, error: type[Exception] = ZeroDivisionError) -> None:
     eventually(lambda: gateway.failures, what="the failure")
     (failed,) = gateway.failures
-    assert (failed.name, type(failed.failure)) == ("pyoco-http", ZeroDivisionError)
+    assert (failed.name, type(failed.failure)) == ("pyoco-http", error)
     gateway.failures.clear()
