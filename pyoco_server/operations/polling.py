@@ -39,8 +39,8 @@ _FIRST_PULL_SEC = 0.5
 _FIRST_PAUSE_SEC = 0.01
 #: Queues are asked one poll after the other. A poll that has to wait longer than this for its turn gives up.
 _TURN_SEC = 1.0
-#: Jobs that one poll takes at most which are not for it: each costs one of its deliveries.
-_MAX_DECLINED = 10
+#: How often one poll asks at most: a job that is not for it costs one of the job's deliveries.
+_MAX_PULLS = 10
 #: How long such a job stays away.
 _HAND_BACK_SEC = 5.0
 #: How many of one tag stay away at the same time: they count as pending acknowledgements, of which the queue allows
@@ -106,7 +106,7 @@ class Polling:
         found = self._polled.tags_with_free_runs(caller.tenant_id, tags)
         pull_count = 0
         for tag in random.sample(found, len(found)):
-            while pull_count <= _MAX_DECLINED:
+            while pull_count < _MAX_PULLS:
                 pull_count += 1
                 delivery = self._pull(tag)
                 if delivery is None:

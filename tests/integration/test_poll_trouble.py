@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 import requests
 
+from pyoco_server.bridge import deliveries
 from pyoco_server.contract.workers import WorkerRecord
+from pyoco_server.operations import polling
 from pyoco_server.operations.holder import Holders
 from pyoco_server.states import WorkerState
 from pyoco_server.stores.workers import WorkerStore
@@ -22,14 +24,16 @@ from tests.support.gateway import LocalGateway, problem
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
 from tests.support.polling import beat, poll, read
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 LIVE = ("/health", "/", "/ui/runs", "/runs?include=full", "/metrics", "/ui/queues", "/ui/workers")
 
 
 def test_a_run_whose_worker_has_not_waited_for_the_answer_comes_back_at_once(
-    local: LocalGateway, nats: NatsServer, parts: Parts
+    local: LocalGateway, nats: NatsServer, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The answer of a queue is waited for as long as it is frozen.
+    monkeypatch.setattr(deliveries, "_GRACE_SEC", PATIENCE_SEC)
     parts.queue.ensure("default")
     run_id = local.submit("f")
     body = json.dumps({"worker_id": "gone"}).encode()
@@ -48,7 +52,11 @@ def test_a_run_whose_worker_has_not_waited_for_the_answer_comes_back_at_once(
     assert (run["worker_id"], run["attempt"]) == ("next", 2)
 
 
-def test_two_gateways_hand_each_run_out_once(serve: Callable[..., LocalGateway]) -> None:
+def test_two_gateways_hand_each_run_out_once(
+    serve: Callable[..., LocalGateway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long the first of them has the queue's consumer made.
+    monkeypatch.setattr(polling, "_TURN_SEC", PATIENCE_SEC)
     gateways = [serve(), serve()]
     for gateway in gateways:
         gateway.wait_until_complete()
@@ -84,6 +92,7 @@ def test_a_queue_that_another_gateway_is_just_making_is_asked_again(
         makers[-1].start()
 
     monkeypatch.setattr(local.parts.polling._queue, "ensure", ensure)
+    monkeypatch.setattr(polling, "_FIRST_PULL_SEC", PATIENCE_SEC)
     assert eventually(lambda: poll(local)["run_id"], what="the run") == run_id
     (maker,) = makers
     maker.join()
@@ -91,7 +100,7 @@ def test_a_queue_that_another_gateway_is_just_making_is_asked_again(
 
 def test_a_heartbeat_that_could_not_be_taken_may_be_sent_again(local: LocalGateway, nats: NatsServer) -> None:
     run_id = local.submit("f")
-    poll(local)
+    eventually(lambda: poll(local)["run_id"], what="the run")
     nats.stop()
     body = {"task_states": {"a": "SUCCEEDED"}, "run_status": "COMPLETED"}
     assert problem(local.ask("POST", f"/runs/{run_id}/heartbeat", json=body), 503)["err_id"] == "ERR-PYOCO-0003"
@@ -106,7 +115,7 @@ def test_a_worker_keeps_its_run_over_a_death_of_nats(serve: Callable[..., LocalG
     local = serve(PYOCO_ACK_PROGRESS_INTERVAL_SEC="0.2", PYOCO_CONSUMER_ACK_WAIT_SEC="1")
     local.wait_until_complete()
     run_id = local.submit("f")
-    poll(local)
+    eventually(lambda: poll(local)["run_id"], what="the run")
     nats.stop(signal.SIGKILL)
     nats.start()
     local.wait_until_complete()
@@ -131,7 +140,7 @@ def test_a_worker_id_that_is_somebody_elses_changes_nothing_for_him(shared: Loca
 
 def test_whatever_a_heartbeat_says_is_shown_and_breaks_nothing(shared: LocalGateway) -> None:
     run_id = shared.submit("f", tag="hostile")
-    poll(shared, "hostile")
+    eventually(lambda: poll(shared, "hostile")["run_id"], what="the run")
     text = "\x00<script>\u202e" + "z" * 3_000
     record = {"state": {"x": 1}, "started_at": "abc", "ended_at": [1], "duration_ms": {}, "error": [text], "inputs": 7}
     other = {"state": "FAILED", "error": text, "started_at": 1e300, "ended_at": -1e300, "is_resumable": True}

@@ -12,13 +12,14 @@ import pytest
 import requests
 
 from pyoco_server.contract import names
+from pyoco_server.operations import polling
 from pyoco_server.states import RunStatus
 from tests.conftest import HELLO_FLOW
 from tests.support.gateway import LocalGateway, fault_places, problem
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
 from tests.support.polling import NOTHING, beat, dead_letters, poll, read
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 
 def submit_workflow(local: LocalGateway, tag: str) -> str:
@@ -57,7 +58,9 @@ def test_asking_for_a_tag_that_has_no_jobs_leaves_no_consumer_behind(local: Loca
     assert parts.info(names.WORK_STREAM)["state"]["consumer_count"] == 0
 
 
-def test_many_polls_at_once_hand_each_run_out_once(local: LocalGateway) -> None:
+def test_many_polls_at_once_hand_each_run_out_once(local: LocalGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However long the first of them has the queue's consumer made.
+    monkeypatch.setattr(polling, "_TURN_SEC", PATIENCE_SEC)
     run_ids = sorted(local.submit("f") for _ in range(20))
     given: list[str] = []
 

@@ -44,8 +44,10 @@ def test_where_no_thread_can_be_started_requests_wait_for_those_that_there_are(
 
     monkeypatch.setattr(pool, "start_new_thread", refuse)
     assert gateway.raw(REQUEST * 20 + LAST_REQUEST).count(b"HTTP/1.1 200 OK") == 21
+    gateway.http_server.application = held = HeldAnswers()
     with clients_of(gateway, 20):
-        pass
+        eventually(lambda: len(pool.queue) == 20 - count, what="requests that wait")
+        held.release()
     assert len(pool.threads) == count
     assert "this machine allows no more: can't start new thread" in caplog.text
     gateway.stop()
