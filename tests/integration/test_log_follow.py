@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from pyoco_server.bridge.resources import ensure_resources
+from pyoco_server.gateway import dispatcher
 from pyoco_server.service import Deadline
 from tests.integration.conftest import Guarded
 from tests.support.gateway import LocalGateway, fault_places, problem
@@ -165,9 +166,11 @@ def test_a_follower_takes_a_place_of_a_watch_and_gives_it_back(
 
 
 def test_who_finds_no_place_has_no_log_read_and_a_log_that_cannot_be_read_takes_none(
-    serve: Callable[..., LocalGateway], parts: Parts
+    serve: Callable[..., LocalGateway], parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gateway = serve(PYOCO_MAX_WATCHES="1")
+    # The gateway would make the stream again.
+    monkeypatch.setattr(dispatcher, "ensure_resources", lambda *_: [])
     gateway.wait_until_complete()
     run_id = running(gateway, parts)
     path = f"/runs/{run_id}/logs?follow=true&tail=1"

@@ -17,6 +17,7 @@ from tests.support.gateway import LocalGateway
 from tests.support.nats import NatsServer
 from tests.support.parts import Parts
 from tests.support.sse import EventStream
+from tests.support.waiting import eventually
 
 SECOND = 1_000_000_000
 
@@ -84,7 +85,7 @@ def test_a_run_goes_all_the_way_on_them_and_they_stay_as_they_are(
     with EventStream(gateway.port, f"/runs/{run_id}/watch?include=records", timeout_sec=30) as stream:
         last = list(stream.snapshots())[-1].data["snapshot"]
     assert (last["status"], last["task_records"]["to_text"]["output"]) == ("COMPLETED", "v=2")
-    assert gateway.get(f"/runs/{run_id}").json()["worker_alive"]
+    eventually(lambda: gateway.get(f"/runs/{run_id}").json().get("worker_alive"), what="the worker being known")
     assert [run["run_id"] for run in gateway.get("/runs?include=full&status=COMPLETED").json()] == [run_id]
     assert settings_of(older) == before
 

@@ -198,7 +198,7 @@ def test_a_watch_gives_nothing_new_while_a_revocation_may_have_been_missed(guard
             (follower,) = [one for one in gateway.parts.model._followers if one.name.endswith("KV_pyoco_auth")]
             assert follower.stop(Deadline(5))
             guarded.parts.change(run_id, status=RunStatus.RUNNING)
-            eventually(lambda: gateway.parts.model.run(run_id).status == "RUNNING", what="the model being told")
+            eventually(lambda: gateway.knows(run_id, "RUNNING"), what="the model being told")
             assert gateway.with_key(key, "GET", "/runs").status_code == 503
             assert next(pieces).name == "comment"
             # As the follower does when it has caught up again.

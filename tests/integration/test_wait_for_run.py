@@ -28,7 +28,7 @@ def test_answer_comes_when_the_run_ends_and_not_before(local: LocalGateway, part
         asked = pool.submit(local.get, f"/runs/{run_id}?wait=30")
         wait_until_waiting(local)
         parts.change(run_id, status=RunStatus.RUNNING)
-        eventually(lambda: local.parts.model.run(run_id).status == "RUNNING", what="the change in the model")
+        eventually(lambda: local.knows(run_id, "RUNNING"), what="the change in the model")
         assert not asked.done()
         ended_at = parts.end(run_id)
         answer = asked.result()

@@ -96,6 +96,11 @@ class LocalGateway:
         """Wait until lists show what somebody else stored as this revision."""
         assert self.parts.model.wait_for(revision, 10), f"revision {revision} is not in the list"
 
+    def knows(self, run_id: str, status: str) -> bool:
+        """Say whether what lists and watches show of a run has come so far."""
+        known = self.parts.model.run(run_id)
+        return known is not None and bool(known.status == status)
+
     def raw(self, data: bytes, *, timeout_sec: float = REQUEST_TIMEOUT_SEC) -> bytes:
         """Send bytes over a connection of their own and give all that comes until the gateway closes it."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout_sec) as connection:
