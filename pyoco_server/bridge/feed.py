@@ -20,8 +20,9 @@ from pyoco_server.bridge.messages import TTL_HEADER, Change, delivery_counts, pe
 from pyoco_server.contract import names
 from pyoco_server.errors import BusUnavailable, PyocoServerError
 
-#: Messages asked for at a time; a reader that is slow is never sent more.
-_BATCH = 2000
+#: Messages asked for at a time; a reader that is slow is never sent more. Of the largest snapshots (256 KiB) these are
+#: 50 MB, and nats-server ends a connection for which it keeps 64.
+_BATCH = 200
 _HEARTBEAT_SEC = 1.0
 #: Two heartbeats missed: consumer, server or connection are gone.
 _SILENCE_SEC = 2.5

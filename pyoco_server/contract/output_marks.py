@@ -12,6 +12,7 @@ control character stands.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 
@@ -41,9 +42,11 @@ class MarkReader:
         found: list[bytes | tuple[str | None, str]] = []
         whole, begin = self._unread + data, 0
         for match in self._pattern.finditer(whole):
+            source = _source(match[1])
+            if source is None:
+                continue
             found.append(whole[begin : match.start()])
-            task, stream = json.loads(match[1])
-            found.append((task, stream))
+            found.append(source)
             begin = match.end()
         end = self._mark_begun(whole, begin) if data else len(whole)
         found.append(whole[begin:end])
@@ -57,3 +60,16 @@ class MarkReader:
             return len(whole)
         tail = whole[at : at + len(self._opening)]
         return at if self._opening.startswith(tail) else len(whole)
+
+
+def _source(text: bytes) -> tuple[str | None, str] | None:
+    """Read what a mark names; ``None`` where it is none.
+
+    A program that a task has started may have written into the midst of a mark: what a full pipe does not take at once
+    goes there in pieces.
+    """
+    with contextlib.suppress(ValueError):
+        task, stream = json.loads(text)
+        if isinstance(task, (str, type(None))) and isinstance(stream, str):
+            return task, stream
+    return None

@@ -166,8 +166,10 @@ class FollowedLog:
                 watch.notify()
 
             with self._parts.logs.listen(self.run_id, hear):
-                # The first piece goes out at once, and with it the headers of the answer.
-                yield self._first
+                # The first piece goes out at once, and with it the headers of the answer. It may be a whole log.
+                first, self._first = self._first, []
+                yield first
+                del first
                 spoke_at = time.monotonic()
                 looks: Iterator[float] = iter(())
                 while not (deadline.has_passed or self._is_over()):

@@ -18,6 +18,9 @@ class UploadRequest(Request):
     What werkzeug takes by itself, a spooled file, does not say so before Python 3.11, and zipfile asks.
     """
 
+    #: Each file of a large form is an open one here, and a form of ours has one beside some fields.
+    max_form_parts = 64
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._streams: list[IO[bytes]] = []

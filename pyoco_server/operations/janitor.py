@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pyoco_server.bridge.messages import Delivery
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 #: Words of the queue that are followed in one turn.
 _WORDS_AT_A_TIME = 200
+#: So long a job must look abandoned, at every look: one that is acknowledged between the two questions counts as lost,
+#: and a worker that fetches wheels or starts a runner has a job in hand whose run is not claimed yet.
+_ABANDONED_SEC = 60.0
 
 
 class Janitor:
@@ -48,8 +52,8 @@ class Janitor:
         self._holders = holders
         self._advisories = advisories
         self._dead_letters = dead_letters
-        #: Jobs that nobody seemed to hold at the last look, by subject.
-        self._suspects: dict[str, set[int]] = {}
+        #: Jobs that nobody seemed to hold at the last look, by subject, and since when; ``time.monotonic()``.
+        self._suspects: dict[str, Mapping[int, float]] = {}
 
     def clean(self) -> int:
         """Take such jobs out of the queue, and end their runs; to be called every few seconds.
@@ -68,16 +72,18 @@ class Janitor:
         return count
 
     def _add_up(self) -> int:
-        """Find jobs of which no word has come: those that nobody seems to hold at two looks in a row, if they are not
-        more than must be lost. Where they are more, some of them are just on their way, and the next look tells."""
-        suspects = {}
+        """Find jobs of which no word has come: those that nobody seems to hold for long, if they are not more than must
+        be lost. Where they are more, some of them are just on their way, and the next look tells."""
+        suspects: dict[str, Mapping[int, float]] = {}
         count = 0
+        now = time.monotonic()
         for tag in self._queue.tag_counts():
             if tag.lost_count <= 0:
                 continue
+            known = self._suspects.get(tag.subject, {})
             found = self._unheld(tag)
-            suspects[tag.subject] = found
-            confirmed = found & self._suspects.get(tag.subject, set())
+            suspects[tag.subject] = {seq: known.get(seq, now) for seq in found}
+            confirmed = {seq for seq in found & known.keys() if now - known[seq] >= _ABANDONED_SEC}
             if len(confirmed) <= tag.lost_count:
                 count += sum([self._end(seq, tag.max_deliver) for seq in sorted(confirmed)])
         self._suspects = suspects

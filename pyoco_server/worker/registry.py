@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyoco_server
+from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.contract.workers import WorkerRecord
@@ -38,13 +39,14 @@ _STOPPED_BUDGET_SEC = 3.0
 
 
 class Registry(Service):
-    """Writes the record: soon after a change, else as a sign of life.
+    """Writes the record: soon after a change, else as a sign of life. It fails when the connection has ended for good.
 
     :param on_drain: called once, when somebody has asked the worker to take no more runs and to stop.
     """
 
     def __init__(
         self,
+        bus: Bus,
         store: WorkerStore,
         config: Config,
         *,
@@ -56,6 +58,7 @@ class Registry(Service):
         on_drain: Callable[[], None],
     ) -> None:
         super().__init__("pyoco-registry", on_failure)
+        self._bus = bus
         self._store = store
         self._on_drain = on_drain
         self._is_draining = False
@@ -194,6 +197,9 @@ class Registry(Service):
     def _serve(self) -> None:
         while not self.is_stopping:
             self.beat()
+            if self._bus.has_ended:
+                # nats-py has given up, so a new process must try: this one would execute what others take over.
+                raise BusUnavailable(f"NATS has ended the connection for good: {self._bus.last_error}")
             self._changed.clear()
             try:
                 self.write()

@@ -131,6 +131,7 @@ class Worker:
         assert bus is not None, "connect() comes first"
         runs, workers = RunStore(bus, config), WorkerStore(bus, config)
         self._registry = Registry(
+            bus,
             workers,
             config,
             tags=options.tags,

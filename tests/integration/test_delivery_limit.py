@@ -11,8 +11,10 @@ import pytest
 
 from pyoco_server.bridge.messages import Delivery, Write
 from pyoco_server.contract import names
+from pyoco_server.operations import janitor as janitors
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.janitor import Janitor
+from pyoco_server.stores import queue
 from pyoco_server.stores.advisories import AdvisoryStore
 from pyoco_server.stores.workers import WorkerStore
 from tests.support.gateway import LocalGateway
@@ -104,7 +106,30 @@ def test_run_whose_job_was_delivered_too_often_fails_with_one_dead_letter_and_th
     assert letter["worker_id"] == worker_id
 
 
-def test_run_is_ended_although_no_word_of_it_was_kept(few: Parts) -> None:
+def test_job_that_is_not_claimed_at_once_is_not_taken_for_lost_where_others_are_acknowledged(
+    few: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(few, "slow")
+    deliver(few)
+    for number in range(3):
+        store(few, f"fast-{number}")
+    fast = [deliver(few) for _ in range(3)]
+    asked = queue.list_consumers
+
+    def ask_late(*args: Any) -> Any:
+        # After the jobs were counted.
+        few.queue.deliveries.ack(fast.pop())
+        return asked(*args)
+
+    monkeypatch.setattr(queue, "list_consumers", ask_late)
+    cleaner = janitor(few)
+    for _ in range(3):
+        assert cleaner.clean() == 0
+    assert few.snapshot("slow")["status"] == "PENDING"
+
+
+def test_run_is_ended_although_no_word_of_it_was_kept(few: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(janitors, "_ABANDONED_SEC", 0.0)
     few.configure(names.ADVISORIES_STREAM, subjects=["somewhere.else"])
     store(few, "lost")
     exhaust(few, is_told=False)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import io
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pyoco_server.errors import TooManyBodies
+from pyoco_server.gateway import uploads
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.limits import MAX_BODY_BYTES
 from tests.integration.conftest import Guarded
@@ -104,3 +107,17 @@ def test_a_body_in_chunks_takes_the_room_of_the_largest(local: LocalGateway) -> 
     for size_bytes in held:
         room.release(size_bytes)
     assert status() == 200
+
+
+def test_a_form_opens_few_files(shared: LocalGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Any] = []
+
+    def open_one() -> Any:
+        opened.append(tempfile.TemporaryFile())
+        return opened[-1]
+
+    monkeypatch.setattr(uploads, "tempfile", SimpleNamespace(TemporaryFile=open_one))
+    files = [("file", (f"f{number}", b"x" * 1_000)) for number in range(900)]
+    problem(shared.ask("POST", "/runs/yaml", files=files), 413)
+    assert 0 < len(opened) <= 64
+    assert all(each.closed for each in opened)

@@ -173,3 +173,14 @@ def test_a_bucket_that_is_made_anew_is_filled_again(parts: Parts) -> None:
         with filled(parts) as loads:
             assert numbers(model, now) == numbers(loads, now)
         assert Reports(model, None).tags() == ["new"]
+
+
+@pytest.mark.long
+def test_runs_of_any_size_are_loaded_over_one_connection(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:
+    """nats-server ends a connection that has 64 MB before it."""
+    text = "x" * 250_000
+    for number in range(600):
+        parts.put(f"r{number}", stored_run(f"r{number}", params={"text": text}))
+    with Parts(parts.config.nats_url) as others, filled(others) as model:
+        assert model.run("r599") is not None
+    assert "the connection to NATS was lost" not in caplog.text

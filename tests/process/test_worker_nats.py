@@ -14,6 +14,7 @@ from tests.support.commands import Daemon, run
 from tests.support.crew import Crew
 from tests.support.fleet import QUICK, flow
 from tests.support.nats import NatsServer, free_port
+from tests.support.waiting import PATIENCE_SEC
 
 
 @pytest.mark.long
@@ -86,3 +87,13 @@ def test_worker_whose_queue_vanished_makes_it_anew(crew: Crew) -> None:
     crew.hire("only")
     fleet.bus.api(f"CONSUMER.DELETE.PYOCO_WORK.pyoco_workers_{crew.tag}")
     fleet.ended(crew.submit(flow("quick")))
+
+
+def test_worker_whose_connection_nats_has_ended_for_good_ends_so_that_another_begins(
+    crew: Crew, nats: NatsServer
+) -> None:
+    worker = crew.hire("refused")
+    # Who was let in without a password is shown the door, and no client of NATS tries again after that.
+    nats.change("authorization { user: somebody, password: else }")
+    assert worker.process.wait(PATIENCE_SEC) == 1
+    assert "NATS has ended the connection for good" in worker.log

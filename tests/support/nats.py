@@ -70,6 +70,12 @@ class NatsServer:
             # Until its last thread has stopped it may answer.
             os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
+    def change(self, conf: str) -> None:
+        """Add lines to its configuration, and have it read that anew."""
+        with (self._folder / "nats.conf").open("a") as known:
+            known.write(conf + "\n")
+        self.send(signal.SIGHUP)
+
     def come_back(self) -> None:
         """Start it again, or have it go on when it is suspended."""
         if self._process is not None and self._process.poll() is None:

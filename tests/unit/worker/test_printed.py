@@ -49,6 +49,14 @@ def test_a_mark_that_never_ends_is_text_in_the_end() -> None:
     assert _read([begun[:5], begun[5:]]) == {(None, "stdout"): begun.decode()}
 
 
+@pytest.mark.parametrize("torn", [b'["a\nb", "stdout"]', b"[]", b'["a"]', b'[7, "stdout"]', b'["a", null]', b"[\xff]"])
+def test_a_mark_that_something_was_printed_into_is_text(torn: bytes) -> None:
+    printed = b"\x1e0123" + torn + b"\x1f" + mark(_TOKEN, "next", "stdout") + b"of next"
+    found = _read([printed])
+    assert found[("next", "stdout")] == "of next"
+    assert "0123[" in found[(None, "stdout")]
+
+
 def test_lines_of_two_tasks_that_print_in_turns_are_put_together() -> None:
     reader = PrintedReader("stdout", _TOKEN)
     turns = [("a", b"1"), ("b", b"2"), ("a", b"3\n"), ("b", b"4\n")]
