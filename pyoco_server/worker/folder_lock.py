@@ -1,9 +1,16 @@
-"""Locks on folders, which the kernel gives back however a process ends: who holds one uses the folder."""
+"""Folders beside those of other workers: locks, which the kernel gives back however a process ends, and their removal.
+
+Who holds a lock on a folder uses it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 #: For whoever uses a folder beside others; waits.
@@ -11,20 +18,63 @@ SHARED = fcntl.LOCK_SH
 #: For whoever wants a folder that nobody uses; does not wait.
 ALONE = fcntl.LOCK_EX | fcntl.LOCK_NB
 
+#: Not there, not ours, or in use. Of anything else, as of descriptors that are used up, one must not conclude that.
+_NOT_TO_BE_HAD = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EAGAIN,
+    errno.EWOULDBLOCK,
+}
+#: For what Python leaves. "X": files need not be made programs, for they may be linked from elsewhere, too.
+_REMOVERS = (("rm", "-rf"), ("chmod", "-R", "u+rwX"), ("rm", "-rf"))
+
 
 def locked(path: str | Path, how: int) -> int | None:
     """Lock a folder; ``None`` when it is not there, not ours, or in use.
 
     :param how: :data:`SHARED` or :data:`ALONE`.
     :return: a descriptor; the lock lasts until it is closed.
+    :raises OSError: nobody can say: descriptors are used up, or the disk knows no locks, for instance.
     """
+    lock = None
     try:
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
         fcntl.flock(lock, how)
+        return lock
+    except OSError as exc:
+        if lock is not None:
+            os.close(lock)
+        if exc.errno in _NOT_TO_BE_HAD:
+            return None
+        raise
+
+
+def is_there(path: str | Path, lock: int) -> bool:
+    """Say whether the folder that was locked still has this name."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(lock))
     except OSError:
-        os.close(lock)
-        return None
-    return lock
+        return False
+
+
+def remove_tree(path: str | Path) -> None:
+    """Remove a folder as far as that is possible, whatever a task has made in it; nothing is raised."""
+    # Up to Python 3.12 it recurses.
+    with contextlib.suppress(RecursionError):
+        shutil.rmtree(path, ignore_errors=True)
+    for command in _REMOVERS:
+        # What a link leads to is not ours.
+        if os.path.islink(path) or not os.path.lexists(path):
+            return
+        # These know trees of any depth, and folders that may not be written to.
+        with contextlib.suppress(OSError):
+            subprocess.run(
+                [*command, "--", path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 import threading
 from pathlib import Path
 
 from pyoco_server.contract.runner_protocol import ARTIFACTS_FOLDER
-from pyoco_server.worker.folder_lock import ALONE, locked
+from pyoco_server.worker.folder_lock import ALONE, is_there, locked, remove_tree
 
 _PREFIX = "pyoco-worker-"
 
@@ -30,7 +29,9 @@ class Scratch:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-            _remove_if_abandoned(path)
+            # What nobody can look into now, the next start removes.
+            with contextlib.suppress(OSError):
+                _remove_if_abandoned(path)
         self._make_root()
 
     def new_folder(self) -> str:
@@ -39,8 +40,8 @@ class Scratch:
         :raises OSError: the disk is full, for instance.
         """
         with self._guard:
-            if not os.path.isdir(self._root):
-                # A cleaner of /tmp removes what nobody has touched for days.
+            if self._lock is None or not is_there(self._root, self._lock):
+                # A cleaner of /tmp removes what nobody has touched for days; a runner may have made it anew since.
                 self._unlock()
                 self._make_root()
             return tempfile.mkdtemp(prefix="run-", dir=self._root)
@@ -52,18 +53,23 @@ class Scratch:
                 os.rmdir(os.path.join(folder, ARTIFACTS_FOLDER))
             os.rmdir(folder)
         except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
     def remove(self) -> None:
         """Remove everything; works twice."""
-        shutil.rmtree(self._root, ignore_errors=True)
+        remove_tree(self._root)
         self._unlock()
 
     def _make_root(self) -> None:
         while True:
             self._root = tempfile.mkdtemp(prefix=_PREFIX)
-            self._lock = locked(self._root, ALONE)
-            if self._lock is not None and os.path.isdir(self._root):
+            try:
+                self._lock = locked(self._root, ALONE)
+            except OSError:
+                # This needs no descriptor, of which there may be none left.
+                os.rmdir(self._root)
+                raise
+            if self._lock is not None and is_there(self._root, self._lock):
                 return
             # Another worker that has just started took it for an abandoned one.
             self._unlock()
@@ -77,5 +83,5 @@ class Scratch:
 def _remove_if_abandoned(path: Path) -> None:
     lock = locked(path, ALONE)
     if lock is not None:
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
         os.close(lock)

@@ -204,8 +204,9 @@ class Slot(Service):
                 job, stored, child, log, tools.runs, tools.run_hints, tools.artifacts, tools.config, tools.must_stop
             )
             try:
-                # It may have waited for days, and somebody may clean the place where it lies.
-                os.makedirs(folder, mode=0o700, exist_ok=True)
+                if not os.path.isdir(folder):
+                    # It has waited for days, and somebody cleans the place where it lay: maybe all of the worker's.
+                    folder = tools.scratch.new_folder()
                 outcome = execution.run(folder)
                 log.close()
                 # First, so that who sees the end of the run finds all that it printed.

@@ -10,17 +10,17 @@ Source: design, section 10.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
-import shutil
 import tempfile
 import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyoco_server.worker.folder_lock import ALONE, SHARED, locked
+from pyoco_server.worker.folder_lock import ALONE, SHARED, is_there, locked, remove_tree
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(rf"{_HASH.pattern}|\.(new|old)-.*")
@@ -67,6 +67,7 @@ class WheelFolder:
     def find(self, sha256: str) -> Unpacked | None:
         """Give a wheel that is there as a whole; ``None`` when it is not.
 
+        :raises OSError: nobody can say; see :func:`locked`.
         :raises ValueError: this is no hash of a wheel.
         """
         path = self._place(sha256)
@@ -74,7 +75,7 @@ class WheelFolder:
         if lock is None:
             return None
         manifest = _read_manifest(path)
-        if manifest is None or not _is_there(path, lock):
+        if manifest is None or not is_there(path, lock):
             # Left by a machine that lost its power, or removed a moment ago.
             os.close(lock)
             return None
@@ -100,7 +101,7 @@ class WheelFolder:
             os.close(lock)
             raise
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
     def _name(self, folder: Path, lock: int, manifest: Manifest, sha256: str) -> Unpacked:
         path = self._place(sha256)
@@ -108,7 +109,9 @@ class WheelFolder:
             try:
                 folder.rename(path)
                 return Unpacked(path, manifest, lock)
-            except OSError:
+            except OSError as exc:
+                if exc.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
                 # Another worker was faster, and may remove its folder again before it is locked here.
                 found = self.find(sha256)
                 if found is not None:
@@ -122,7 +125,9 @@ class WheelFolder:
         with contextlib.suppress(FileNotFoundError):
             for path in list(self._root.iterdir()):
                 if _NAME.fullmatch(path.name):
-                    self._remove(path)
+                    # What nobody can look into now must not stand in the way of the rest.
+                    with contextlib.suppress(OSError):
+                        self._remove(path)
 
     def _place(self, sha256: str) -> Path:
         # Of an empty text it would be the whole folder, of others one that nobody would remove.
@@ -135,12 +140,12 @@ class WheelFolder:
         if lock is None:
             return
         try:
-            if _is_there(path, lock):
+            if is_there(path, lock):
                 # First the name: a wheel that is half removed must not look like one.
                 gone = path.with_name(f".old-{path.name.removeprefix('.old-')}")
                 with contextlib.suppress(OSError):
                     path.rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
+                remove_tree(gone)
         finally:
             os.close(lock)
 
@@ -148,21 +153,19 @@ class WheelFolder:
         self._root.mkdir(parents=True, exist_ok=True)
         while True:
             folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
-            lock = locked(folder, SHARED)
-            if lock is not None and _is_there(folder, lock):
+            try:
+                lock = locked(folder, SHARED)
+            except OSError:
+                # This needs no descriptor, of which there may be none left. Another worker may be faster.
+                with contextlib.suppress(FileNotFoundError):
+                    folder.rmdir()
+                raise
+            if lock is not None and is_there(folder, lock):
                 folder.chmod(0o755)
                 return folder, lock
             # Another worker took it for one that was left behind.
             if lock is not None:
                 os.close(lock)
-
-
-def _is_there(path: Path, lock: int) -> bool:
-    """Say whether the folder that was locked still has this name."""
-    try:
-        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(lock))
-    except OSError:
-        return False
 
 
 def _read_manifest(path: Path) -> Manifest | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 
 import pytest
@@ -29,6 +30,22 @@ def test_run_of_a_killed_worker_is_completed_by_another(town_crew: Crew) -> None
     assert (run["attempt"], run["worker_id"]) == (2, second.worker_id)
     assert run["task_records"]["hold"]["output"] == crew.begun()[1]
     assert fleet.dead_letters(run_id) == []
+
+
+def test_run_whose_folder_a_cleaner_has_removed_gets_one_that_other_workers_leave_alone(town_crew: Crew) -> None:
+    crew, fleet = town_crew, town_crew.fleet
+    crew.hire("first", **QUICK)
+    fleet.wait_until(lambda: any(crew.scratch.glob("pyoco-worker-*/run-*")), "the folder of the next run")
+    for path in crew.scratch.glob("pyoco-worker-*"):
+        shutil.rmtree(path)
+    run_id = crew.submit_held()
+    crew.wait_for_begin()
+    folders = set(crew.scratch.glob("pyoco-worker-*/run-*"))
+    assert folders
+    crew.hire("second", **QUICK)
+    assert folders <= set(crew.scratch.glob("pyoco-worker-*/run-*"))
+    crew.let_go()
+    assert fleet.ended(run_id)["attempt"] == 1
 
 
 def test_worker_that_starts_again_after_a_kill_takes_its_own_run_over_without_a_time_out(town_crew: Crew) -> None:

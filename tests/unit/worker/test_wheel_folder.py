@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,3 +35,25 @@ def test_what_is_no_hash_is_refused_and_touches_nothing(
     found = folder.find(SHA256)
     assert found is not None
     assert found.manifest == manifest(demo=7)
+
+
+def test_a_place_that_cannot_be_taken_is_an_error(tmp_path: Path) -> None:
+    # As long as it was tried again for any error, this was tried for ever.
+    (tmp_path / SHA256).symlink_to("nowhere")
+    with pytest.raises(NotADirectoryError):
+        WheelFolder(tmp_path).add(SHA256, filled)
+    assert [path.name for path in tmp_path.iterdir()] == [SHA256]
+
+
+def test_half_a_wheel_goes_however_deep_it_is(tmp_path: Path) -> None:
+    def fill(folder: Path) -> Manifest:
+        subprocess.run(["mkdir", "-p", folder / "/".join("d" * 1500)], check=True)
+        raise ValueError("no more")
+
+    try:
+        with pytest.raises(ValueError, match="no more"):
+            WheelFolder(tmp_path).add(SHA256, fill)
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        # Nor could pytest remove what is left of it.
+        subprocess.run(["rm", "-rf", tmp_path], check=True)
