@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pyoco_server.bridge.client import Bus
 from pyoco_server.bridge.resources import ensure_resources
 from pyoco_server.config import Config
-from pyoco_server.errors import BusError, BusUnavailable, Unavailable
+from pyoco_server.errors import BusError, BusUnavailable, SnapshotTooLarge, Unavailable
 from pyoco_server.logs import RateLimit
 from pyoco_server.operations.janitor import Janitor
 from pyoco_server.operations.retention import Retention
@@ -111,7 +111,7 @@ class Dispatcher(Service):
                 self._do(duty)
 
     def _do(self, duty: _Duty) -> None:
-        """Do it if it is due; where NATS refuses it, those behind it go on.
+        """Do it if it is due; where NATS refuses it or a run is over the cap, those behind it go on.
 
         :raises Unavailable: no answer.
         """
@@ -120,12 +120,12 @@ class Dispatcher(Service):
         duty.due_at = time.monotonic() + _RETRY_SEC
         try:
             duty.do()
-        except BusError as exc:
+        except (BusError, SnapshotTooLarge) as exc:
             self._log_failure(exc)
         else:
             duty.due_at = time.monotonic() + duty.period_sec
 
-    def _log_failure(self, exc: BusError | Unavailable) -> None:
+    def _log_failure(self, exc: BusError | SnapshotTooLarge | Unavailable) -> None:
         if self._log_limit.allows("housekeeping"):
             logger.warning("the housekeeping was cut short and goes on later: %s", exc)
 

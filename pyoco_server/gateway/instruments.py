@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 import pyoco_server
 from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
+from pyoco_server.contract.moments import is_moment
 from pyoco_server.readmodel.counts import count_runs, count_waiting
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.stores.standing import read_standing
@@ -75,8 +76,10 @@ class Instruments:
     def run_ended(self, document: dict[str, Any]) -> None:
         """Note a run that has ended; one that never began has no duration."""
         began_at, ended_at = document.get("start_time"), document.get("end_time")
-        if isinstance(began_at, (int, float)) and isinstance(ended_at, (int, float)):
-            flow = self._flow_label(document["flow_name"])
+        # Other programs write snapshots, too, and what is raised here ends the gateway.
+        if is_moment(began_at) and is_moment(ended_at):
+            flow_name = document.get("flow_name")
+            flow = self._flow_label(flow_name) if flow_name else OTHERS
             self._durations.labels(flow, document["status"]).observe(max(0.0, ended_at - began_at))
 
     def exposition(self) -> bytes:

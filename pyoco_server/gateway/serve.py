@@ -152,6 +152,7 @@ class GatewayServer:
         letters, logs = DeadLetterStore(self._bus, self._config), LogStore(self._bus)
         instruments = Instruments(self._bus, model, self._config)
         sweep = Sweep(model, runs, queue, workflows, letters)
+        self._bus.on_disconnect(sweep.forget)
         submission = Submission(
             self._bus,
             runs,

@@ -14,7 +14,8 @@ import time
 from dataclasses import replace
 
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import RevisionConflict
+from pyoco_server.errors import RevisionConflict, SnapshotTooLarge
+from pyoco_server.logs import RateLimit
 from pyoco_server.operations.cancel_requests import CancelRequests
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.job_search import JobSearch
@@ -41,6 +42,9 @@ class Cancellation:
         self._search = search
         self._requests = CancelRequests(runs, model)
         self._look_at_holders_at = 0.0
+        #: The revisions that are too large to be ended, by run: the job of each is looked for once.
+        self._too_large: dict[str, int] = {}
+        self._log_limit = RateLimit()
 
     def request(self, stored: StoredRun, *, requested_by: str | None, now: float) -> StoredRun:
         """Mark a run as CANCELLING; the first request's time and author stay.
@@ -82,7 +86,12 @@ class Cancellation:
         """
         self._requests.repeat()
         unheld = self._unheld()
-        self._search.begin({stored.snapshot.run_id: stored.snapshot.submitted_at or 0.0 for stored in unheld})
+        stuck = [stored for stored in unheld if self._too_large.get(stored.snapshot.run_id) == stored.revision]
+        self._too_large = {stored.snapshot.run_id: stored.revision for stored in stuck}
+        new = [stored for stored in unheld if stored.snapshot.run_id not in self._too_large]
+        # A clock may be wrong by more years than a date has; NATS is asked for none that is to come.
+        now = time.time()
+        self._search.begin({stored.snapshot.run_id: min(now, stored.snapshot.submitted_at or 0.0) for stored in new})
         self._search.go_on(_SEARCH_SLICE_SEC)
         return sum([self._end(stored) for stored in unheld])
 
@@ -104,6 +113,12 @@ class Cancellation:
             self._runs.update_to_end(ended, stored.revision)
         except RevisionConflict:
             # It was ended meanwhile, or its holder lives after all: the next turn sees which.
+            return False
+        except SnapshotTooLarge as exc:
+            # Its operator has lowered the cap below what is never left out. The others must not wait for it.
+            self._too_large[ended.run_id] = stored.revision
+            if self._log_limit.allows("too large"):
+                logger.error("a cancelled run cannot be ended: %s", exc, extra={"run_id": ended.run_id})
             return False
         logger.info("ended a cancelled run that nobody held", extra={"run_id": ended.run_id})
         return True

@@ -7,16 +7,19 @@ the run again then.
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import time
 from dataclasses import dataclass, replace
 
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import RunNotFound
+from pyoco_server.errors import RunNotFound, SnapshotTooLarge
+from pyoco_server.logs import RateLimit
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.runs import RunStore
+
+logger = logging.getLogger(__name__)
 
 #: How long a request is kept in mind when its run is over: within this such a worker has begun a job or is done.
 _LATE_WRITE_SEC = 10.0
@@ -41,6 +44,7 @@ class CancelRequests:
         self._runs = runs
         self._model = model
         self._requests: dict[str, _Request] = {}
+        self._log_limit = RateLimit()
 
     def note(self, marked: Snapshot) -> None:
         """Keep the request with which a run was just marked in mind."""
@@ -68,5 +72,11 @@ class CancelRequests:
             marked = snapshot.cancelling(requested_by=request.by, now=time.time())
             return replace(marked, cancel_requested_at=request.at)
 
-        with contextlib.suppress(RunNotFound):
+        try:
             self._runs.change(self._runs.get(run_id), intent)
+        except RunNotFound:
+            return
+        except SnapshotTooLarge as exc:
+            # This run's trouble alone: such a worker's write may be larger than what its operator allows.
+            if self._log_limit.allows("too large"):
+                logger.warning("a run cannot be marked again for its cancel: %s", exc, extra={"run_id": run_id})

@@ -17,8 +17,8 @@ from pyoco_server.bridge.messages import Delivery
 from pyoco_server.contract import deadletters
 from pyoco_server.contract.jobs import Job
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import InvalidJob, RunNotFound
-from pyoco_server.logs import LogId
+from pyoco_server.errors import InvalidJob, RunNotFound, SnapshotTooLarge
+from pyoco_server.logs import LogId, RateLimit
 from pyoco_server.operations.holder import Holders
 from pyoco_server.operations.invalid_jobs import report_invalid
 from pyoco_server.states import RunStatus
@@ -54,6 +54,7 @@ class Janitor:
         self._dead_letters = dead_letters
         #: Jobs that nobody seemed to hold at the last look, by subject, and since when; ``time.monotonic()``.
         self._suspects: dict[str, Mapping[int, float]] = {}
+        self._log_limit = RateLimit()
 
     def clean(self) -> int:
         """Take such jobs out of the queue, and end their runs; to be called every few seconds.
@@ -149,7 +150,13 @@ class Janitor:
                 return snapshot.ended(RunStatus.CANCELLED, error=None, now=time.time())
             return replace(snapshot.ended(RunStatus.FAILED, error=error, now=time.time()), job_seq=job_seq)
 
-        ended = self._runs.end(stored, intent)
+        try:
+            ended = self._runs.end(stored, intent)
+        except SnapshotTooLarge as exc:
+            # Its operator has lowered the cap below what is never left out. The others must not wait for it.
+            if self._log_limit.allows("too large"):
+                logger.error("a run without deliveries cannot be ended: %s", exc, extra={"run_id": job.run_id})
+            return False
         if ended is None:
             return False
         logger.error(

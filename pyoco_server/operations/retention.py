@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable
 
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import RevisionConflict, RunNotFound
+from pyoco_server.errors import RevisionConflict, RunNotFound, SnapshotTooLarge
+from pyoco_server.logs import RateLimit
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.states import RunStatus
 from pyoco_server.stores.queue import Queue
@@ -50,6 +51,7 @@ class Retention:
         self._queue = queue
         self._retention_sec = retention_sec
         self._has_complained = False
+        self._log_limit = RateLimit()
 
     def stamp(self, pause: Callable[[float], bool]) -> int:
         """Give an expiry to some of the runs that have ended; to be called twice a second.
@@ -111,6 +113,11 @@ class Retention:
                 self._write_end(stored.snapshot, stored.revision)
             except RevisionConflict:
                 # It is written after all; the next turn sees what it is.
+                continue
+            except SnapshotTooLarge as exc:
+                # Its operator has lowered the cap below what is never left out. The others must not wait for it.
+                if self._log_limit.allows("too large"):
+                    logger.error("an old run cannot be ended: %s", exc, extra={"run_id": run_id})
                 continue
             logger.warning("ended a run that nobody has written for longer than runs are kept: %s", run_id)
             count += 1

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pyoco_server.contract import deadletters, names
 from pyoco_server.contract.deadletters import DeadLetter
 from pyoco_server.contract.runs import Snapshot
-from pyoco_server.errors import BusError, FlowNotFound, RunNotFound
-from pyoco_server.logs import LogId
+from pyoco_server.errors import BusError, FlowNotFound, RunNotFound, SnapshotTooLarge
+from pyoco_server.logs import LogId, RateLimit
 from pyoco_server.operations.submit import job_of
 from pyoco_server.readmodel.model import ReadModel
 from pyoco_server.states import RunStatus
@@ -67,6 +67,9 @@ class Sweep:
         #: Jobs that are known to have been queued, by their message ids, with the moment when that was noted.
         self._queued: dict[str, float] = {}
         self._queue_created = ""
+        #: The revisions that are too large to be failed, by run.
+        self._too_large: dict[str, int] = {}
+        self._log_limit = RateLimit()
 
     def note_queued(self, run_id: str, attempt: int = 0) -> None:
         """Remember that the job of this run is in the queue.
@@ -75,6 +78,16 @@ class Sweep:
         """
         with self._lock:
             self._queued[names.job_id(run_id, attempt)] = time.monotonic()
+
+    def forget(self) -> None:
+        """Forget which jobs are queued; to be called when the connection is lost.
+
+        A server that lost its last writes, or whose stream was restored, comes back with the same stream and without
+        some of its jobs.
+        """
+        with self._lock:
+            self._queued.clear()
+        self._too_large.clear()
 
     def sweep(self, now: float, is_stopping: Callable[[], bool] = lambda: False) -> int:
         """Queue what is missing.
@@ -197,7 +210,7 @@ class Sweep:
         """End a run that is PENDING and for which no job can be made.
 
         Its dead letter goes first: nobody looks for a run that has ended, so a letter that could not be published
-        after the end would be lost.
+        after the end would be lost. It is taken back where the run cannot be ended.
 
         :raises BusUnavailable: not confirmed; safe to repeat, and the next sweep does.
         """
@@ -208,9 +221,19 @@ class Sweep:
             return snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
 
         snapshot = stored.snapshot.ended(RunStatus.FAILED, error=error, now=time.time())
+        if self._too_large.get(snapshot.run_id) == stored.revision:
+            return
         # Of a key of its own: a worker that has the run after all, and fails, has a letter of its own to write.
         letter_seq = self._dead_letters.publish(DeadLetter.of_run(snapshot, reason), key=f"jobless.{snapshot.run_id}")
-        if self._runs.end(stored, intent) is None and not self._has_failed(snapshot):
+        try:
+            is_failed = self._runs.end(stored, intent) is not None or self._has_failed(snapshot)
+        except SnapshotTooLarge as exc:
+            # Its operator has lowered the cap below what is never left out. The others must not wait for it.
+            is_failed = False
+            self._too_large[snapshot.run_id] = stored.revision
+            if self._log_limit.allows("too large"):
+                logger.error("a run without a job cannot be ended: %s", exc, extra={"run_id": snapshot.run_id})
+        if not is_failed:
             if letter_seq is not None:
                 self._dead_letters.remove(letter_seq)
             return

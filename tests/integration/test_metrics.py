@@ -174,6 +174,23 @@ def test_runs_that_no_list_takes_are_not_measured_either(local: LocalGateway, pa
     assert value(local, "pyoco_runs_total", status="COMPLETED") == 1
 
 
+@pytest.mark.parametrize("odd", [{"flow_name": None}, {"end_time": 10**400}], ids=["no flow", "no time"])
+def test_odd_run_that_ends_does_not_end_the_gateway(local: LocalGateway, parts: Parts, odd: dict[str, object]) -> None:
+    ended = {"status": "COMPLETED", "start_time": 1.0, "end_time": 2.0}
+    parts.put("odd", stored_run("odd", **{**ended, **odd}))
+    # Its flow may be missing altogether, too.
+    document = stored_run("nameless", **{**ended, **odd})
+    del document["flow_name"]
+    parts.put("nameless", document)
+    parts.put("r", stored_run("r", flow_name="last", **ended))
+    total = "pyoco_run_duration_seconds"
+    eventually(lambda: value(local, f"{total}_count", flow="last", status="COMPLETED") == 1, what="the last run")
+    assert value(local, f"{total}_sum", flow="main", status="COMPLETED") is None
+    is_measured = "flow_name" in odd
+    assert value(local, f"{total}_count", flow="(others)", status="COMPLETED") == (2 if is_measured else None)
+    assert not local.failures
+
+
 def test_lag_is_the_age_of_what_is_stored_and_not_yet_in_the_list(local: LocalGateway, parts: Parts) -> None:
     local.submit()
     assert value(local, "pyoco_read_model_lag_seconds") == 0

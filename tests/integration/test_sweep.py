@@ -278,6 +278,24 @@ def test_a_sweep_without_nats_says_so_and_the_next_one_goes_on(nats: NatsServer,
     assert parts.queued_ids() == run_ids
 
 
+def test_a_job_that_nats_has_lost_is_queued_again_although_its_stream_is_the_same(
+    nats: NatsServer, parts: Parts
+) -> None:
+    run_ids = leave(parts, new_job(), new_job())
+    sweep = parts.sweep()
+    assert [sweep.sweep(time.time() + 1) for _ in range(2)] == [2, 0]
+    created = parts.info(WORK)["created"]
+    # As by a power failure, or by a restored backup: it comes back without its last writes.
+    parts.queue.remove(parts.jobs()[-1].seq)
+    nats.stop()
+    eventually(lambda: not parts.bus.is_connected, what="the connection being lost")
+    nats.start()
+    eventually(lambda: parts.bus.is_connected and parts.model.is_complete, what="the connection")
+    assert parts.info(WORK)["created"] == created
+    sweep.sweep(time.time() + 1)
+    assert parts.queued_ids() == run_ids
+
+
 @pytest.mark.long
 def test_a_gateway_sweeps_by_itself(serve: Any, parts: Parts) -> None:
     before = leave(parts, new_job())

@@ -9,8 +9,10 @@ import pytest
 
 from pyoco_server.contract import names
 from pyoco_server.operations import sweep as sweeping
+from tests.support.gateway import LocalGateway
+from tests.support.nats import NatsServer
 from tests.support.parts import Parts, stored_run
-from tests.support.waiting import PATIENCE_SEC
+from tests.support.waiting import PATIENCE_SEC, eventually
 
 
 def test_who_notes_a_job_waits_for_no_sweep_and_the_note_is_kept(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +34,12 @@ def test_who_notes_a_job_waits_for_no_sweep_and_the_note_is_kept(parts: Parts, m
     monkeypatch.setattr(names, "job_id", slow)
     assert sweep.sweep(time.time() + 1) == 0
     assert set(sweep._queued) == {"waits", "noted again"}
+
+
+def test_a_gateway_forgets_its_notes_with_the_connection(local: LocalGateway, nats: NatsServer) -> None:
+    sweep = local.parts.submission._published.__self__
+    run_id = local.submit()
+    eventually(lambda: set(sweep._queued) == {run_id}, what="the note")
+    nats.stop()
+    eventually(lambda: not sweep._queued, what="the notes being forgotten")
+    nats.start()

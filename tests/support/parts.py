@@ -74,7 +74,9 @@ class Parts:
         )
 
     def sweep(self, min_age_sec: float = 0.0) -> Sweep:
-        return Sweep(self.model, self.runs, self.queue, self.workflows, self.dead_letters, min_age_sec=min_age_sec)
+        sweep = Sweep(self.model, self.runs, self.queue, self.workflows, self.dead_letters, min_age_sec=min_age_sec)
+        self.bus.on_disconnect(sweep.forget)
+        return sweep
 
     def configure(self, stream: str, **settings: Any) -> None:
         """Change settings of a stream, as an operator does."""
