@@ -28,6 +28,7 @@ class Written:
         self.records: list[dict[str, Any]] = []
         parts.bus.call(parts.bus.subscribe("$KV.pyoco_workers.w", self._take), timeout_sec=30)
         self.registry = Registry(
+            parts.bus,
             WorkerStore(parts.bus, parts.config),
             parts.config,
             worker_id="w",
