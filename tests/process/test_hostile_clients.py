@@ -12,8 +12,9 @@ import pytest
 import requests
 
 from tests.process.conftest import Up
-from tests.support.processes import busy_sec, memory_bytes, peak_bytes, status_of
-from tests.support.waiting import PATIENCE_SEC, eventually
+from tests.support.descriptors import check_that_it_waits_without_descriptors
+from tests.support.processes import memory_bytes, peak_bytes, status_of
+from tests.support.waiting import eventually
 
 #: As large as a batch may be, and many times that when it is read.
 BATCH = b'{"runs": [' + b"{}," * 3_000_000 + b"1]}"
@@ -40,6 +41,7 @@ def test_clients_who_send_the_largest_body_at_once_do_not_fill_the_memory(up: Up
     assert requests.post(f"{up.url}/runs", json={"flow_name": "f"}, timeout=30).status_code == 200
 
 
+@pytest.mark.long
 def test_a_gateway_without_descriptors_closes_the_slowest_and_keeps_no_processor_busy(up: Up) -> None:
     daemon = up.serve("up")
     pid = daemon.process.pid
@@ -55,14 +57,4 @@ def test_a_gateway_without_descriptors_closes_the_slowest_and_keeps_no_processor
         assert requests.get(f"{up.url}/health", timeout=30).ok
         daemon.wait_for_log(r"this machine allows no more than the \d+ connections")
         # When the silent ones are closed nobody is left who could make room.
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
-        waiting = clients.enter_context(socket.create_connection(("127.0.0.1", up.port), timeout=30))
-        waiting.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        waiting.settimeout(3)
-        began = busy_sec(pid)
-        with pytest.raises(TimeoutError):
-            waiting.recv(100)
-        assert busy_sec(pid) - began < 1
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-        waiting.settimeout(PATIENCE_SEC)
-        assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
+        check_that_it_waits_without_descriptors(pid, up.port)

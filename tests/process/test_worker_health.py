@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -13,10 +12,10 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.commands import Daemon, reason, run
+from tests.support.descriptors import check_that_it_waits_without_descriptors
 from tests.support.documents import DOCS, section, table
 from tests.support.fleet import TAG, Fleet, flow
 from tests.support.nats import NatsServer, free_port
-from tests.support.processes import busy_sec
 from tests.support.promlint import criticised
 from tests.support.waiting import PATIENCE_SEC, eventually
 
@@ -134,18 +133,7 @@ def test_clients_that_say_nothing_keep_nobody_else_out(worker: Telling) -> None:
 
 def test_a_worker_without_descriptors_waits_for_one_and_keeps_no_processor_busy(worker: Telling) -> None:
     worker.wait_for(200)
-    pid = worker.daemon.process.pid
-    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
-    began = busy_sec(pid)
-    with socket.create_connection(("127.0.0.1", worker.port), timeout=3) as waiting:
-        waiting.sendall(b"GET /health HTTP/1.1\r\n\r\n")
-        with pytest.raises(TimeoutError):
-            waiting.recv(100)
-        assert busy_sec(pid) - began < 1
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-        waiting.settimeout(PATIENCE_SEC)
-        assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
+    check_that_it_waits_without_descriptors(worker.daemon.process.pid, worker.port)
 
 
 def test_an_address_that_is_in_use_or_none_is_refused(nats: NatsServer, tmp_path: object) -> None:
