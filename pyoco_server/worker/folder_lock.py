@@ -1,16 +1,10 @@
-"""Folders beside those of other workers: locks, which the kernel gives back however a process ends, and their removal.
-
-Who holds a lock on a folder uses it.
-"""
+"""Locks on folders, which the kernel gives back however a process ends: who holds one uses the folder."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 #: For whoever uses a folder beside others; waits.
@@ -28,8 +22,6 @@ _NOT_TO_BE_HAD = {
     errno.EAGAIN,
     errno.EWOULDBLOCK,
 }
-#: For what Python leaves. "X": files need not be made programs, for they may be linked from elsewhere, too.
-_REMOVERS = (("rm", "-rf"), ("chmod", "-R", "u+rwX"), ("rm", "-rf"))
 
 
 def locked(path: str | Path, how: int) -> int | None:
@@ -58,23 +50,3 @@ def is_there(path: str | Path, lock: int) -> bool:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(lock))
     except OSError:
         return False
-
-
-def remove_tree(path: str | Path) -> None:
-    """Remove a folder as far as that is possible, whatever a task has made in it; nothing is raised."""
-    # Up to Python 3.12 it recurses.
-    with contextlib.suppress(RecursionError):
-        shutil.rmtree(path, ignore_errors=True)
-    for command in _REMOVERS:
-        # What a link leads to is not ours.
-        if os.path.islink(path) or not os.path.lexists(path):
-            return
-        # These know trees of any depth, and folders that may not be written to.
-        with contextlib.suppress(OSError):
-            subprocess.run(
-                [*command, "--", path],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
-            )

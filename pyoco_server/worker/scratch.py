@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 
 from pyoco_server.contract.runner_protocol import ARTIFACTS_FOLDER
-from pyoco_server.worker.folder_lock import ALONE, is_there, locked, remove_tree
+from pyoco_server.worker.folder_lock import ALONE, is_there, locked
+from pyoco_server.worker.removal import remove_tree
 
 _PREFIX = "pyoco-worker-"
 

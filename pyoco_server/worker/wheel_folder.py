@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pyoco_server.worker.folder_lock import ALONE, SHARED, is_there, locked, remove_tree
+from pyoco_server.worker.folder_lock import ALONE, SHARED, is_there, locked
+from pyoco_server.worker.removal import remove_tree
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(rf"{_HASH.pattern}|\.(new|old)-.*")

@@ -1,11 +1,10 @@
-"""Folders that cannot be locked, and trees that are hard to remove."""
+"""Folders that cannot be locked."""
 
 from __future__ import annotations
 
 import errno
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,27 +32,6 @@ except OSError as exc:
     print(exc.errno)
 """
 
-#: For root each folder can be written to.
-_AS_NOBODY = """
-import os, sys
-from pyoco_server.worker.folder_lock import remove_tree
-
-if os.geteuid() == 0:
-    os.chown(sys.argv[1], 65534, 65534)
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-os.chdir(sys.argv[1])
-os.mkdir("other", 0o500)
-os.makedirs("folder/inner/last")
-os.symlink("../other", "folder/link")
-os.chmod("folder/inner", 0o555)
-os.chmod("folder", 0o555)
-remove_tree("folder/link")
-remove_tree("folder")
-print(*os.listdir(), oct(os.stat("other").st_mode))
-"""
-
 
 def printed_by(script: str, place: str) -> str:
     command = [sys.executable, "-c", script, place]
@@ -71,8 +49,3 @@ def test_what_is_no_folder_or_not_there_cannot_be_locked(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path)
     assert [locked(tmp_path / name, ALONE) for name in ("file", "link", "gone")] == [None] * 3
-
-
-def test_folders_that_may_not_be_written_to_are_removed_but_not_what_links_lead_to() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:
-        assert printed_by(_AS_NOBODY, place) == "other 0o40500"
