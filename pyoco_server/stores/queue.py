@@ -28,7 +28,7 @@ from pyoco_server.errors import InvalidJob, KeyMissing
 class QueueMemory:
     """How long the work stream recognises a job that it has had.
 
-    :param created: names this life of the stream; a stream that was deleted or restored has another one.
+    :param created: names this life of the stream; a stream that was deleted has another one, a restored one need not.
     :param window_sec: for how long it knows a message id.
     :param server_time: the time by the server's clock, unix seconds.
     """
@@ -147,7 +147,7 @@ class Queue:
         return QueueMemory(info["created"], window_sec, unix_seconds(info["ts"]))
 
     def jobs(self) -> Iterator[QueuedJob]:
-        """Read all queued jobs, one request each: for the check at a gateway's start.
+        """Read all queued jobs, one request each: for when only the queue itself can tell.
 
         :raises BusUnavailable: no answer.
         """
