@@ -75,7 +75,7 @@ def _move(
             stream = _await(bus, stream.name, lambda found: not found.is_moving and not found.replicas)
         if server in _holders(stream):
             move_stream(system, stream.name, server)
-        _await(bus, stream.name, lambda found: not found.is_moving and server not in _holders(found))
+        _await(bus, stream.name, lambda found: has_moved(found, server))
         report(stream.name)
 
 
@@ -114,6 +114,12 @@ def remove_lost(bus: Bus, system: Bus, server: str, *, gives_up: bool) -> list[s
         if stream.replica_count <= len(found.present):
             _await(bus, stream.name, lambda now: not now.is_moving and _is_whole(now) and server not in _holders(now))
     return [stream.name for stream in held]
+
+
+def has_moved(stream: StreamFacts, server: str) -> bool:
+    """Say whether others have all copies of a stream; its leader may for a moment tell of itself alone."""
+    holders = _holders(stream)
+    return not stream.is_moving and server not in holders and len(holders) == stream.replica_count
 
 
 def _is_whole(stream: StreamFacts) -> bool:
