@@ -21,6 +21,7 @@ from pyoco_server.bridge.loop import LoopThread
 from pyoco_server.bridge.messages import Write
 from pyoco_server.bridge.refusals import Client, denied_subject, refusal
 from pyoco_server.bridge.translate import PAYLOAD_TOO_LARGE, translate
+from pyoco_server.contract import names
 from pyoco_server.errors import BusError, BusUnavailable, PyocoServerError, SignInRefused
 from pyoco_server.logs import RateLimit
 from pyoco_server.service import Deadline
@@ -172,6 +173,9 @@ class Connection:
         """Ask once, for answers that come under the inbox's own subject."""
         if not self._client.is_connected:
             raise BusUnavailable(f"There is no connection to NATS for {subject}.")
+        if not names.is_subject(subject):
+            # A server says no word of it, and whoever asked would wait for as long as for one that is away.
+            raise BusError(f"NATS has no subject {subject!r}.")
         size = len(payload) + _header_bytes(headers)
         if size > self._client.max_payload:
             # nats-py looks at the payload alone, and the server ends the connection of whoever sends more: for good.

@@ -44,6 +44,14 @@ TAG_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 #: What a KV key may consist of; wildcards and blanks would address other keys.
 _KEY_PATTERN = re.compile(r"[A-Za-z0-9_=/-]+(\.[A-Za-z0-9_=/-]+)*")
 
+#: What stands in no subject: a blank would begin another word of the protocol, and no token may be empty.
+_SUBJECT_PATTERN = re.compile(r"[^\s.]+(\.[^\s.]+)*")
+
+
+def is_subject(text: str) -> bool:
+    """Say whether ``text`` can be a subject of NATS; wildcards may stand in it."""
+    return _SUBJECT_PATTERN.fullmatch(text) is not None
+
 
 def is_tag(text: str) -> bool:
     """Say whether ``text`` can be a routing tag."""

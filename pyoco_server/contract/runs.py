@@ -376,6 +376,9 @@ class Snapshot:
     def from_document(cls, document: dict[str, Any]) -> Snapshot:
         """Decode the JSON object of a snapshot, which is used up.
 
+        What no program of the fleet writes is read all the same where that loses nothing that anybody could use: such a
+        run is shown, and comes to an end, like any other.
+
         :raises ValueError: see :meth:`from_bytes`.
         """
         known = {name: document.pop(name) for name in _NAMES if document.get(name) is not None}
@@ -385,6 +388,15 @@ class Snapshot:
         for name, kind in _READ_BY_ALL.items():
             if not isinstance(known.get(name, kind[0]()), kind):
                 raise ValueError(f"the snapshot's {name} is a {type(known[name]).__name__}")
+        for name, kind in _ABSENT_IF_ODD.items():
+            if not isinstance(known.get(name, kind[0]()), kind):
+                del known[name]
+        for name in _SECONDS:
+            if isinstance(known.get(name), int) and abs(known[name]) > _MAX_SEC:
+                del known[name]
+        records = known.get("task_records", {})
+        if not all([isinstance(record, dict) for record in records.values()]):
+            known["task_records"] = {name: record for name, record in records.items() if isinstance(record, dict)}
         known["status"] = RunStatus(known["status"])
         known.setdefault("updated_at", known.get("heartbeat_at", 0.0))
         known.setdefault("heartbeat_at", known["updated_at"])
@@ -408,6 +420,20 @@ _READ_BY_ALL: dict[str, tuple[type, ...]] = {
     "lease_until": (float, int),
     "timeout_at": (float, int),
 }
+#: Fields that pages, reruns and the end of a run go through: a value of another type is none.
+_ABSENT_IF_ODD: dict[str, tuple[type, ...]] = {
+    "params": (dict,),
+    "tags": (list,),
+    "tasks": (dict,),
+    "task_records": (dict,),
+    "worker_id": (str,),
+    "attempt": (int,),
+    "submitted_at": (float, int),
+    "workflow_yaml_sha256": (str,),
+}
+#: Times and durations that are calculated with; a whole number may be too large for that, and is none.
+_MAX_SEC = 2**53
+_SECONDS = ("updated_at", "heartbeat_at", "submitted_at", "retry_delay_sec", "retry_at", "lease_until", "timeout_at")
 #: Fields that only our own programs write, and only where they apply: what is left out for each.
 OMITTED: dict[str, Any] = {
     "instance_id": None,

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from pyoco_server.bridge.client import Bus
-from pyoco_server.errors import BusUnavailable
+from pyoco_server.bridge.messages import Write
+from pyoco_server.errors import BusError, BusUnavailable
 from pyoco_server.service import Deadline
 from tests.support.nats import NatsServer
+from tests.support.parts import Parts
 from tests.support.waiting import eventually
 
 
@@ -55,3 +57,11 @@ def test_what_comes_is_read_in_pieces_for_which_no_memory_is_mapped_also_after_a
 def _read_bytes(bus: Bus) -> int:
     transport: Any = bus.connection._transport
     return int(transport._io_writer.transport.max_size)
+
+
+@pytest.mark.parametrize("tag", ["", ".", "a b", "a.", "a\r\nPUB b 0\r\n", "a\tb"])
+def test_what_is_no_subject_is_refused_at_once(parts: Parts, tag: str) -> None:
+    """It was asked for again and again, and whoever asked believed NATS away: one odd run held all housekeeping up."""
+    with pytest.raises(BusError, match="NATS has no subject"):
+        parts.bus.write(Write(f"pyoco.work.{tag}", b""))
+    assert parts.jobs() == []

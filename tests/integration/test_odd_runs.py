@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from pyoco_server.contract.jobs import Job
+from pyoco_server.contract.runs import Snapshot
 from pyoco_server.operations.cancel import Cancellation
 from pyoco_server.operations.cancel_requests import CancelRequests
 from pyoco_server.operations.holder import Holders
@@ -25,6 +28,9 @@ from tests.support.waiting import PATIENCE_SEC, eventually
 #: Larger than the lowest cap, and nothing that is left out of a run to end it.
 LARGE_TAGS = ["t" * 5_000]
 LOWERED = {"PYOCO_MAX_RUN_SNAPSHOT_BYTES": "4096"}
+#: What no program of the fleet writes, for each field that is one of its own.
+ODD_NAMES = [item.name for item in fields(Snapshot) if item.name not in ("run_id", "status", "extra")]
+ODD_VALUES = ["text", "", 7, 10**400, float("nan"), ["a"], {"a": None}, {"a": ["a"]}]
 
 
 def is_cancelled(parts: Parts, run_id: str) -> bool:
@@ -35,6 +41,48 @@ def complaints(caplog: pytest.LogCaptureFixture, run_id: str) -> list[str]:
     """Give the log's lines that name this run and the setting."""
     lines = [record.getMessage() for record in caplog.records]
     return [line for line in lines if run_id in line and "PYOCO_MAX_RUN_SNAPSHOT_BYTES" in line]
+
+
+def odd_runs(kind: str, **known: Any) -> list[dict[str, Any]]:
+    """Make a run of this kind for each value of each field."""
+    pairs = enumerate(itertools.product(ODD_NAMES, ODD_VALUES))
+    return [stored_run(f"{kind}-{number}-{name}", **{**known, name: value}) for number, (name, value) in pairs]
+
+
+@pytest.mark.long
+def test_odd_runs_keep_no_other_from_being_cancelled_or_tried_again(
+    serve: Callable[..., LocalGateway], parts: Parts
+) -> None:
+    now = time.time()
+    due = {"origin": "a gateway", "attempt": 1, "max_attempts": 3, "submitted_at": now, "retry_at": now}
+    tasks = {"tasks": {"a": "SUCCEEDED"}, "task_records": {"a": {"state": "SUCCEEDED"}}}
+    held = {"status": "CANCELLING", "worker_id": "w", "instance_id": "life"}
+    parts.put("w", {"worker_id": "w", "instance_id": "next", "state": "IDLE", "tags": ["x"]}, bucket="pyoco_workers")
+    parts.put_many(odd_runs("cancelled", status="CANCELLING", **tasks) + odd_runs("held", **held, **tasks))
+    parts.put_many([*odd_runs("due", **due, **tasks), stored_run("other", status="CANCELLING")])
+    parts.put("due", stored_run("due", **due))
+    gateway = serve()
+    eventually(lambda: is_cancelled(parts, "other"), what="the other's end")
+    eventually(lambda: "due" in parts.queued_ids(), what="the other's retry")
+    # A thread that died says so a moment later.
+    parts.put("last", stored_run("last", status="CANCELLING"))
+    eventually(lambda: is_cancelled(parts, "last"), what="the next one's end")
+    assert not gateway.failures
+
+
+def test_odd_runs_keep_no_other_from_its_job(parts: Parts) -> None:
+    lost = {"origin": "dead gateway", "submitted_at": time.time() - 60, "updated_at": time.time() - 60}
+    parts.put_many(odd_runs("lost", **lost, workflow_yaml_sha256="0" * 64) + odd_runs("named", **lost))
+    parts.put("z", stored_run("z", **lost))
+    sweep = parts.sweep()
+    eventually(lambda: sweep.sweep(time.time()) and "z" in parts.queued_ids(), what="the other's job")
+
+
+def test_odd_runs_keep_no_other_from_being_ended_when_it_is_old(parts: Parts) -> None:
+    parts.put_many(odd_runs("running", status="RUNNING", updated_at=time.time() - 3600))
+    stale(parts, parts.model, stored_run("z-other"))
+    assert Retention(parts.runs, parts.model, parts.queue, retention_sec=0.1).end_old() > 1
+    assert parts.snapshot("z-other")["status"] == "FAILED"
 
 
 def test_job_of_a_run_that_was_submitted_after_the_last_date_is_looked_for_all_the_same(parts: Parts) -> None:
