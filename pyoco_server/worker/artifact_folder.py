@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pyoco_server.contract.artifacts import name_fault
 
@@ -30,21 +30,34 @@ class ArtifactFolder:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def names(self) -> Iterator[str]:
-        """Give the names of all that is not a folder, in order, as far as they can be names of artifacts."""
+    def names(self, pass_over: Callable[[str, str], None]) -> Iterator[str]:
+        """Give the names of all that is not a folder, in order, as far as they can be names of artifacts.
+
+        :param pass_over: told of each folder that cannot be listed, and why; the name of this one is empty.
+        """
         pending = [""]
         while pending:
             place, files = pending.pop(), []
-            with contextlib.suppress(OSError), self._folder(place.split("/") if place else []) as folder:
-                entries = sorted(_entries(folder), reverse=True)
-                for name, is_folder in entries:
-                    path = f"{place}/{name}" if place else name
-                    # No file that lies deeper can have a name either.
-                    if is_folder and name_fault(path) is None:
-                        pending.append(path)
-                    elif not is_folder:
-                        files.append(path)
+            try:
+                entries = self._entries(place)
+            except FileNotFoundError:
+                # The run has saved nothing, or has removed it.
+                continue
+            except OSError as exc:
+                pass_over(place, _in_words(exc))
+                continue
+            for name, is_folder in entries:
+                path = f"{place}/{name}" if place else name
+                # No file that lies deeper can have a name either.
+                if is_folder and name_fault(path) is None:
+                    pending.append(path)
+                elif not is_folder:
+                    files.append(path)
             yield from reversed(files)
+
+    def _entries(self, place: str) -> list[tuple[str, bool]]:
+        with self._folder(place.split("/") if place else []) as folder:
+            return sorted(_entries(folder), reverse=True)
 
     def open(self, name: str) -> int:
         """Open a file for reading; the caller closes the descriptor.

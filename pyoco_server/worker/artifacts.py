@@ -145,12 +145,15 @@ class ArtifactKeeper:
 
     def run_ended(self) -> None:
         """Keep all else that lies in the folder, and what has changed since it was kept."""
-        for name in self._folder.names():
+        for name in self._folder.names(self._pass_over):
             if name in self._queue or self._is_settled(name):
                 continue
             if name not in self._kept and not self._has_place():
                 return
             self._queue[name] = None
+
+    def _pass_over(self, folder: str, why: str) -> None:
+        self._complain(None, f"what lies in {_shown(folder) or 'the folder of artifacts'} is not kept: {why}")
 
     def marked(self, task: str, record: dict[str, Any]) -> dict[str, Any]:
         """Give the record of a task with what has become of its files."""

@@ -123,6 +123,39 @@ def test_a_file_that_is_gone_before_it_is_read_is_said_to_be_so(desk: Desk) -> N
     assert desk.said == [("t", "artifact x is not kept: it cannot be read: No such file or directory")]
 
 
+def test_a_folder_that_cannot_be_listed_is_said_to_be_so_and_the_others_are_kept(desk: Desk) -> None:
+    for name in "abc":
+        (desk.folder / name).mkdir()
+        (desk.folder / name / "x").write_bytes(b"x")
+    names = desk.keeper._folder.names
+    listed = names(lambda *folder: desk.said.append(folder))
+    assert next(listed) == "a/x"
+    # Folders are found before they are opened.
+    (desk.folder / "b").rename(desk.folder / "other")
+    (desk.folder / "b").symlink_to("other")
+    assert [*listed] == ["c/x"]
+    assert desk.said == [("b", "a part of its path is a link, or no folder")]
+
+
+def test_a_task_that_puts_a_link_in_the_place_of_the_folder_is_told_that_nothing_is_kept(
+    desk: Desk, tmp_path: Path
+) -> None:
+    (desk.folder / "x").write_bytes(b"x")
+    desk.folder.rename(tmp_path / "other")
+    desk.folder.symlink_to("other")
+    desk.keeper.run_ended()
+    desk.empty()
+    why = "a part of its path is a link, or no folder"
+    assert desk.said == [(None, f"what lies in the folder of artifacts is not kept: {why}")] and desk.kept() == {}
+
+
+def test_a_run_without_a_folder_has_saved_nothing(desk: Desk) -> None:
+    desk.folder.rmdir()
+    desk.keeper.run_ended()
+    desk.empty()
+    assert desk.said == []
+
+
 def test_a_pipe_that_takes_the_place_of_a_file_holds_nobody_up(desk: Desk) -> None:
     desk.save("x", b"x").unlink()
     os.mkfifo(desk.folder / "x")
