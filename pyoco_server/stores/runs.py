@@ -149,12 +149,15 @@ class RunStore:
 
         :param stored: the run as the caller last saw it; read afresh after a conflict.
         :param intent: gives the new snapshot, or ``None`` when there is nothing to be done any more.
+        :param budget_sec: seconds for the retries of each request; the connection's own when ``None``.
         :return: what was written; ``None`` when the intent gave up.
         :raises RunNotFound: the run has been removed meanwhile.
         """
-        return self._change(
-            stored, intent, lambda snapshot, revision: self.update(snapshot, revision, budget_sec=budget_sec)
-        )
+
+        def update(snapshot: Snapshot, revision: int) -> int:
+            return self.update(snapshot, revision, budget_sec=budget_sec)
+
+        return self._change(stored, intent, update, budget_sec)
 
     def end(self, stored: StoredRun, intent: Callable[[Snapshot], Snapshot | None]) -> StoredRun | None:
         """Apply an intent that ends a run nobody executes; see :meth:`change` and :meth:`update_to_end`.
@@ -234,6 +237,7 @@ class RunStore:
         stored: StoredRun,
         intent: Callable[[Snapshot], Snapshot | None],
         update: Callable[[Snapshot, int], int],
+        budget_sec: float | None = None,
     ) -> StoredRun | None:
         while True:
             snapshot = intent(stored.snapshot)
@@ -242,7 +246,7 @@ class RunStore:
             try:
                 return StoredRun(snapshot, update(snapshot, stored.revision), stored.stored_at)
             except RevisionConflict:
-                stored = self.get(stored.snapshot.run_id)
+                stored = self.get(stored.snapshot.run_id, budget_sec=budget_sec)
 
     def _write(
         self, snapshot: Snapshot, revision: int, *, reserved_bytes: int = 0, ttl_sec: int | None = None

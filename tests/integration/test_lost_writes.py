@@ -19,6 +19,7 @@ from pyoco_server.stores.logs import LogStore
 from pyoco_server.worker.printed import Printed
 from pyoco_server.worker.run_log import RunLog
 from tests.support.nats import NatsServer
+from tests.support.parts import Parts, stored_run
 
 BUCKET = "lost"
 PATTERN = f"$KV.{BUCKET}.>"
@@ -68,6 +69,19 @@ def test_a_write_of_which_nobody_can_say_whether_it_arrived_is_uncertain(bus: Bu
     with pytest.raises(PyocoServerError) as caught:
         write_and_lose_the_answer(bus, nats, Write(OWN, b"ours", expected_revision=0))
     assert isinstance(caught.value, BusTimeout)
+
+
+def test_a_run_is_read_anew_after_a_conflict_within_the_budget_of_its_change(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's sign of life waited for the connection's own budget, and those behind it with it."""
+    parts.put("r", stored_run("r"))
+    stale = parts.runs.get("r")
+    parts.put("r", stored_run("r"))
+    read, budgets = parts.bus.last, list[object]()
+    monkeypatch.setattr(parts.bus, "last", lambda *place, **budget: budgets.append(budget) or read(*place, **budget))
+    assert parts.runs.change(stale, lambda snapshot: snapshot.released(1.0), budget_sec=0.5)
+    assert budgets == [{"budget_sec": 0.5}]
 
 
 def test_output_of_which_nobody_can_say_whether_it_arrived_is_sent_again_and_kept_once(nats: NatsServer) -> None:
