@@ -290,9 +290,9 @@ class Connection:
             # nats-py leaves the socket of an attempt that has failed to the garbage collector.
             self._client._transport.close()
         # What keeps the first connection from being made is told by the error of connect().
-        error = self._last_error or ""
-        if self._has_connected and self._log_limit.allows(error):
-            logger.warning("NATS: %s", error, extra={"err_id": BusUnavailable.err_id})
+        # One subject that is not permitted stands for all others: runs and their logs have one each.
+        if self._has_connected and self._log_limit.allows("denied" if denied else self._last_error or ""):
+            logger.warning("NATS: %s", self._last_error, extra={"err_id": BusUnavailable.err_id})
 
     async def _on_disconnect(self) -> None:
         for callback in self._disconnected:

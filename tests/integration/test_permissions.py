@@ -177,6 +177,20 @@ def test_what_is_refused_is_told_at_once_with_what_to_do(connect: Connect) -> No
         connect(names.WORKER_ROLE).api("STREAM.DELETE.PYOCO_WORK", budget_sec=60, try_sec=60)
 
 
+def test_many_subjects_that_are_refused_are_one_line_in_the_log(
+    server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Runs, and what they print, have a subject each."""
+    bus = bus_of(server, names.WORKER_ROLE)
+    bus.connect(30)
+    for number in range(5):
+        with pytest.raises(BusDenied, match=f"other.{number}"):
+            bus.write(Write(f"other.{number}", b""))
+    bus.close(Deadline(5))
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(lines) == 1 and "other.0" in lines[0]
+
+
 @pytest.mark.parametrize(
     "sign_in", [{}, {"user": "pyoco_worker", "password": "wrong"}, {"token": "password-of-worker"}]
 )
