@@ -41,7 +41,7 @@
     │   ├── TooManyWatches           every place for a watch is taken
     │   ├── KeysUnknown              whether a key is valid cannot be said
     │   ├── TooManyKeyChecks         other keys are being checked
-    │   └── TooManyBodies            other large requests are being read
+    │   └── TooMuchInWork            other large requests and answers are in work
     ├── BusError                     ERR-PYOCO-0003  NATS refused a request
     │   ├── RevisionConflict         another writer was first
     │   ├── KeyMissing               no such key in a bucket
@@ -419,11 +419,13 @@ class TooManyKeyChecks(Unavailable):
         super().__init__("Too many other API keys are being checked at the moment. Ask again.")
 
 
-class TooManyBodies(Unavailable):
-    """Too many large requests are being read at the moment."""
+class TooMuchInWork(Unavailable):
+    """Too much that is large is being read or answered at the moment."""
 
     def __init__(self) -> None:
-        super().__init__("Other large requests are being read at the moment. Ask again, or send less at a time.")
+        super().__init__(
+            "Other large requests and answers are in work at the moment. Ask again, or for less at a time."
+        )
 
 
 class BusError(PyocoServerError):

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from typing import Any
 
+from waitress.channel import ClientDisconnected
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import RequestEntityTooLarge, build_http_date
 
+from pyoco_server.errors import PyocoServerError
 from pyoco_server.gateway.answers import ANSWER_HEADERS
 from pyoco_server.gateway.fast_lane import BEGUN, Begun
 from pyoco_server.gateway.problems import CONTENT_TYPE, body_too_large, problem_document
 from pyoco_server.gateway.streams import HAND_OVER, Stream
+
+logger = logging.getLogger(__name__)
 
 #: Of an answer with JSON, but for its length and its moment.
 _JSON_HEADERS = (("Content-Type", "application/json"), *ANSWER_HEADERS)
@@ -94,9 +99,14 @@ class AnswerTask(WSGITask):
             return
         try:
             super().execute()
-        except BaseException:
+        except BaseException as exc:
             for stream in self._handed_over:
                 stream.close()
+            if isinstance(exc, PyocoServerError) and self.wrote_header:
+                # One of its pieces could not be made, and what was sent of it cannot be taken back: its client
+                # sees by the end of the connection that it is not whole.
+                logger.warning("the answer to %s breaks off: %s", self.request.path, exc, extra={"err_id": exc.err_id})
+                raise ClientDisconnected from exc
             raise
 
     def finish(self) -> None:

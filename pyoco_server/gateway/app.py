@@ -6,7 +6,7 @@ import importlib.resources
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 
 from pyoco_server.gateway import (
     admission,
@@ -28,7 +28,7 @@ from pyoco_server.gateway import (
 )
 from pyoco_server.gateway.admission import READING
 from pyoco_server.gateway.answers import ANSWER_HEADERS, JsonAnswers
-from pyoco_server.gateway.context import Gateway, attach, gateway
+from pyoco_server.gateway.context import Gateway, attach, gateway, release_room, take_room
 from pyoco_server.gateway.limits import WHEEL_PATHS, max_body_bytes, max_form_memory_bytes
 from pyoco_server.gateway.pages import cancel as cancel_page
 from pyoco_server.gateway.pages import dead_letters as dead_letters_page
@@ -109,8 +109,8 @@ def create_app(parts: Gateway) -> Flask:
     ):
         app.register_blueprint(module.blueprint)
     app.before_request(_limit_body)
-    app.before_request(_take_room)
-    app.teardown_request(_release_room)
+    app.before_request(_take_room_for_body)
+    app.teardown_request(release_room)
     origin.install(app)
     app.after_request(_harden)
     return app
@@ -122,18 +122,14 @@ def _limit_body() -> None:
     request.max_form_memory_size = max_form_memory_bytes(config, request.path)
 
 
-def _take_room() -> None:
+def _take_room_for_body() -> None:
     # The file of a wheel's form is kept on the disk, and what only reads, and may wait for long, does not read a body.
     if request.path not in WHEEL_PATHS and request.method not in READING:
         size_bytes = request.content_length
         if size_bytes is None and "Transfer-Encoding" in request.headers:
             # In chunks, as another WSGI server may hand it on: as large as it may be.
             size_bytes = request.max_content_length
-        g.room_bytes = gateway().room.take(size_bytes or 0)
-
-
-def _release_room(error: BaseException | None) -> None:
-    gateway().room.release(g.pop("room_bytes", 0))
+        take_room(size_bytes or 0)
 
 
 def _harden(response: Response) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 
 from pyoco_server.bridge.client import Bus
 from pyoco_server.config import Config
@@ -35,7 +35,7 @@ class Gateway:
     """The parts behind the routes; the server owns them, requests only use them.
 
     :param watch_places: one for each watch that may be open at the same time.
-    :param room: for bodies that are in work.
+    :param room: for bodies and answers that are in work.
     :param stopping: set when streams must end.
     """
 
@@ -72,3 +72,16 @@ def gateway() -> Gateway:
     """Give the gateway of the request that is being answered."""
     found: Gateway = current_app.extensions[_EXTENSION]
     return found
+
+
+def take_room(size_bytes: int) -> None:
+    """Take room for what is in work, until the request is over.
+
+    :raises TooMuchInWork: there is none in time.
+    """
+    g.room_bytes = g.get("room_bytes", 0) + gateway().room.take(size_bytes)
+
+
+def release_room(error: BaseException | None) -> None:
+    """Give back what the request has taken."""
+    gateway().room.release(g.pop("room_bytes", 0))

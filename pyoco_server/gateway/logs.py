@@ -14,7 +14,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from pyoco_server.contract.log_entries import BEGINNING, LogEntry, lines_of
 from pyoco_server.errors import PyocoServerError, RunNotFound
-from pyoco_server.gateway.context import Gateway, gateway
+from pyoco_server.gateway.context import Gateway, gateway, take_room
 from pyoco_server.gateway.description import JSON, described
 from pyoco_server.gateway.outputs import LogEvent, RunOutput
 from pyoco_server.gateway.queries import LogHeaders, LogQuery
@@ -28,7 +28,7 @@ from pyoco_server.gateway.watch import (
 )
 from pyoco_server.service import Deadline
 from pyoco_server.states import RunStatus
-from pyoco_server.stores.log_reader import LogReader
+from pyoco_server.stores.log_reader import LogReader, RunLogs
 
 blueprint = Blueprint("logs", __name__)
 
@@ -54,7 +54,7 @@ def _answer(run_id: str, query: LogQuery, headers: LogHeaders) -> Response:
         return _follow(parts, run_id, query, headers)
     if _wants_text(query, JSON):
         return _text(_lines(_all(parts, run_id, query)))
-    found = parts.logs.read(run_id, task=query.task, count=query.tail)
+    found = _newest(parts, run_id, query)
     logs = [entry.fields for entry in found.entries]
     output: RunOutput = {"run_status": stored.snapshot.status, "logs": logs, "is_cut": found.is_cut}
     return jsonify(output)
@@ -72,10 +72,14 @@ def _text(pieces: Iterator[str]) -> Response:
     return Response(itertools.chain([first], pieces), content_type=f"{_TEXT}; charset=utf-8")
 
 
+def _newest(parts: Gateway, run_id: str, query: LogQuery) -> RunLogs:
+    return parts.logs.read(run_id, task=query.task, count=query.tail, take_room=take_room)
+
+
 def _all(parts: Gateway, run_id: str, query: LogQuery) -> Iterator[list[LogEntry]]:
     """Give the entries that a text has: the last ones in their order, or all as they were stored, a part at a time."""
     if query.tail is not None:
-        yield parts.logs.read(run_id, task=query.task, count=query.tail).entries
+        yield _newest(parts, run_id, query).entries
         return
     reader = parts.logs.reader(run_id)
     for entries in reader.more():
@@ -107,7 +111,7 @@ def _following(parts: Gateway, run_id: str, query: LogQuery, headers: LogHeaders
     if after is None:
         after = BEGINNING
         if query.tail is not None:
-            newest = parts.logs.read(run_id, task=query.task, count=query.tail)
+            newest = _newest(parts, run_id, query)
             # Attempts may overlap: in the order of places, at each of which a client may resume.
             first, after = sorted(newest.entries, key=lambda entry: entry.place), newest.end
     followed = FollowedLog(

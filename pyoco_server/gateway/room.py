@@ -1,16 +1,19 @@
-"""How much of what clients send is in work at the same time.
+"""How much of what clients send, and of what they are answered, is in work at the same time.
 
 What is read takes many times the room of its text: nine megabytes of JSON become 250 of Python objects. With twenty
-clients who send that at once a gateway would take six gigabytes; so large bodies take turns.
+clients who send that at once a gateway would take six gigabytes; so large bodies take turns, and with them large
+answers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
-from pyoco_server.errors import TooManyBodies
+from pyoco_server.errors import TooMuchInWork
 
-#: Smaller bodies take no room: with all threads at work they are 2 MiB of text.
+#: Smaller ones take no room: with all threads at work they are 2 MiB of text.
 FREE_BYTES = 64 * 1024
 #: An honest body of any size is in work for less than a second.
 WAIT_SEC = 5.0
@@ -19,9 +22,9 @@ MAX_WAITING = 16
 
 
 class Room:
-    """Bytes of bodies that may be in work; one that is larger takes all of them.
+    """Bytes of text that may be in work; a body or an answer that is larger takes all of them.
 
-    :param wait_sec: how long a body waits for its turn.
+    :param wait_sec: how long one waits for its turn.
     """
 
     def __init__(self, max_bytes: int, wait_sec: float = WAIT_SEC) -> None:
@@ -31,16 +34,16 @@ class Room:
         self._changed = threading.Condition()
 
     def take(self, size_bytes: int) -> int:
-        """Take room for a body; gives how much, for :meth:`release`.
+        """Take room for so much; gives how much, for :meth:`release`.
 
-        :raises TooManyBodies: there is none in time.
+        :raises TooMuchInWork: there is none in time.
         """
         if size_bytes <= FREE_BYTES:
             return 0
         size_bytes = min(size_bytes, self._max_bytes)
         with self._changed:
             if self._free_bytes < size_bytes and not self._wait_for(size_bytes):
-                raise TooManyBodies
+                raise TooMuchInWork
             self._free_bytes -= size_bytes
         return size_bytes
 
@@ -52,6 +55,15 @@ class Room:
         with self._changed:
             self._free_bytes += size_bytes
             self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def held(self, size_bytes: int) -> Iterator[None]:
+        """Take room for as long as the ``with`` block lasts; see :meth:`take`."""
+        taken_bytes = self.take(size_bytes)
+        try:
+            yield
+        finally:
+            self.release(taken_bytes)
 
     def _wait_for(self, size_bytes: int) -> bool:
         if self._waiting_count >= MAX_WAITING:

@@ -5,16 +5,19 @@ Source: contract, section 3.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 
 from pyoco_server.contract import names, projections
+from pyoco_server.contract.json_text import to_json
 from pyoco_server.contract.policy import RunPolicy
 from pyoco_server.errors import CannotRunAgain, Fault, InvalidInput, TooLarge, WorkflowInvalid
 from pyoco_server.gateway.admission import caller
+from pyoco_server.gateway.answers import json_in_pieces
 from pyoco_server.gateway.context import Gateway, gateway
 from pyoco_server.gateway.description import Form, described
 from pyoco_server.gateway.inputs import (
@@ -29,10 +32,13 @@ from pyoco_server.gateway.queries import RunListQuery, RunReadQuery, SubmitHeade
 from pyoco_server.gateway.watch import wait_for_end
 from pyoco_server.operations.again import rerun_request
 from pyoco_server.operations.submit import RunRequest, Submitted
-from pyoco_server.stores.runs import StoredRun
+from pyoco_server.stores.runs import StoredRun, decoded
 from pyoco_server.workflow.flow_yaml import Workflow, parse_workflow
 
 blueprint = Blueprint("runs", __name__)
+
+#: So many snapshots of a list are in memory at once.
+_READ_AT_A_TIME = 16
 
 #: An answer to a submission, with its headers.
 Answer = tuple[Accepted, dict[str, str]]
@@ -65,18 +71,31 @@ def rerun_run(run_id: str, headers: SubmitHeaders, body: RerunInput) -> Answer:
 
 
 @blueprint.get("/runs")
-@described()
-def list_runs(query: RunListQuery) -> list[RunSummary] | list[RunDocument] | RunPage:
+@described(answer=list[RunSummary] | list[RunDocument] | RunPage)
+def list_runs(query: RunListQuery) -> Response:
     """List runs, newest change first; an object with a cursor where one of its parameters is given."""
     page = gateway().model.list_runs(query.of(caller().tenant_id))
     if query.wants_all:
-        found = gateway().runs.get_all([document["run_id"] for document in page.documents])
-        items = [stored.snapshot.to_document() for stored in found]
+        items = _whole_runs(gateway(), [document["run_id"] for document in page.documents])
     else:
-        items = [projections.summary(document) for document in page.documents]
-    if query.is_paged:
-        return {"items": items, "next_cursor": str(page.next_cursor) if page.next_cursor else None}
-    return items
+        items = map(to_json, map(projections.summary, page.documents))
+    cursor = to_json(str(page.next_cursor) if page.next_cursor else None)
+    before, after = ('{"items": [', f'], "next_cursor": {cursor}}}\n') if query.is_paged else ("[", "]\n")
+    return json_in_pieces(itertools.chain([before], _separated(items), [after]))
+
+
+def _whole_runs(parts: Gateway, run_ids: Sequence[str]) -> Iterator[str]:
+    """Give the JSON of runs with their records, as little at a time as can be: all of them may be many megabytes."""
+    for start in range(0, len(run_ids), _READ_AT_A_TIME):
+        found = parts.runs.read_all(run_ids[start : start + _READ_AT_A_TIME])
+        with parts.room.held(sum(len(stored.payload) for stored in found)):
+            texts = [to_json(run.snapshot.to_document()) for run in decoded(found)]
+        yield from texts
+
+
+def _separated(items: Iterable[str]) -> Iterator[str]:
+    for number, item in enumerate(items):
+        yield f", {item}" if number else item
 
 
 @blueprint.get("/runs/<run_id>")

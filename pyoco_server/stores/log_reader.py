@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,13 +119,20 @@ class _Joining:
 
 
 def read_newest(
-    bus: Bus, run_id: str, *, task: str = "", count: int | None = None, budget_sec: float | None = None
+    bus: Bus,
+    run_id: str,
+    *,
+    task: str = "",
+    count: int | None = None,
+    budget_sec: float | None = None,
+    take_room: Callable[[int], None] = lambda size_bytes: None,
 ) -> RunLogs:
     """Read the newest entries of a run, as many as :data:`_MAX_READ_BYTES` hold.
 
     :param task: only those of this task; all when empty.
     :param count: no more than so many; how long the log is besides does not matter then.
     :param budget_sec: for retries of each request; the connection's own when ``None``.
+    :param take_room: told how many bytes will become objects, before they do.
     :raises BusUnavailable: no answer.
     """
     subject = names.logs_subject(run_id)
@@ -134,6 +141,7 @@ def read_newest(
     while True:
         first_seq = max(1, last_seq - span + 1)
         stored, is_cut = _newest(passage(bus, names.LOGS_STREAM, subject, first_seq, last_seq, budget_sec=budget_sec))
+        take_room(sum(len(message.payload) for message in stored))
         found = _join(stored)
         wanted = [entry for entry in found if entry.is_of(task)]
         # One more than is wanted: the first may be the rest of one that began earlier.

@@ -62,13 +62,19 @@ class LogStore:
             )
 
     def read(
-        self, run_id: str, *, task: str = "", count: int | None = None, budget_sec: float | None = None
+        self,
+        run_id: str,
+        *,
+        task: str = "",
+        count: int | None = None,
+        budget_sec: float | None = None,
+        take_room: Callable[[int], None] = lambda size_bytes: None,
     ) -> RunLogs:
         """Read the entries of a run, the newest if they are too many; see :func:`read_newest`.
 
         :raises BusUnavailable: no answer.
         """
-        return read_newest(self._bus, run_id, task=task, count=count, budget_sec=budget_sec)
+        return read_newest(self._bus, run_id, task=task, count=count, budget_sec=budget_sec, take_room=take_room)
 
     def reader(self, run_id: str, after: LogPlace = BEGINNING, *, budget_sec: float | None = None) -> LogReader:
         """Give what reads the log of a run from a place on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyoco_server.bridge.answers import unix_seconds
@@ -99,13 +99,13 @@ class RunStore:
 
         :raises BusUnavailable: no answer.
         """
+        return list(decoded(self.read_all(run_ids)))
+
+    def read_all(self, run_ids: Sequence[str]) -> list[Stored]:
+        """Read several runs as they lie in the store; see :meth:`get_all` and :func:`decoded`."""
         subjects = [names.key_subject(self._bucket, run_id) for run_id in run_ids]
-        found = []
-        for stored in self._bus.last_of_each(names.bucket_stream(self._bucket), subjects):
-            if stored is not None:
-                with contextlib.suppress(ValueError):
-                    found.append(StoredRun(Snapshot.from_bytes(stored.payload), stored.seq, stored.stored_at))
-        return found
+        found = self._bus.last_of_each(names.bucket_stream(self._bucket), subjects)
+        return [stored for stored in found if stored is not None]
 
     def creation(self, snapshot: Snapshot) -> Write:
         """Give the write that stores a run for the first time, to be sent together with its job.
@@ -255,6 +255,13 @@ class RunStore:
         return Write(
             names.key_subject(self._bucket, snapshot.run_id), payload, expected_revision=revision, ttl_sec=ttl_sec
         )
+
+
+def decoded(found: Iterable[Stored]) -> Iterator[StoredRun]:
+    """Give the runs of which these are the last messages; what is none, as a tombstone, is left out."""
+    for stored in found:
+        with contextlib.suppress(ValueError):
+            yield StoredRun(Snapshot.from_bytes(stored.payload), stored.seq, stored.stored_at)
 
 
 class RunHints:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pyoco_server.errors import TooManyBodies
+from pyoco_server.errors import TooMuchInWork
 from pyoco_server.gateway import uploads
 from pyoco_server.gateway.app import create_app
 from pyoco_server.gateway.limits import MAX_BODY_BYTES
@@ -100,7 +100,7 @@ def test_a_body_in_chunks_takes_the_room_of_the_largest(local: LocalGateway) -> 
     room = local.parts.room
     room._wait_sec = 0.1
     held = []
-    with pytest.raises(TooManyBodies):
+    with pytest.raises(TooMuchInWork):
         while True:
             held.append(room.take(MAX_BODY_BYTES))
     assert status() == 503

@@ -14,7 +14,7 @@ from pyoco_server.contract.log_entries import LogLine, harmless, lines_of
 from pyoco_server.contract.moments import is_moment
 from pyoco_server.contract.runs import Snapshot
 from pyoco_server.errors import InvalidListQuery, PyocoServerError
-from pyoco_server.gateway.context import gateway
+from pyoco_server.gateway.context import gateway, take_room
 from pyoco_server.gateway.inputs import Input
 from pyoco_server.gateway.pages.frame import here, render
 from pyoco_server.gateway.pages.marks import run_mark
@@ -90,7 +90,7 @@ def log_of_run(run: Snapshot, task: str) -> LogView:
 
 def _view(run: Snapshot, task: str, count: int, max_bytes: int, *, budget_sec: float | None = None) -> LogView:
     # One more than is shown says whether there are more.
-    found = gateway().logs.read(run.run_id, task=task, count=count + 1, budget_sec=budget_sec)
+    found = gateway().logs.read(run.run_id, task=task, count=count + 1, budget_sec=budget_sec, take_room=take_room)
     lines = [line for entry in found.entries for line in lines_of(entry.fields)]
     if not lines:
         return _without_log(run, task, _why_empty(run, task))

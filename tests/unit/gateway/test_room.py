@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pyoco_server.errors import TooManyBodies
+from pyoco_server.errors import TooMuchInWork
 from pyoco_server.gateway.room import FREE_BYTES, MAX_WAITING, Room
 from tests.support.waiting import eventually
 
@@ -24,7 +24,7 @@ def test_small_bodies_need_no_room() -> None:
 def test_bodies_are_in_work_together_as_long_as_they_fit() -> None:
     room = Room(LARGE, wait_sec=0)
     taken = [room.take(LARGE // 2) for _ in range(2)]
-    with pytest.raises(TooManyBodies):
+    with pytest.raises(TooMuchInWork):
         room.take(LARGE // 2)
     room.release(taken[0])
     assert room.take(LARGE // 2) == LARGE // 2
@@ -33,7 +33,7 @@ def test_bodies_are_in_work_together_as_long_as_they_fit() -> None:
 def test_one_that_is_larger_than_all_room_is_in_work_alone() -> None:
     room = Room(LARGE, wait_sec=0)
     taken = room.take(2 * LARGE)
-    with pytest.raises(TooManyBodies):
+    with pytest.raises(TooMuchInWork):
         room.take(FREE_BYTES + 1)
     room.release(taken)
     assert room.take(LARGE) == LARGE
@@ -70,7 +70,7 @@ def test_only_so_many_wait() -> None:
         for one in asked:
             one.add_done_callback(lambda done: refused.append(done.exception()))
         eventually(lambda: len(refused) >= 4, what="those who may not wait being refused")
-        assert all(isinstance(error, TooManyBodies) for error in refused)
+        assert all(isinstance(error, TooMuchInWork) for error in refused)
         for _ in range(MAX_WAITING):
             room.release(taken)
     assert sum(one.exception() is None for one in asked) == MAX_WAITING
