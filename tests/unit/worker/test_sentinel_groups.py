@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -37,6 +38,15 @@ def group(script: str) -> Iterator[int]:
 
 def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_what_a_worker_that_stopped_in_order_has_left_is_ended_all_the_same() -> None:
+    with group("import time; time.sleep(600)") as number:
+        told = [["who", {}, "w", "life"], ["group", number, number, True], ["end"]]
+        lines = "".join(json.dumps(words) + "\n" for words in told).encode()
+        sentinel = [sys.executable, "-m", "pyoco_server.worker.sentinel_process"]
+        subprocess.run(sentinel, input=lines, check=True, timeout=PATIENCE_SEC)
+        assert state(number) == "Z"
 
 
 def test_dead_processes_of_which_nobody_takes_note_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
