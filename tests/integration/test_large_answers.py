@@ -77,7 +77,8 @@ def test_a_large_answer_waits_for_its_turn_and_asks_to_come_again(
             "/runs/r00/logs?format=text",
         ):
             assert full.get(small).status_code == 200
-    assert full.get(path, stream=True).status_code == 200
+    with full.get(path, stream=True) as answer:
+        assert answer.status_code == 200
 
 
 def test_a_large_list_whose_rest_cannot_be_read_breaks_off(
