@@ -75,13 +75,14 @@ def gateway() -> Gateway:
 
 
 def take_room(size_bytes: int) -> None:
-    """Take room for what is in work, until the request is over.
+    """Take room for what is in work from now on, until the request is over; what it had before is given back.
 
     :raises TooMuchInWork: there is none in time.
     """
-    g.room_bytes = g.get("room_bytes", 0) + gateway().room.take(size_bytes)
+    release_room()
+    g.room_bytes = gateway().room.take(size_bytes)
 
 
-def release_room(error: BaseException | None) -> None:
+def release_room(error: BaseException | None = None) -> None:
     """Give back what the request has taken."""
     gateway().room.release(g.pop("room_bytes", 0))

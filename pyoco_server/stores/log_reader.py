@@ -132,7 +132,7 @@ def read_newest(
     :param task: only those of this task; all when empty.
     :param count: no more than so many; how long the log is besides does not matter then.
     :param budget_sec: for retries of each request; the connection's own when ``None``.
-    :param take_room: told how many bytes will become objects, before they do.
+    :param take_room: told how many bytes will become objects, before they do; those of the last time are dropped then.
     :raises BusUnavailable: no answer.
     """
     subject = names.logs_subject(run_id)

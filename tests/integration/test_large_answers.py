@@ -81,6 +81,20 @@ def test_a_large_answer_waits_for_its_turn_and_asks_to_come_again(
         assert answer.status_code == 200
 
 
+def test_who_looks_farther_back_in_a_log_does_not_wait_for_itself(
+    full: LocalGateway, shared_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before has been dropped by then."""
+    monkeypatch.setattr(full.parts.room, "_wait_sec", 0.05)
+    logs = LogStore(shared_parts.bus)
+    full.parts.model.wait_for(shared_parts.put("far", stored_run("far", flow_name="far")), 20)
+    for seq in range(700):
+        entry = {"seq": seq, "task": "b" if seq < 650 else "a", "stream": "stdout", "text": "x" * 12_000}
+        logs.append("far", 1, [{**entry, "timestamp": 1.0}])
+    found = full.get("/runs/far/logs?task=a&tail=100")
+    assert found.status_code == 200 and len(found.json()["logs"]) == 50
+
+
 def test_a_large_list_whose_rest_cannot_be_read_breaks_off(
     full: LocalGateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
