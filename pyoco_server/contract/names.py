@@ -44,7 +44,7 @@ TAG_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 #: What a KV key may consist of; wildcards and blanks would address other keys.
 _KEY_PATTERN = re.compile(r"[A-Za-z0-9_=/-]+(\.[A-Za-z0-9_=/-]+)*")
 
-#: What stands in no subject: a blank would begin another word of the protocol, and no token may be empty.
+#: Tokens of which none is empty, and none has a blank: that would begin another word of the protocol.
 _SUBJECT_PATTERN = re.compile(r"[^\s.]+(\.[^\s.]+)*")
 
 

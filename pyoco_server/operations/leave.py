@@ -112,7 +112,9 @@ def remove_lost(bus: Bus, system: Bus, server: str, *, gives_up: bool) -> list[s
     remove_server(system, server)
     for stream in held:
         if stream.replica_count <= len(found.present):
-            _await(bus, stream.name, lambda now: not now.is_moving and _is_whole(now) and server not in _holders(now))
+            _await(
+                bus, stream.name, lambda now: has_moved(now, server) and all(copy.is_current for copy in now.replicas)
+            )
     return [stream.name for stream in held]
 
 
@@ -120,10 +122,6 @@ def has_moved(stream: StreamFacts, server: str) -> bool:
     """Say whether others have all copies of a stream; its leader may for a moment tell of itself alone."""
     holders = _holders(stream)
     return not stream.is_moving and server not in holders and len(holders) == stream.replica_count
-
-
-def _is_whole(stream: StreamFacts) -> bool:
-    return len(_holders(stream)) == stream.replica_count and all(replica.is_current for replica in stream.replicas)
 
 
 def _holders(stream: StreamFacts) -> set[str | None]:
